@@ -1,0 +1,25 @@
+## Shipped data, installed into pkgdatadir, and the glyph generator, built where configure found FreeType.
+dist_pkgdata_DATA += data/han256.bin
+EXTRA_DIST += \
+    data/README.md \
+    data/faces.txt \
+    data/get_fonts.sh \
+    data/han256.sha256 \
+    data/make_cases.py \
+    tests/test_cases.py \
+    tests/test_glyphs.py \
+    tests/test_hanglyph.sh
+TESTS += \
+    tests/test_glyphs.py \
+    tests/test_hanglyph.sh
+
+if PFC_HAVE_FREETYPE
+noinst_PROGRAMS += data/hanglyph
+endif
+EXTRA_PROGRAMS += data/hanglyph
+data_hanglyph_SOURCES = data/hanglyph.c
+data_hanglyph_CFLAGS = $(AM_CFLAGS) $(FREETYPE_CFLAGS)
+data_hanglyph_LDADD = $(FREETYPE_LIBS) $(SHA_LIBS)
+
+include data/goldens.mk
+EXTRA_DIST += data/digests.txt

@@ -1,0 +1,10 @@
+dist_man_MANS += doc/pfc_ref.1
+EXTRA_DIST += \
+    doc/case-format.md \
+    doc/design.md \
+    doc/exact-v1.md \
+    doc/exact.md \
+    doc/numerics.md \
+    doc/performance.md \
+    doc/semantics.md \
+    doc/sources.md

@@ -1,0 +1,19 @@
+/* pfc.h: the whole library. */
+#ifndef PFC_PFC_H
+#define PFC_PFC_H
+#include <pfc/ctx.h>
+#include <pfc/partial_fc.h>
+#include <pfc/rng.h>
+#include <pfc/shard.h>
+#include <pfc/status.h>
+#include <pfc/view.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#define PFC_SPEC_EXACT "exact-v1" /* the numerical specification of exact mode */
+const char *pfc_version(void);
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,31 @@
+/* rng.h: counter-based random numbers, a pure function of (seed, stream, step, index).
+ *
+ * Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011). No state: any rank, thread or
+ * device can make any element. No libm: every real number comes from integers or from the elementwise functions of exact-v1. */
+#ifndef PFC_RNG_H
+#define PFC_RNG_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* out = Philox4x32-10 of counter under key. */
+void pfc_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/* Last counter word: which use a number is for. */
+enum { PFC_STREAM_CLASS_KEY = 1, PFC_STREAM_SHUFFLE_KEY = 2, PFC_STREAM_WEIGHT = 3, PFC_STREAM_FILL = 4 };
+
+/* u in [0,1) on the grid 2^-53: key = (seed low, seed high), counter = (index low, index high, step, stream),
+ * u = ((x0*2^32 + x1) >> 11) * 2^-53. */
+double pfc_uniform(int64_t seed, int64_t index, uint32_t step, uint32_t stream);
+
+/* Standard normal number of an index, rounded to double: Box-Muller on the elementwise functions of exact-v1. Elements 2i and 2i+1 share
+ * one counter (i low, i high, step, stream). */
+double pfc_normal(int64_t seed, int64_t index, uint32_t step, uint32_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,8 @@
+libpfc_la_SOURCES += \
+    src/algo/partial_fc.c \
+    src/algo/partial_fc.h \
+    src/algo/partial_fc_head.c \
+    src/algo/partial_fc_layer.c \
+    src/algo/partial_fc_sample.c \
+    src/algo/partial_fc_step.c \
+    src/algo/partial_fc_taps.c

@@ -1,0 +1,286 @@
+/* partial_fc.c: one training step of PartialFC: a softmax layer whose class centres are sharded over the ranks.
+ *
+ * An et al., "Partial FC", ICCVW 2021 (arXiv:2010.05222) and CVPR 2022 (arXiv:2203.15565). Mirrors PartialFC.forward_backward of fast-reid
+ * (projects/FastFace, c9bc3ce) and PartialFC_V2 of insightface (7fadd42). Equations: semantics.md 2.4-2.8; values: doc/exact-v1.md section 3.
+ *
+ * P ranks, r this rank, b rows per rank, N = b*P rows in all, D width, C classes, C_r of them here, n_r of these sampled.
+ *
+ *   step                                                                          holds afterwards            moved per rank
+ *   1  gather labels            y (N)                                             y (N)                       8 N bytes
+ *   2  sample classes           positives, then largest keys                      index (n_r), target (N)     16 KiB x 6 (rule global)
+ *   3  gather features          X (N,D)                                           X (N,D)                     4 N D
+ *   4  norms, cosines           Z = Xn Wn^T                                       Z (N,n_r)                   -
+ *   5  margin, running maximum  l = s phi(Z)                                      max (N)                     -
+ *   6  softmax denominator      M = allreduce MAX, S = allreduce SUM exp(l-M)     M, S (N)                    8 N + 16 N
+ *   7  loss                     -mean log p at the target, allreduce SUM          loss                        8 N
+ *   8  scale of the gradient    exact mode only: one exponent per row             expo (2N)                   8 N
+ *   9  gradients, block by block: G = (p - onehot)/N, H = G l'(Z); dX += H Wn; dW = H^T Xn; W -= lr (...)
+ *   10 feature gradient         reduce-scatter SUM dX                             dX (b,D)                    32 N D exact, 8 N D fast
+ *   11 dense rule               rows that were not sampled decay as well
+ *
+ * The class loop runs in blocks that fit in cache; Z is all that is kept of a block between its two or four visits. */
+#include "algo/partial_fc.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- blocks of classes ---- */
+
+typedef struct block {
+    int64_t c0, count; /* sampled positions [c0, c0 + count) */
+    pfc_rowset w;
+    pfc_view wnorm, z;
+    int32_t *wexpo;
+} block;
+
+static block block_at(const pfc_step *s, int64_t i)
+{
+    int64_t size = s->ops->block_classes, c0 = i * size, left = s->sampled.count - c0;
+    block k = { c0, left < size ? left : size, { s->layer->weight, NULL, c0, 0 }, { 0 }, { 0 }, NULL };
+    k.w.index = s->index ? s->index + c0 : NULL;
+    k.w.count = k.count;
+    k.wnorm = pfc_view_rows(s->wnorm, c0, k.count);
+    k.wexpo = (int32_t *)s->wexpo.data + c0;
+    k.z = pfc_view_rows(s->Z, c0, k.count);
+    return k;
+}
+
+static int64_t block_count(const pfc_step *s) { return (s->sampled.count + s->ops->block_classes - 1) / s->ops->block_classes; }
+
+typedef pfc_status (*block_fn)(pfc_step *s, int lane, const block *k);
+
+typedef struct lane_job {
+    pfc_step *s;
+    block_fn fn;
+} lane_job;
+
+static void run_lane(void *arg, int lane)
+{
+    lane_job *job = arg;
+    pfc_step *s = job->s;
+    int64_t blocks = block_count(s), lanes = s->be->lanes;
+    for (int64_t i = blocks * lane / lanes; i < blocks * (lane + 1) / lanes && s->lane_status[lane] == PFC_OK; i++) {
+        block k = block_at(s, i);
+        s->lane_status[lane] = job->fn(s, lane, &k);
+    }
+}
+
+/* fn over all blocks: lane i takes the i-th part of them, in order. Collective, because failure is agreed. */
+static pfc_status for_blocks(pfc_step *s, block_fn fn)
+{
+    lane_job job = { s, fn };
+    pfc_status st = PFC_OK;
+    for (int i = 0; i < s->be->lanes; i++) s->lane_status[i] = PFC_OK;
+    s->ops->for_lanes(s->be, s->be->lanes, run_lane, &job);
+    for (int i = 0; i < s->be->lanes; i++)
+        if (st == PFC_OK) st = s->lane_status[i];
+    if (st == PFC_OK) st = s->ops->sync(s->be);
+    return pfc_agree(s->ctx, st);
+}
+
+/* ---- what happens to a block ---- */
+
+/* 4, 5: z_cn = <x_n, w_c>/(|x_n||w_c|); l = s phi(z); max_n. */
+static pfc_status forward_block(pfc_step *s, int lane, const block *k)
+{
+    PFC_TRY(s->ops->row_norms(s->be, k->w, k->wnorm, k->wexpo));
+    PFC_TRY(s->ops->cosines(s->be, lane, s->operand, k->w, k->wnorm, k->wexpo, s->layer->head.normalised, k->z));
+    return s->ops->row_max(s->be, lane, &s->layer->head, k->z, k->c0, &s->rows, s->sum_acc);
+}
+
+/* 6: S_n += exp(l_cn - M_n). */
+static pfc_status denominator_block(pfc_step *s, int lane, const block *k)
+{
+    return s->ops->row_sum(s->be, lane, &s->layer->head, k->z, k->c0, &s->rows, s->sum_acc);
+}
+
+/* 8: the largest |h_cn| |w_c| scale of every row, so that all ranks put their integers on one grid. */
+static pfc_status scale_block(pfc_step *s, int lane, const block *k)
+{
+    return s->ops->grad_expo(s->be, lane, &s->layer->head, k->z, k->c0, &s->rows, k->wnorm, k->wexpo, s->feature_acc, s->dot_acc);
+}
+
+/* The gradient rows of a block for the caller, at their place among this rank's classes. */
+static pfc_status export_weight_grad(pfc_step *s, const block *k, pfc_view dw)
+{
+    pfc_view out = s->result->weight_grad;
+    size_t size = pfc_dtype_size(dw.dtype);
+    for (int64_t i = 0; out.data && i < k->count; i++) {
+        int64_t row = s->sampled.index ? s->sampled.index[k->c0 + i] : k->c0 + i;
+        const char *from = (const char *)dw.data + (size_t)(i * dw.ld) * size;
+        PFC_TRY(s->ops->download(s->be, (char *)out.data + (size_t)(row * out.ld) * size, from, (size_t)s->D * size));
+    }
+    return PFC_OK;
+}
+
+/* 9: H = (p - onehot)/N * l'(z); dX += H Wn; dW = (H^T Xn, back through the norm); momentum and weights. */
+static pfc_status backward_block(pfc_step *s, int lane, const block *k)
+{
+    const pfc_head *head = &s->layer->head;
+    int64_t at = lane * s->lane_rows;
+    pfc_view h = pfc_view_rows(s->H, at, k->count), dw = pfc_view_rows(s->dW, at, k->count), wdot = pfc_view_rows(s->wdot, at, k->count);
+    PFC_TRY(s->ops->logit_grad(s->be, lane, head, k->z, k->c0, &s->rows, h, s->dot_acc, wdot));
+    PFC_TRY(s->ops->feature_grad(s->be, lane, h, k->w, k->wnorm, k->wexpo, head->normalised, s->feature_acc));
+    PFC_TRY(s->ops->weight_grad(s->be, lane, s->operand, h, k->w, k->wnorm, wdot, head->normalised, dw));
+    PFC_TRY(export_weight_grad(s, k, dw));
+    return s->ops->sgd_rows(s->be, dw, k->w, s->layer->momentum, s->sgd);
+}
+
+/* ---- the steps ---- */
+
+/* 3: X (N,D) on every rank, in the backend's storage. */
+static pfc_status gather_features(pfc_step *s, pfc_view features)
+{
+    size_t n = (size_t)(s->N * s->D), part = (size_t)(s->b * s->D);
+    float *mine = malloc((part + n) * sizeof *mine + 8), *all = mine ? mine + part : NULL;
+    void *host = malloc(n * pfc_dtype_size(s->ops->real) + 8);
+    pfc_status st = mine && host ? PFC_OK : pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
+    st = pfc_agree(s->ctx, st);
+    for (int64_t i = 0; st == PFC_OK && i < s->b; i++)
+        for (int64_t j = 0; j < s->D; j++) {
+            int64_t from = i * features.ld + j;
+            mine[i * s->D + j] = features.dtype == PFC_F64 ? (float)((const double *)features.data)[from] : ((const float *)features.data)[from];
+        }
+    if (st == PFC_OK) st = pfc_comm_allgather(&s->ctx->comm, mine, s->b * s->D, PFC_F32, all);
+    for (size_t i = 0; st == PFC_OK && i < n; i++) {
+        if (s->ops->real == PFC_F64)
+            ((double *)host)[i] = (double)all[i];
+        else
+            ((float *)host)[i] = all[i];
+    }
+    if (st == PFC_OK) st = s->ops->upload(s->be, s->X.data, host, n * pfc_dtype_size(s->ops->real));
+    free(mine);
+    free(host);
+    return st;
+}
+
+/* 6: M and S of every row over all classes of all ranks. */
+static pfc_status softmax_statistics(pfc_step *s)
+{
+    PFC_TRY(s->ops->row_max_fold(s->be, s->sum_acc, s->max));
+    PFC_TRY(pfc_max_over_ranks(s->ctx, s->max));
+    for (int64_t n = 0; s->sum_acc->expo && n < s->N; n++) s->sum_acc->expo[n] = 0; /* exp(l - M) <= 1 */
+    if (s->ops->row_sum) PFC_TRY(for_blocks(s, denominator_block));
+    PFC_TRY(pfc_agree(s->ctx, s->ops->acc_fold(s->be, s->sum_acc, &s->rows)));
+    PFC_TRY(pfc_comm_sum_acc(&s->ctx->comm, s->sum_acc));
+    return s->ops->acc_value(s->be, s->sum_acc, 0, s->N, s->sum);
+}
+
+/* 7: the rank that owns the target knows p (and l - M); the others add 0. */
+static pfc_status loss(pfc_step *s)
+{
+    const pfc_partial_fc_config *cfg = &s->layer->cfg;
+    bool lse = cfg->loss == PFC_LOSS_LSE;
+    PFC_TRY(pfc_agree(s->ctx, s->ops->target_prob(s->be, &s->rows, s->N, s->prob)));
+    PFC_TRY(pfc_comm_sum(&s->ctx->comm, s->prob, s->N, PFC_F64));
+    PFC_TRY(pfc_download_f64(s->ctx, s->sum, s->sum_host));
+    if (lse) {
+        double *max = s->shifted + s->N;
+        PFC_TRY(pfc_download_f64(s->ctx, s->target_logit, s->shifted));
+        PFC_TRY(pfc_download_f64(s->ctx, s->max, max));
+        for (int64_t n = 0; n < s->N; n++) s->shifted[n] = s->sampled.target[n] >= 0 ? s->shifted[n] - max[n] : 0.0;
+        PFC_TRY(pfc_comm_sum(&s->ctx->comm, s->shifted, s->N, PFC_F64));
+    }
+    s->result->loss = s->ops->mean_loss(cfg->loss, s->prob, s->sum_host, lse ? s->shifted : NULL, s->valid_host, s->N, s->rows.n);
+    return PFC_OK;
+}
+
+/* 8. */
+static pfc_status gradient_scale(pfc_step *s)
+{
+    if (!s->ops->grad_expo) return PFC_OK;
+    PFC_TRY(for_blocks(s, scale_block));
+    PFC_TRY(s->ops->acc_expo_fold(s->be, s->feature_acc));
+    PFC_TRY(s->ops->acc_expo_fold(s->be, s->dot_acc));
+    PFC_TRY(pfc_comm_max(&s->ctx->comm, s->feature_acc->expo, s->N, PFC_I32));
+    return pfc_comm_max(&s->ctx->comm, s->dot_acc->expo, s->N, PFC_I32);
+}
+
+/* 10: sum over ranks, rows of this rank, back through the feature's norm (linear, so after the sum as well as before), times xgrad_scale. */
+static pfc_status feature_gradient(pfc_step *s)
+{
+    const pfc_ops *ops = s->ops;
+    int64_t first = s->b * s->ctx->comm.rank;
+    double scale = s->layer->cfg.xgrad_scale;
+    pfc_view sum = { 0 }, dot = { 0 }, out = { 0 };
+    pfc_status st = ops->acc_fold(s->be, s->feature_acc, NULL);
+    if (st == PFC_OK) st = ops->acc_fold(s->be, s->dot_acc, NULL);
+    PFC_TRY(pfc_agree(s->ctx, st));
+    PFC_TRY(pfc_comm_reduce_scatter_acc(&s->ctx->comm, s->feature_acc));
+    PFC_TRY(pfc_comm_reduce_scatter_acc(&s->ctx->comm, s->dot_acc));
+    if (!s->result->x_grad.data) return PFC_OK;
+    st = pfc_ws_view(s->ctx, ops->real, s->b, s->D, &sum);
+    if (st == PFC_OK) st = pfc_ws_view(s->ctx, ops->real, s->b, s->D, &out);
+    if (st == PFC_OK) st = pfc_ws_view(s->ctx, ops->real, s->b, 1, &dot);
+    if (st == PFC_OK) st = ops->acc_value(s->be, s->feature_acc, 0, s->b, sum);
+    if (st == PFC_OK) st = ops->acc_value(s->be, s->dot_acc, 0, s->b, dot);
+    if (st == PFC_OK)
+        st = ops->feature_grad_finish(s->be, sum, dot, pfc_view_rows(s->X, first, s->b), pfc_view_rows(s->xnorm, first, s->b), s->layer->head.normalised,
+                                      isnan(scale) ? (double)s->ctx->comm.ranks : scale, out);
+    size_t row = (size_t)s->D * pfc_dtype_size(ops->real);
+    for (int64_t i = 0; st == PFC_OK && i < s->b; i++)
+        st = ops->download(s->be, (char *)s->result->x_grad.data + (size_t)(i * s->result->x_grad.ld) * pfc_dtype_size(ops->real), (char *)out.data + (size_t)i * row, row);
+    pfc_ws_free(s->ctx, &sum);
+    pfc_ws_free(s->ctx, &out);
+    pfc_ws_free(s->ctx, &dot);
+    return st;
+}
+
+/* 11: the dense rule moves the rows that were not sampled as well, with gradient zero. */
+static pfc_status dense_rule(pfc_step *s)
+{
+    pfc_partial_fc *layer = s->layer;
+    pfc_view none = { 0 };
+    if (layer->cfg.momentum_rule != PFC_MOMENTUM_DENSE || !s->sampled.index) return PFC_OK;
+    for (int64_t c = 0, next = 0; c <= layer->shard.count; c++) {
+        bool here = c < layer->shard.count && !(next < s->sampled.count && s->sampled.index[next] == c);
+        if (here) {
+            pfc_rowset row = { layer->weight, NULL, c, 1 };
+            PFC_TRY(s->ops->sgd_rows(s->be, none, row, layer->momentum, s->sgd));
+        } else {
+            next++;
+        }
+    }
+    return PFC_OK;
+}
+
+static void export_sampled(pfc_step *s)
+{
+    pfc_view out = s->result->sampled;
+    int64_t *flag = out.data;
+    if (!flag) return;
+    for (int64_t c = 0; c < s->layer->shard.count; c++) flag[c * out.ld] = s->sampled.index == NULL;
+    for (int64_t i = 0; s->sampled.index && i < s->sampled.count; i++) flag[s->sampled.index[i] * out.ld] = 1;
+}
+
+/* Weight gradients of rows that were not sampled are zero. */
+static void clear_weight_grad(pfc_step *s)
+{
+    pfc_view out = s->result->weight_grad;
+    for (int64_t c = 0; out.data && c < s->layer->shard.count; c++)
+        memset((char *)out.data + (size_t)(c * out.ld) * pfc_dtype_size(out.dtype), 0, (size_t)s->D * pfc_dtype_size(out.dtype));
+}
+
+pfc_status pfc_partial_fc_run_step(pfc_step *s, pfc_view features)
+{
+    const pfc_ops *ops = s->ops;
+    PFC_TRY(gather_features(s, features)); /* 3 */
+    pfc_rowset x = { s->X, NULL, 0, s->N };
+    pfc_status st = ops->row_norms(s->be, x, s->xnorm, s->xexpo.data);
+    if (st == PFC_OK) st = ops->operand_create(s->be, s->X, s->xnorm, s->xexpo.data, &s->operand);
+    PFC_TRY(pfc_agree(s->ctx, st));
+
+    PFC_TRY(for_blocks(s, forward_block)); /* 4, 5 */
+    PFC_TRY(softmax_statistics(s));        /* 6 */
+    PFC_TRY(loss(s));                      /* 7 */
+    PFC_TRY(pfc_partial_fc_taps(s));
+
+    PFC_TRY(gradient_scale(s)); /* 8 */
+    export_sampled(s);
+    clear_weight_grad(s);
+    PFC_TRY(for_blocks(s, backward_block)); /* 9 */
+    st = feature_gradient(s);               /* 10 */
+    if (st == PFC_OK) st = dense_rule(s);   /* 11 */
+    return pfc_agree(s->ctx, st);
+}

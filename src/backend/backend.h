@@ -1,0 +1,194 @@
+/* backend.h: THE contract for someone who ports pfc_ref to a new device.
+ *
+ * A backend is loops over rows, columns and classes; it knows nothing of ranks. It is one const table of function pointers (struct
+ * pfc_ops) per numeric mode and instruction set, instantiated with designated initialisers at the end of the backend's main file, and an
+ * object (struct pfc_backend) with its private state. Algorithms call the table and comm, nothing else.
+ *
+ * Real storage ("real") is double in exact tables and float in fast tables. Device tables take device pointers in every view; small
+ * host data is passed in plain structs. Unless an entry says "optional", NULL is an error that names the entry (pfc_ops_missing).
+ *
+ * Letters: N rows of the whole batch, D width, c classes of a block. A *block* is a range of the sampled classes of this rank; Z, H and dW
+ * blocks are class-major: (classes, N) and (classes, D), so that a block is contiguous.
+ * A *lane* is a private accumulator: blocks of one lane run one after the other, lanes run at the same time (threads, streams).
+ * Lanes are folded in lane order; their number never depends on the number of threads, so neither does any bit.
+ *
+ * NaN: every entry propagates NaN (max included). Exact tables must reproduce doc/exact-v1.md bit for bit; the section is cited. */
+#ifndef PFC_BACKEND_H
+#define PFC_BACKEND_H
+
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include <pfc/ctx.h>
+#include <pfc/partial_fc.h>
+#include <stdbool.h>
+
+typedef struct pfc_backend pfc_backend;
+
+/* Rows of a matrix, all or chosen: row i is base row index[i], or first + i if index is NULL. */
+typedef struct pfc_rowset {
+    pfc_view base;
+    const int64_t *index; /* in the place of base; NULL: contiguous */
+    int64_t first, count;
+} pfc_rowset;
+
+/* The head with its constants worked out once (partial_fc_head.c; exact-v1 section 3). */
+typedef struct pfc_head {
+    pfc_head_kind kind;
+    pfc_arc_gradient arc_gradient;
+    pfc_arc_fallback arc_fallback;
+    int cos_clamp;
+    double scale, margin;
+    double cos_m, sin_m, mm; /* cos m, sin m, m*sin m */
+    double threshold;        /* interclass threshold, 0: off */
+    int normalised;          /* 0: linear, plain products */
+} pfc_head;
+
+/* What is known of each of the N rows; arrays of N in the table's place. */
+typedef struct pfc_rows_info {
+    const int64_t *target; /* position of the row's label among this rank's sampled classes, or -1 */
+    const unsigned char *valid; /* 0: the row is ignored */
+    pfc_view target_logit; /* real (N,1): l at the target, written where this rank owns it */
+    pfc_view max;          /* real (N,1): running, then global maximum of the logits */
+    pfc_view sum;          /* real (N,1): global denominator */
+    double n;              /* rows that count */
+} pfc_rows_info;
+
+/* An accumulator for sums over classes, hence over ranks: rows x cols sums. The backend chooses the representation inside the lanes; on the wire
+ * an element is `words` 8-byte words of type `wire`, which comm adds. Exact: int64 limbs on the grid `expo`; fast: one double. */
+typedef struct pfc_acc {
+    int kind;        /* PFC_ACC_SCALAR: sums of terms (exact-v1 1.3); PFC_ACC_PRODUCT: sums of products (1.2) */
+    int64_t rows, cols;
+    int lanes, words;
+    pfc_dtype wire;  /* PFC_I64 or PFC_F64 */
+    void *data;      /* rows*cols*words words, element-major, in host memory after acc_fold */
+    unsigned char *special; /* rows*cols marks after acc_fold: 1 +inf, 2 -inf, 3 NaN (bits combine by or); NULL if there are none */
+    int32_t *expo;   /* rows, host: grid exponent of each row. Exact only, else NULL */
+    void *state;     /* the backend's own */
+} pfc_acc;
+enum { PFC_ACC_SCALAR, PFC_ACC_PRODUCT };
+
+typedef struct pfc_sgd {
+    double lr, momentum, weight_decay;
+    int nesterov;
+} pfc_sgd;
+
+typedef struct pfc_operand pfc_operand; /* rows prepared for products; opaque */
+
+typedef void (*pfc_lane_fn)(void *arg, int lane);
+
+typedef struct pfc_ops {
+    const char *name; /* "cpu" */
+    const char *isa;  /* "scalar", "avx2", "avx512", "sm_90" */
+    pfc_mode mode;
+    pfc_dtype real;
+    pfc_place place;
+    int lanes;           /* private accumulators of class loops; 0: as many as threads (integer sums: no bit depends on it) */
+    int64_t block_classes; /* classes per block; a GPU says a large number and gets one block */
+
+    /* ---- memory ---- */
+    pfc_status (*alloc)(pfc_backend *be, size_t bytes, void **out); /* 64-byte aligned, uninitialised */
+    void (*free)(pfc_backend *be, void *p);
+    pfc_status (*upload)(pfc_backend *be, void *dst, const void *host, size_t bytes);   /* host to place */
+    pfc_status (*download)(pfc_backend *be, void *host, const void *src, size_t bytes); /* place to host */
+    pfc_status (*sync)(pfc_backend *be); /* everything issued so far is done; reports its errors */
+
+    /* ---- control ---- */
+    /* fn(arg, 0..lanes-1), possibly at the same time. fn reports failure through arg. */
+    void (*for_lanes)(pfc_backend *be, int lanes, pfc_lane_fn fn, void *arg);
+
+    /* ---- rows (steps 4 and 5 of partial_fc) ---- */
+    /* norm_i = ||a_i|| (real, raw: not clamped); expo_i = grid exponent (exact-v1 1.1, 3.1; int32, exact only, may be NULL in fast). */
+    pfc_status (*row_norms)(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo);
+    /* state <- float32(state), elementwise (exact; fast: nothing to do). */
+    pfc_status (*round_state)(pfc_backend *be, pfc_view state);
+
+    /* ---- products (steps 5, 9, 10) ---- */
+    /* X (N,D) prepared once per step, used by cosines and weight_grad. norm and expo as from row_norms; they must outlive the operand. */
+    pfc_status (*operand_create)(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);
+    void (*operand_destroy)(pfc_backend *be, pfc_operand *x);
+    /* z (classes, N) real: z_cn = <x_n, w_c> / (max(||x_n||,1e-12) max(||w_c||,1e-12)), or <x_n, w_c> if not normalised (3.2). */
+    pfc_status (*cosines)(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z);
+
+    /* ---- logits and softmax (steps 6, 7) ---- */
+    /* max_n = max(max_n, logits of the block) for this lane's private maxima; target_logit where the target is in the block. c0: sampled position of
+     * the block's first class. Fast tables also keep the running sum of exp(l - running max) in `sum`'s lane (row_sum is then NULL). */
+    pfc_status (*row_max)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum);
+    /* rows->max = maximum over the lanes; -inf if there was no block. NaN wins. */
+    pfc_status (*row_max_fold)(pfc_backend *be, pfc_acc *sum, pfc_view max);
+    /* optional: sum_n += exp(l - max_n) over the block (3.5); the mode needs a pass of its own for it. */
+    pfc_status (*row_sum)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum);
+    /* prob_n (double, N) = p at the target, 0 where this rank does not own it (3.6). Host result. */
+    pfc_status (*target_prob)(pfc_backend *be, const pfc_rows_info *rows, int64_t n_rows, double *prob);
+    /* Host: mean row loss (3.7). prob: summed over ranks; shifted: l_t - M, summed over ranks (lse only, else NULL). */
+    double (*mean_loss)(pfc_loss_kind kind, const double *prob, const double *sum, const double *shifted, const unsigned char *valid, int64_t n_rows, double n);
+
+    /* ---- what a tap shows (taps only; the other entries make these on the fly) ---- */
+    /* l (classes, N) = logits of the block, targets included (3.3). */
+    pfc_status (*logits)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view l);
+    /* g (classes, N) = (p - onehot) / n, 0 for ignored rows (3.8). */
+    pfc_status (*dlogits)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view g);
+
+    /* ---- gradients (steps 8-10) ---- */
+    /* optional: raises feature->expo and dot->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (3.9). Fast: NULL. */
+    pfc_status (*grad_expo)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view wnorm, const int32_t *wexpo,
+                            pfc_acc *feature, pfc_acc *dot);
+    /* optional: feature->expo, dot->expo = maximum over lanes, in host memory, ready to be all-reduced. Fast: NULL. */
+    pfc_status (*acc_expo_fold)(pfc_backend *be, pfc_acc *acc);
+    /* h (classes, N) = G * slope (3.8); dot_n += h z over the block; wdot_c = sum_n h z (3.10, real). dot and wdot only if normalised. */
+    pfc_status (*logit_grad)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view h, pfc_acc *dot, pfc_view wdot);
+    /* feature_n += sum_c h_cn w_c / max(||w_c||,1e-12) (3.9). */
+    pfc_status (*feature_grad)(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature);
+    /* dw (classes, D) = gradient of the rows (3.10), the normalisation's backward included. */
+    pfc_status (*weight_grad)(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised, pfc_view dw);
+    /* x_grad (rows,D) = normalisation's backward of feature (rows,D) with dot (rows,1), times scale (3.9). x, norm: the same rows. */
+    pfc_status (*feature_grad_finish)(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale, pfc_view x_grad);
+
+    /* ---- update (step 11) ---- */
+    /* Rows of weight and momentum by dw (3.11). dw.data NULL: gradient zero (rows that were not sampled, dense rule). */
+    pfc_status (*sgd_rows)(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd);
+
+    /* ---- accumulators ---- */
+    /* zero; expo all -900: grad_expo raises it, or the caller sets it where it is a constant (row sums: 0). */
+    pfc_status (*acc_create)(pfc_backend *be, int kind, int64_t rows, int64_t cols, pfc_acc **out);
+    void (*acc_destroy)(pfc_backend *be, pfc_acc *acc);
+    /* Lanes into acc->data on the wire grid, acc->special. rows->max needed by fast row sums, else NULL. */
+    pfc_status (*acc_fold)(pfc_backend *be, pfc_acc *acc, const pfc_rows_info *rows);
+    /* out (count, cols) real = value of rows [first, first+count) of acc->data with its marks (1.2, 1.3). */
+    pfc_status (*acc_value)(pfc_backend *be, const pfc_acc *acc, int64_t first, int64_t count, pfc_view out);
+} pfc_ops;
+
+/* One backend object per context. */
+struct pfc_backend {
+    const pfc_ops *ops;
+    int threads;
+    int lanes;         /* lanes of class loops: ops->lanes, or threads */
+    bool self_check;   /* verify every integer product mod 2^64 */
+    const char *engine; /* exact: name of the product engine */
+    void *state;       /* the backend's own */
+    char error[256];   /* text of the last failure */
+};
+
+/* Name of the first required entry that is NULL, or NULL if the table is complete. */
+const char *pfc_ops_missing(const pfc_ops *ops);
+
+/* The registry (registry.c). Picks a table by backend name, mode and what the machine can run, capped by PFC_MAX_ISA. On failure the reason is in
+ * why (size bytes). */
+pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size);
+void pfc_backend_close(pfc_backend *be);
+
+/* The widest CPU instruction set that this machine, this build and PFC_MAX_ISA allow: "scalar", "avx2" or "avx512"; NULL and a reason if
+ * PFC_MAX_ISA has another value. */
+const char *pfc_cpu_isa(char *why, size_t size);
+
+/* CPU tables; NULL where this build has no such kernels. */
+extern const pfc_ops pfc_ops_exact_scalar, pfc_ops_fast_scalar;
+#ifdef PFC_HAVE_AVX2
+extern const pfc_ops pfc_ops_exact_avx2, pfc_ops_fast_avx2;
+#endif
+#ifdef PFC_HAVE_AVX512
+extern const pfc_ops pfc_ops_exact_avx512, pfc_ops_fast_avx512;
+#endif
+
+#endif

@@ -1,0 +1,66 @@
+/* engine_int128.c: exact integer products by plain multiplication, one term at a time. The reference that every other engine must equal. */
+#include "backend/cpu/exact.h"
+
+/* V of element (i, k). */
+static int64_t value(const exact_slices *s, int64_t i, int64_t k)
+{
+    int64_t v = 0;
+    for (int j = 0; j < 3; j++) {
+        const double *p = s->p + (s->reversed ? 2 - j : j) * s->plane;
+        v = v * ((int64_t)1 << 21) + (int64_t)(s->by_k ? p[k * s->ld + i] : p[i * s->ld + k]);
+    }
+    return v;
+}
+
+/* limb += a * b; limbs of 40 bits, the top one signed. */
+static void add_product(int64_t limb[PFC_LIMBS], int64_t a, int64_t b)
+{
+    __int128 p = (__int128)a * b;
+    int64_t mask = ((int64_t)1 << PFC_LIMB_BITS) - 1;
+    limb[0] += (int64_t)(p & mask);
+    limb[1] += (int64_t)((p >> 40) & mask);
+    limb[2] += (int64_t)((p >> 80) & mask);
+    limb[3] += (int64_t)(p >> 120);
+}
+
+static double rounded_dot(const exact_slices *a, int64_t i, const exact_slices *b, int64_t j, int64_t K)
+{
+    int64_t limb[PFC_LIMBS] = { 0, 0, 0, 0 };
+    for (int64_t k = 0; k < K; k++) add_product(limb, value(a, i, k), value(b, j, k));
+    return pfc_limbs_round(limb);
+}
+
+static pfc_status forward(exact_lane *lane, int64_t m, const exact_slices *w, const pfc_operand *x, double *t)
+{
+    (void)lane;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < x->n; j++) t[i * x->n + j] = rounded_dot(w, i, &x->rows, j, x->d);
+    return PFC_OK;
+}
+
+static pfc_status weight(exact_lane *lane, int64_t m, const exact_slices *g, const pfc_operand *x, double *t)
+{
+    (void)lane;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < x->d; j++) t[i * x->d + j] = rounded_dot(g, i, &x->cols, j, x->n);
+    return PFC_OK;
+}
+
+static pfc_status feature(exact_lane *lane, int64_t count, int64_t n, int64_t d, const exact_slices *h, const exact_slices *w, exact_product_acc *acc)
+{
+    (void)lane;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < d; j++) {
+            int64_t *limb = acc->limb + (i * d + j) * PFC_LIMBS;
+            for (int64_t k = 0; k < count; k++) add_product(limb, value(h, i, k), value(w, j, k));
+            pfc_limbs_normalise(limb);
+        }
+    return PFC_OK;
+}
+
+const pfc_engine pfc_engine_int128 = {
+    .name = "int128",
+    .forward = forward,
+    .weight = weight,
+    .feature = feature,
+};

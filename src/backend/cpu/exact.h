@@ -1,0 +1,150 @@
+/* exact.h (internal): the state of the exact cpu tables: kernels, product engine, scratch per lane, operands, accumulators.
+ *
+ * Slices: an operand's integer V = s0*2^42 + s1*2^21 + s2 with |s| <= 2^20 (exact.md amendment 1). Almost all float32 rows have s2 = 0; the few others
+ * ("wide" rows) are treated apart by the DGEMM engine, so that the common case multiplies two slices instead of three. */
+#ifndef PFC_CPU_EXACT_H
+#define PFC_CPU_EXACT_H
+
+#include "backend/backend.h"
+#include "backend/cpu/exact_kernels.h"
+#include "core/exactint.h"
+
+enum { EXACT_BLOCK = 256, EXACT_MAX_CLASSES = 1 << 24 };
+
+/* Scratch buffers of a lane; each grows and is kept. */
+enum { SCRATCH_LOGIT, SCRATCH_SLOPE, SCRATCH_ROWS, SCRATCH_W, SCRATCH_H, SCRATCH_LEVELS, SCRATCH_EXTRA_A, SCRATCH_EXTRA_B, SCRATCH_T, SCRATCH_CHECK, SCRATCH_COUNT };
+
+typedef struct exact_scratch {
+    void *p;
+    size_t bytes;
+} exact_scratch;
+
+struct pfc_engine;
+
+typedef struct exact_lane {
+    exact_scratch buffer[SCRATCH_COUNT];
+    const pfc_exact_kernels *k;
+    bool self_check;
+    char error[160];
+} exact_lane;
+
+typedef struct pfc_exact {
+    const pfc_exact_kernels *k;
+    const struct pfc_engine *engine;
+    exact_lane *lane;
+    int lanes;
+} pfc_exact;
+
+/* Memory of at least `count` doubles, kept until close; NULL: out of memory. */
+double *pfc_exact_scratch(exact_lane *lane, int which, int64_t count);
+
+/* A set of sliced rows. Slice j (0 = most significant) of element (i, k) is at p[place(j)*plane + ...], place(j) = j, or 2 - j if reversed; the rest
+ * of the index is i*ld + k, or k*ld + i if by_k (k is the row of memory). */
+typedef struct exact_slices {
+    const double *p;
+    int64_t plane, ld;
+    bool reversed, by_k;
+    int64_t wide;              /* how many wide entries: rows (or k, if by_k) with a third slice */
+    const int64_t *wide_index; /* which */
+} exact_slices;
+
+struct pfc_operand {
+    int64_t n, d;
+    double *storage;
+    exact_slices rows; /* [x2|x1|x0] per row: K = D, for cosines */
+    exact_slices cols; /* [x2; x1; x0]: K = N, for weight_grad */
+    int64_t *wide_index;
+    const double *norm; /* raw */
+    double *sx;         /* 2^(e - 62) per row */
+    double *pow_e;      /* 2^e per row */
+    double *dx;         /* max(norm, 1e-12) */
+    pfc_view x;
+    const int32_t *expo;
+    bool any_nonfinite;
+};
+
+/* Lane accumulators of products: levels as the engine fills them. */
+typedef struct exact_product_acc {
+    double *level;     /* 5 x rows x cols, exact integers */
+    int64_t *high;     /* 6 x rows x cols, carried */
+    int64_t *limb;     /* rows x cols x PFC_LIMBS (int128 engine) */
+    unsigned char *mark;
+    double *max;       /* per row: largest |term|, before the grid is fixed */
+    int64_t pending;   /* K terms in `level` since the last flush */
+} exact_product_acc;
+
+/* Lane accumulators of scalar sums. */
+typedef struct exact_scalar_acc {
+    int64_t *a, *b; /* rows */
+    unsigned char *mark;
+    double *max;    /* per row: running maximum of the logits (row sums), or largest |term| (dots) */
+} exact_scalar_acc;
+
+typedef struct exact_acc_state {
+    exact_product_acc *product; /* per lane */
+    exact_scalar_acc *scalar;
+} exact_acc_state;
+
+/* An engine computes the integers of exact-v1 1.2; no bit depends on which. */
+typedef struct pfc_engine {
+    const char *name;
+    /* t (m, n) = RN(sum_d A_md X_nd): rows of w against rows of x. */
+    pfc_status (*forward)(exact_lane *lane, int64_t m, const exact_slices *w, const pfc_operand *x, double *t);
+    /* t (m, D) = RN(sum_n G_mn X_nd). */
+    pfc_status (*weight)(exact_lane *lane, int64_t m, const exact_slices *g, const pfc_operand *x, double *t);
+    /* acc (n, d) += sum_k H_kn W_kd over k < count. */
+    pfc_status (*feature)(exact_lane *lane, int64_t count, int64_t n, int64_t d, const exact_slices *h, const exact_slices *w, exact_product_acc *acc);
+} pfc_engine;
+
+extern const pfc_engine pfc_engine_dgemm, pfc_engine_int128;
+const pfc_engine *pfc_engine_find(const char *name); /* NULL: unknown */
+
+pfc_status pfc_exact_open(pfc_backend *be, const char *engine, const pfc_exact_kernels *k);
+void pfc_exact_close(pfc_backend *be);
+
+static inline pfc_exact *exact_of(pfc_backend *be) { return be->state; }
+
+/* entries of the tables (exact_rows.c, exact_softmax.c, exact_products.c, exact_acc.c) */
+pfc_status pfc_exact_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo);
+pfc_status pfc_exact_round_state(pfc_backend *be, pfc_view state);
+pfc_status pfc_exact_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd);
+pfc_status pfc_exact_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);
+void pfc_exact_operand_destroy(pfc_backend *be, pfc_operand *x);
+pfc_status pfc_exact_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z);
+pfc_status pfc_exact_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature);
+pfc_status pfc_exact_weight_grad(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
+                                 pfc_view dw);
+pfc_status pfc_exact_feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale,
+                                         pfc_view x_grad);
+pfc_status pfc_exact_row_max(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum);
+pfc_status pfc_exact_row_max_fold(pfc_backend *be, pfc_acc *sum, pfc_view max);
+pfc_status pfc_exact_row_sum(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum);
+pfc_status pfc_exact_target_prob(pfc_backend *be, const pfc_rows_info *rows, int64_t n_rows, double *prob);
+pfc_status pfc_exact_grad_expo(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view wnorm,
+                               const int32_t *wexpo, pfc_acc *feature, pfc_acc *dot);
+pfc_status pfc_exact_logit_grad(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view h, pfc_acc *dot,
+                                pfc_view wdot);
+pfc_status pfc_exact_logits(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view l);
+pfc_status pfc_exact_dlogits(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view g);
+pfc_status pfc_exact_acc_create(pfc_backend *be, int kind, int64_t rows, int64_t cols, pfc_acc **out);
+void pfc_exact_acc_destroy(pfc_backend *be, pfc_acc *acc);
+pfc_status pfc_exact_acc_expo_fold(pfc_backend *be, pfc_acc *acc);
+pfc_status pfc_exact_acc_fold(pfc_backend *be, pfc_acc *acc, const pfc_rows_info *rows);
+pfc_status pfc_exact_acc_value(pfc_backend *be, const pfc_acc *acc, int64_t first, int64_t count, pfc_view out);
+
+/* Row i of a set. */
+static inline const double *exact_row(pfc_rowset set, int64_t i)
+{
+    int64_t r = set.index ? set.index[i] : set.first + i;
+    return (const double *)set.base.data + r * set.base.ld;
+}
+
+static inline double exact_clamped(double norm) { return norm < 1e-12 ? 1e-12 : norm; } /* NaN passes */
+
+/* PFC_OK if this thread rounds to nearest and keeps subnormals; a library that sets FTZ or DAZ process-wide would change bits. */
+pfc_status pfc_exact_environment(exact_lane *lane);
+
+/* Copies text into the backend (first failure wins well enough: every text is a true one) and returns the status. */
+pfc_status pfc_exact_fail(pfc_backend *be, int lane, pfc_status status);
+
+#endif

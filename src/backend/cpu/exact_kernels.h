@@ -1,0 +1,61 @@
+/* exact_kernels.h: the inner loops of exact mode, one table per instruction set. All tables give the same bits (doc/exact-v1.md): the body exists
+ * once, in exact_kernels.inc, and the compiler vectorises it. Pointers never overlap unless said so. */
+#ifndef PFC_EXACT_KERNELS_H
+#define PFC_EXACT_KERNELS_H
+
+#include <pfc/partial_fc.h>
+#include <stdint.h>
+
+struct pfc_head;
+
+typedef struct pfc_exact_kernels {
+    const char *isa;
+    /* Largest finite |x_i|; *nonfinite set to 1 if one is NaN or infinite, else left alone. */
+    double (*max_abs)(const double *x, int64_t n, int *nonfinite);
+    /* Scalar sum (1.3) of x_i^2, scale = 2^(36-e); finite x only. */
+    void (*sum_squares)(const double *x, int64_t n, double scale, int64_t *a, int64_t *b);
+    /* Three 21-bit slices of V (1.2): x*scale = s0 + s1*2^-21 + s2*2^-42 + rest, scale = 2^(20-e); non-finite x give 0. Returns 1 if any s2 is not 0. */
+    int (*slice)(const double *x, int64_t n, double scale, double *s0, double *s1, double *s2);
+    /* The same with a scale per element. */
+    void (*slice_each)(const double *x, const double *scale, int64_t n, double *s0, double *s1, double *s2);
+    /* out_i = RN(sum_l level[l][i] * 2^(21(4-l))), l = 0..count-1, |level| <= 2^52, count <= 5. */
+    void (*round_levels)(const double *const level[5], int count, int64_t n, double *out);
+    /* Six int64 levels of weight 2^(21(5-l)), `stride` apart: level[l+1] += x[l] for l < count, carried so that level[1..5] is in [0, 2^21); then x = 0.
+     * |x| <= 2^53. */
+    void (*flush_levels)(double *x, int64_t *level, int64_t stride, int64_t n, int count);
+    /* z = (t * (sx*sw)) / (dx * dw), or t * (sx*sw) if dx is NULL. */
+    void (*finish_cosine)(double *t, const double *sx, const double *dx, double sw, double dw, int64_t n);
+    /* l and (if not NULL) slope of a class that is nobody's target (3.3). */
+    void (*logit_row)(const struct pfc_head *head, const double *z, int64_t n, double *l, double *slope);
+    /* max_i = maximum, NaN wins. */
+    void (*max_row)(const double *l, int64_t n, double *max);
+    /* a_i, b_i += exp(l_i - max_i) with exponent 0 (1.3). Returns 1 if a term is not finite (it is left out). */
+    int (*exp_sum)(const double *l, const double *max, int64_t n, int64_t *a, int64_t *b);
+    /* h = ((exp(l - max) / sum - 0) / count) * slope. */
+    void (*grad_row)(const double *l, const double *slope, const double *max, const double *sum, double count, int64_t n, double *h);
+    /* Coefficient of feature_grad: u = (h / d) * s; hmax_i = max(hmax_i, |u|) over finite ones; zmax_i the same of h*z if z is not NULL. */
+    void (*expo_row)(const double *h, const double *z, double d, double s, int64_t n, double *hmax, double *zmax);
+    /* u = (h / d) * s, d NULL: h * s. Elementwise d, s. */
+    void (*scale_each)(const double *h, const double *d, const double *s, int64_t n, double *u);
+    /* u = (h / d) * s; divide 0: h * s. */
+    void (*scale_row)(const double *h, double d, double s, int divide, int64_t n, double *u);
+    /* a_i, b_i += h_i z_i with scale_i = 2^(36-e_i); non-finite terms left out, returns 1 if there was one. */
+    int (*dot_each)(const double *h, const double *z, const double *scale, int64_t n, int64_t *a, int64_t *b);
+    /* Largest finite |h_i z_i|, and the scalar sum with one scale; non-finite terms are left out and reported. */
+    double (*dot_max)(const double *h, const double *z, int64_t n, int *nonfinite);
+    void (*dot_sum)(const double *h, const double *z, double scale, int64_t n, int64_t *a, int64_t *b);
+    /* g = ((t*s1)*s2 - (w/d) q) / d as (3.10): project 1: fma(-(w/d), q, g)/d; project 0: g/d. plain: g only. */
+    void (*finish_weight)(const double *t, double s1, double s2, const double *w, double d, double q, int project, int plain, int64_t n, double *g);
+    /* SGD of one row (3.11); g NULL: zero gradient. buf untouched if momentum is 0. */
+    void (*sgd)(double *w, double *buf, const double *g, double lr, double momentum, double decay, int nesterov, int64_t n);
+} pfc_exact_kernels;
+
+extern const pfc_exact_kernels pfc_exact_kernels_scalar;
+#ifdef PFC_HAVE_AVX2
+extern const pfc_exact_kernels pfc_exact_kernels_avx2;
+#endif
+#ifdef PFC_HAVE_AVX512
+extern const pfc_exact_kernels pfc_exact_kernels_avx512;
+#endif
+
+#endif

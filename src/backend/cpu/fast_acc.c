@@ -1,0 +1,131 @@
+/* fast_acc.c: accumulators of fast mode. Lanes are added in lane order in double; one double per element goes over the wire. */
+#include "backend/cpu/cpu_common.h"
+#include "backend/cpu/fast.h"
+#include "core/px.h"
+
+#include <stdlib.h>
+
+static fast_acc *state_of(const pfc_acc *acc) { return acc->state; }
+
+void pfc_fast_acc_destroy(pfc_backend *be, pfc_acc *acc)
+{
+    if (!acc) return;
+    fast_acc *s = state_of(acc);
+    if (s) {
+        pfc_cpu_free(be, s->product);
+        free(s->sum);
+        free(s->max);
+        free(s->seen);
+        free(s);
+    }
+    free(acc->data);
+    free(acc);
+}
+
+/* The lanes' memory: false when there is none. */
+static bool fill_state(pfc_backend *be, pfc_acc *acc, fast_acc *s)
+{
+    if (acc->kind == PFC_ACC_PRODUCT) {
+        void *p;
+        s->ld = pfc_round16(acc->cols);
+        size_t bytes = (size_t)acc->lanes * (size_t)acc->rows * (size_t)s->ld * sizeof(float);
+        if (pfc_cpu_alloc(be, bytes ? bytes : 1, &p) != PFC_OK) return false;
+        s->product = p;
+        for (size_t i = 0; i < bytes / sizeof(float); i++) s->product[i] = 0.0f;
+        return true;
+    }
+    s->ld = pfc_round16(acc->rows);
+    size_t max = (size_t)acc->lanes * (size_t)s->ld;
+    s->sum = calloc((size_t)acc->lanes * (size_t)(acc->rows * acc->cols) + 1, sizeof *s->sum);
+    s->max = malloc((max + 1) * sizeof *s->max);
+    s->seen = calloc((size_t)acc->lanes, 1);
+    if (!s->sum || !s->max || !s->seen) return false;
+    for (size_t i = 0; i < max; i++) s->max[i] = -__builtin_inff();
+    return true;
+}
+
+pfc_status pfc_fast_acc_create(pfc_backend *be, int kind, int64_t rows, int64_t cols, pfc_acc **out)
+{
+    pfc_acc *acc = calloc(1, sizeof *acc);
+    *out = NULL;
+    if (!acc) return pfc_cpu_nomem(be, sizeof *acc);
+    acc->kind = kind, acc->rows = rows, acc->cols = cols, acc->lanes = FAST_LANES;
+    acc->words = 1, acc->wire = PFC_F64;
+    acc->data = calloc((size_t)(rows * cols) + 1, sizeof(double));
+    acc->state = calloc(1, sizeof(fast_acc));
+    if (!acc->data || !acc->state || !fill_state(be, acc, acc->state)) {
+        pfc_fast_acc_destroy(be, acc);
+        return pfc_cpu_nomem(be, FAST_LANES * (size_t)(rows * cols) * sizeof(float));
+    }
+    *out = acc;
+    return PFC_OK;
+}
+
+static void fold_product(pfc_backend *be, pfc_acc *acc)
+{
+    const fast_acc *s = state_of(acc);
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (acc->rows * acc->cols > 16384)
+    for (int64_t i = 0; i < acc->rows; i++) {
+        double *out = (double *)acc->data + i * acc->cols;
+        for (int64_t j = 0; j < acc->cols; j++) out[j] = 0.0;
+        for (int lane = 0; lane < acc->lanes; lane++) {
+            const float *f = s->product + (lane * acc->rows + i) * s->ld;
+            for (int64_t j = 0; j < acc->cols; j++) out[j] += (double)f[j];
+        }
+    }
+}
+
+/* Sums of exp(l - m_lane) brought to the global maximum. A maximum that is not finite makes the sum NaN where there is any class (exact-v1 3.5). */
+static double fold_row_sum(const pfc_acc *acc, int64_t i, double max)
+{
+    const fast_acc *s = state_of(acc);
+    double sum = 0.0;
+    for (int lane = 0; lane < acc->lanes; lane++) {
+        if (!s->seen[lane]) continue;
+        if (!px_finite(max)) return PX_NAN;
+        sum += s->sum[lane * acc->rows + i] * px_exp((double)s->max[lane * s->ld + i] - max);
+    }
+    return sum;
+}
+
+pfc_status pfc_fast_acc_fold(pfc_backend *be, pfc_acc *acc, const pfc_rows_info *rows)
+{
+    const fast_acc *s = state_of(acc);
+    if (acc->kind == PFC_ACC_PRODUCT) {
+        fold_product(be, acc);
+        return PFC_OK;
+    }
+    int64_t count = acc->rows * acc->cols;
+    for (int64_t i = 0; i < count; i++) {
+        double sum = 0.0;
+        if (rows)
+            sum = fold_row_sum(acc, i, (double)*pfc_fast_at(rows->max, i));
+        else
+            for (int lane = 0; lane < acc->lanes; lane++) sum += s->sum[lane * count + i];
+        ((double *)acc->data)[i] = sum;
+    }
+    return PFC_OK;
+}
+
+pfc_status pfc_fast_acc_value(pfc_backend *be, const pfc_acc *acc, int64_t first, int64_t count, pfc_view out)
+{
+    (void)be;
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t j = 0; j < acc->cols; j++) pfc_fast_at(out, i)[j] = (float)((const double *)acc->data)[(first + i) * acc->cols + j];
+    return PFC_OK;
+}
+
+pfc_status pfc_fast_row_max_fold(pfc_backend *be, pfc_acc *sum, pfc_view max)
+{
+    const fast_acc *s = state_of(sum);
+    (void)be;
+    for (int64_t i = 0; i < sum->rows; i++) {
+        float m = -__builtin_inff();
+        for (int lane = 0; lane < sum->lanes; lane++) {
+            float x = s->max[lane * s->ld + i];
+            if (m == m && !(x <= m)) m = x;
+        }
+        *pfc_fast_at(max, i) = m;
+    }
+    return PFC_OK;
+}

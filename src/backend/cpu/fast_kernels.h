@@ -1,0 +1,82 @@
+/* fast_kernels.h (internal): the inner loops of fast mode, one table per instruction set. Plain pointers only: an ISA file includes nothing that would
+ * make the compiler emit its instructions elsewhere.
+ *
+ * All tables give the same bits: every sum is a chain of fma in a fixed order, either one chain per output (products) or sixteen lanes, element i in
+ * lane i mod 16, folded by one tree (norms, dots). Buffers marked [16] hold a multiple of 16 floats and are zero beyond n. */
+#ifndef PFC_CPU_FAST_KERNELS_H
+#define PFC_CPU_FAST_KERNELS_H
+
+#include <stdint.h>
+
+enum { FAST_LINEAR, FAST_COS, FAST_ARC, FAST_CIRCLE };                 /* as pfc_head_kind */
+enum { FAST_FALLBACK_NONE, FAST_FALLBACK_LINEAR, FAST_FALLBACK_EASY }; /* as pfc_arc_fallback */
+
+/* The head in float (doc/exact-v1.md 3.3). */
+typedef struct fast_head {
+    int kind, fallback, clamp;
+    int arc_slope; /* arc with the exact gradient */
+    float s, m;    /* scale, margin */
+    float one_plus_m, one_minus_m;
+    float cm, sm, mm; /* cos m, sin m, m*sin m */
+    float threshold;  /* +inf: off */
+} fast_head;
+
+/* A block's targets: those of class c are row[first[c]] .. row[first[c+1]-1]. */
+typedef struct fast_targets {
+    const int32_t *first, *row;
+} fast_targets;
+
+/* What logit_grad knows of the rows, all [16]. */
+typedef struct fast_rows {
+    const float *max;              /* M_n */
+    const float *share;            /* 1 / (S_n n) */
+    const float *keep;             /* all ones, or 0: the row is ignored (bits) */
+    int unit_slope;                /* 1: every slope is taken as 1, so that h is G */
+    float one_n;                   /* 1 / n */
+    float *logit, *slope, *onehot; /* work; onehot is zero between calls */
+} fast_rows;
+
+/* sgd constants in float. */
+typedef struct fast_sgd {
+    float lr, momentum, decay;
+    int nesterov;
+} fast_sgd;
+
+typedef struct pfc_fast_kernels {
+    const char *isa;
+    int64_t panel; /* columns of a packed panel: a multiple of 16; panels are [columns/panel][k][panel], zero beyond the matrix */
+
+    /* sum of x_i^2 in double. */
+    double (*sum_squares)(const float *x, int64_t n);
+
+    /* z_cn = <w_c, x_n> / (xd_n wd_c); xd NULL: no division. panels: x transposed, k = D. xd and xinv = 1/xd: padded to panel; winv = 1/wd. */
+    void (*cosines)(const float *panels, int64_t n, int64_t d, const float *const *w, int64_t classes, const float *xd, const float *xinv, const float *wd,
+                    const float *winv, float *z, int64_t ldz);
+    /* f (n, d) += sum_c h_cn (w_c winv_c); winv NULL: w as it is. packed: classes*(d up to a multiple of panel) floats of work; ldf: of 16. */
+    void (*feature_grad)(const float *h, int64_t ldh, int64_t n, const float *const *w, const float *winv, int64_t classes, int64_t d, float *packed, float *f,
+                         int64_t ldf);
+    /* dw_cd = fma(a_c, w_cd, sum_n h_cn x_nd) * winv_c; a NULL: only the sum. panels: x / ||x||, k = N. */
+    void (*weight_grad)(const float *h, int64_t ldh, int64_t classes, const float *panels, int64_t n, const float *const *w, const float *a, const float *winv,
+                        int64_t d, float *dw, int64_t lddw);
+
+    /* m_n = max(m_n, block's logits); sum_n = sum of exp(l - m_n) over the block; factor_n = exp(old m_n - m_n); target_n where in targets.
+     * m, sum, factor, shift, logit: [16]; the last two are work. A maximum of -inf is taken as 0 in the exponents. */
+    void (*row_max)(const fast_head *head, const float *z, int64_t ldz, int64_t classes, int64_t n, fast_targets targets, float *m, float *sum, float *factor,
+                    float *shift, float *logit, float *target);
+    /* l (classes, n) = logits, the targets' included. logit: [16] of work. */
+    void (*logits)(const fast_head *head, const float *z, int64_t ldz, int64_t classes, int64_t n, fast_targets targets, float *logit, float *l, int64_t ldl);
+    /* h = (exp(l - M) share - onehot) slope; dot_n [16] += h z; wdot_c = sum_n h z. dot NULL: not wanted. */
+    void (*logit_grad)(const fast_head *head, const float *z, int64_t ldz, int64_t classes, int64_t n, fast_targets targets, const fast_rows *rows, float *h,
+                       int64_t ldh, float *dot, float *wdot);
+
+    /* One row: out = fma(a, x, f) * b. */
+    void (*project_row)(const float *f, const float *x, int64_t n, float a, float b, float *out);
+    /* One row of weight and momentum; dw NULL: zero. */
+    void (*sgd_row)(const float *dw, float *w, float *buf, int64_t n, const fast_sgd *sgd);
+    /* y_i = exp(x_i), x_i <= 0 or NaN. */
+    void (*exp_row)(const float *x, int64_t n, float *y);
+} pfc_fast_kernels;
+
+extern const pfc_fast_kernels pfc_fast_kernels_scalar, pfc_fast_kernels_avx2, pfc_fast_kernels_avx512;
+
+#endif

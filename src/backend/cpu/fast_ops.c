@@ -1,0 +1,126 @@
+/* fast_ops.c: fast mode of the cpu backend: state, operations on whole rows, and the three tables. The block operations are in fast_block.c, the
+ * accumulators in fast_acc.c, the inner loops in fast_<isa>.c. No vector instruction comes from these files. */
+#include <config.h>
+
+#include "backend/cpu/cpu_common.h"
+#include "backend/cpu/fast.h"
+#include "core/px.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- state ---- */
+
+static const pfc_fast_kernels *kernels_for(const pfc_ops *ops)
+{
+#ifdef PFC_HAVE_AVX2
+    if (ops == &pfc_ops_fast_avx2) return &pfc_fast_kernels_avx2;
+#endif
+#ifdef PFC_HAVE_AVX512
+    if (ops == &pfc_ops_fast_avx512) return &pfc_fast_kernels_avx512;
+#endif
+    return ops == &pfc_ops_fast_scalar ? &pfc_fast_kernels_scalar : NULL;
+}
+
+pfc_status pfc_fast_state_create(pfc_backend *be)
+{
+    const pfc_fast_kernels *k = kernels_for(be->ops);
+    if (!k) return PFC_ERR_UNSUPPORTED;
+    pfc_fast_state *state = calloc(1, sizeof *state);
+    if (!state) return pfc_cpu_nomem(be, sizeof *state);
+    state->k = k;
+    be->state = state;
+    return PFC_OK;
+}
+
+void pfc_fast_state_destroy(pfc_backend *be)
+{
+    pfc_fast_state *state = be->state;
+    if (!state) return;
+    for (int i = 0; i < FAST_LANES; i++) free(state->lane[i].memory);
+    free(state);
+    be->state = NULL;
+}
+
+/* ---- rows ---- */
+
+pfc_status pfc_fast_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo)
+{
+    const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
+    (void)expo;
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (a.count * a.base.cols > 65536)
+    for (int64_t i = 0; i < a.count; i++) *pfc_fast_at(norm, i) = (float)__builtin_sqrt(k->sum_squares(pfc_fast_row(a, i), a.base.cols));
+    return PFC_OK;
+}
+
+pfc_status pfc_fast_round_state(pfc_backend *be, pfc_view state)
+{
+    (void)be, (void)state; /* it is float32 already */
+    return PFC_OK;
+}
+
+pfc_status pfc_fast_target_prob(pfc_backend *be, const pfc_rows_info *rows, int64_t n_rows, double *prob)
+{
+    (void)be;
+    for (int64_t i = 0; i < n_rows; i++) {
+        prob[i] = 0.0;
+        if (rows->target[i] >= 0)
+            prob[i] = px_exp((double)*pfc_fast_at(rows->target_logit, i) - (double)*pfc_fast_at(rows->max, i)) / (double)*pfc_fast_at(rows->sum, i);
+    }
+    return PFC_OK;
+}
+
+/* v = F - (x/r)(q/r ...) as exact-v1 3.9, the quotients taken once per row. */
+pfc_status pfc_fast_feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale,
+                                        pfc_view x_grad)
+{
+    const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (x_grad.rows * x_grad.cols > 65536)
+    for (int64_t i = 0; i < x_grad.rows; i++) {
+        float a = 0.0f, b = (float)scale;
+        const float *xi = pfc_fast_at(feature, i);
+        if (normalised) {
+            float n = *pfc_fast_at(norm, i);
+            double r = (double)pfc_fast_divisor(n);
+            if (!(n < 1e-12f)) {
+                a = (float)(-(double)*pfc_fast_at(dot, i) / r);
+                xi = pfc_fast_at(x, i);
+            }
+            b = (float)(scale / r);
+        }
+        k->project_row(pfc_fast_at(feature, i), xi, x_grad.cols, a, b, pfc_fast_at(x_grad, i));
+    }
+    return PFC_OK;
+}
+
+pfc_status pfc_fast_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd)
+{
+    const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
+    const fast_sgd f = { (float)sgd->lr, (float)sgd->momentum, (float)sgd->weight_decay, sgd->nesterov };
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (weight.count * weight.base.cols > 262144)
+    for (int64_t i = 0; i < weight.count; i++) {
+        int64_t row = weight.index ? weight.index[i] : weight.first + i;
+        k->sgd_row(dw.data ? pfc_fast_at(dw, i) : NULL, pfc_fast_at(weight.base, row), pfc_fast_at(momentum, row), weight.base.cols, &f);
+    }
+    return PFC_OK;
+}
+
+/* ---- tables ---- */
+
+#define FAST_ENTRIES(isa_name)                                                                                                                       \
+    .name = "cpu", .isa = isa_name, .mode = PFC_FAST, .real = PFC_F32, .place = PFC_HOST, .lanes = FAST_LANES, .block_classes = FAST_BLOCK,          \
+    .alloc = pfc_cpu_alloc, .free = pfc_cpu_free, .upload = pfc_cpu_upload, .download = pfc_cpu_download, .sync = pfc_cpu_sync,                      \
+    .for_lanes = pfc_cpu_for_lanes, .row_norms = pfc_fast_row_norms, .round_state = pfc_fast_round_state, .operand_create = pfc_fast_operand_create, \
+    .operand_destroy = pfc_fast_operand_destroy, .cosines = pfc_fast_cosines, .row_max = pfc_fast_row_max, .row_max_fold = pfc_fast_row_max_fold,    \
+    .target_prob = pfc_fast_target_prob, .mean_loss = pfc_cpu_mean_loss, .logits = pfc_fast_logits, .dlogits = pfc_fast_dlogits,                     \
+    .logit_grad = pfc_fast_logit_grad, .feature_grad = pfc_fast_feature_grad, .weight_grad = pfc_fast_weight_grad,                                   \
+    .feature_grad_finish = pfc_fast_feature_grad_finish, .sgd_rows = pfc_fast_sgd_rows, .acc_create = pfc_fast_acc_create,                           \
+    .acc_destroy = pfc_fast_acc_destroy, .acc_fold = pfc_fast_acc_fold, .acc_value = pfc_fast_acc_value
+
+const pfc_ops pfc_ops_fast_scalar = { FAST_ENTRIES("scalar") };
+#ifdef PFC_HAVE_AVX2
+const pfc_ops pfc_ops_fast_avx2 = { FAST_ENTRIES("avx2") };
+#endif
+#ifdef PFC_HAVE_AVX512
+const pfc_ops pfc_ops_fast_avx512 = { FAST_ENTRIES("avx512") };
+#endif

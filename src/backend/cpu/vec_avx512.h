@@ -1,0 +1,57 @@
+/* vec_avx512.h: sixteen floats as one AVX-512 register. vec_scalar.h has the meaning of each operation; include from an AVX-512 file only. */
+#ifndef PFC_VEC_AVX512_H
+#define PFC_VEC_AVX512_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+typedef __m512 v16;
+typedef struct v16d {
+    __m512d half[2];
+} v16d;
+
+#define V16_FN static inline __attribute__((always_inline))
+
+V16_FN v16 v16_zero(void) { return _mm512_setzero_ps(); }
+V16_FN v16 v16_set(float x) { return _mm512_set1_ps(x); }
+V16_FN v16 v16_load(const float *p) { return _mm512_loadu_ps(p); }
+V16_FN void v16_store(float *p, v16 x) { _mm512_storeu_ps(p, x); }
+V16_FN v16 v16_load_part(const float *p, int64_t n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+V16_FN void v16_store_part(float *p, v16 x, int64_t n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x); }
+
+V16_FN v16 v16_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
+V16_FN v16 v16_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
+V16_FN v16 v16_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }
+V16_FN v16 v16_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
+V16_FN v16 v16_fnma(v16 a, v16 b, v16 c) { return _mm512_fnmadd_ps(a, b, c); }
+V16_FN v16 v16_and(v16 a, v16 mask) { return _mm512_and_ps(a, mask); }
+
+V16_FN v16 v16_lt(v16 a, v16 b, v16 yes, v16 no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes); }
+V16_FN v16 v16_eq(v16 a, v16 b, v16 yes, v16 no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), no, yes); }
+V16_FN v16 v16_max(v16 a, v16 b)
+{
+    __mmask16 ordered = _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q);
+    return _mm512_mask_blend_ps(_mm512_mask_cmp_ps_mask(ordered, b, a, _CMP_NLE_UQ), a, b);
+}
+V16_FN v16 v16_abs(v16 a) { return _mm512_abs_ps(a); }
+V16_FN v16 v16_pow2(v16 t) { return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_set1_epi32(0x3f800000))); }
+
+V16_FN v16d v16d_zero(void)
+{
+    v16d z = { { _mm512_setzero_pd(), _mm512_setzero_pd() } };
+    return z;
+}
+V16_FN v16d v16d_add_square(v16d s, v16 x)
+{
+    __m512d lo = _mm512_cvtps_pd(_mm512_castps512_ps256(x)), hi = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    s.half[0] = _mm512_fmadd_pd(lo, lo, s.half[0]);
+    s.half[1] = _mm512_fmadd_pd(hi, hi, s.half[1]);
+    return s;
+}
+V16_FN void v16d_store(double *p, v16d s)
+{
+    _mm512_storeu_pd(p, s.half[0]);
+    _mm512_storeu_pd(p + 8, s.half[1]);
+}
+
+#endif

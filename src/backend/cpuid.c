@@ -1,0 +1,37 @@
+/* cpuid.c: the only file that asks the CPU what it can do, the operating system's part (XCR0) included. Compiled with baseline flags. */
+#include "backend/cpuid.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* Register state that the operating system saves: bit 1 SSE, 2 AVX, 5-7 AVX-512. */
+static unsigned saved_state(void)
+{
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return 0;
+    __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    return a;
+}
+
+static int has_leaf7(unsigned mask)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & mask) == mask;
+}
+
+int pfc_cpu_has_avx2(void)
+{
+    unsigned a, b, c, d;
+    if ((saved_state() & 0x6) != 0x6 || !__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    return (c & bit_AVX) && (c & bit_FMA) && has_leaf7(bit_AVX2);
+}
+
+int pfc_cpu_has_avx512(void)
+{
+    return pfc_cpu_has_avx2() && (saved_state() & 0xe6) == 0xe6 && has_leaf7(bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL);
+}
+
+#else
+int pfc_cpu_has_avx2(void) { return 0; }
+int pfc_cpu_has_avx512(void) { return 0; }
+#endif

@@ -1,0 +1,45 @@
+libpfc_la_SOURCES += \
+    src/backend/backend.h \
+    src/backend/cpu/cpu_common.c \
+    src/backend/cpu/cpu_common.h \
+    src/backend/cpu/engine_dgemm.c \
+    src/backend/cpu/engine_int128.c \
+    src/backend/cpu/exact.h \
+    src/backend/cpu/exact_acc.c \
+    src/backend/cpu/exact_kernels.h \
+    src/backend/cpu/exact_products.c \
+    src/backend/cpu/exact_rows.c \
+    src/backend/cpu/exact_softmax.c \
+    src/backend/cpu/exact_state.c \
+    src/backend/cpu/fast.h \
+    src/backend/cpu/fast_acc.c \
+    src/backend/cpu/fast_block.c \
+    src/backend/cpu/fast_kernels.h \
+    src/backend/cpu/fast_ops.c \
+    src/backend/cpuid.c \
+    src/backend/cpuid.h \
+    src/backend/registry.c
+
+## Kernel files and the bodies they include.
+libpfc_scalar_la_SOURCES += \
+    src/backend/cpu/exact_kernels.inc \
+    src/backend/cpu/exact_scalar.c \
+    src/backend/cpu/fast_exp.inc \
+    src/backend/cpu/fast_gemm.inc \
+    src/backend/cpu/fast_head.inc \
+    src/backend/cpu/fast_rows.inc \
+    src/backend/cpu/fast_scalar.c \
+    src/backend/cpu/fast_table.inc \
+    src/backend/cpu/vec_avx2.h \
+    src/backend/cpu/vec_avx512.h \
+    src/backend/cpu/vec_scalar.h
+if PFC_HAVE_AVX2
+libpfc_avx2_la_SOURCES += \
+    src/backend/cpu/exact_avx2.c \
+    src/backend/cpu/fast_avx2.c
+endif
+if PFC_HAVE_AVX512
+libpfc_avx512_la_SOURCES += \
+    src/backend/cpu/exact_avx512.c \
+    src/backend/cpu/fast_avx512.c
+endif

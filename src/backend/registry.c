@@ -1,0 +1,139 @@
+/* registry.c: which backends exist, and choosing one. Asking for what cannot run is an error, never a silent fallback. */
+#include "backend/backend.h"
+#include "backend/cpu/exact.h"
+#include "backend/cpu/fast.h"
+#include "backend/cpuid.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *pfc_cpu_isa(char *why, size_t size)
+{
+    static const char *const names[] = { "scalar", "avx2", "avx512" };
+    int best = 0, cap = 2;
+#ifdef PFC_HAVE_AVX2
+    if (pfc_cpu_has_avx2()) best = 1;
+#endif
+#ifdef PFC_HAVE_AVX512
+    if (best == 1 && pfc_cpu_has_avx512()) best = 2;
+#endif
+    const char *asked = getenv("PFC_MAX_ISA");
+    if (asked && *asked) {
+        for (cap = 0; cap < 3 && strcmp(asked, names[cap]) != 0;) cap++;
+        if (cap == 3) {
+            snprintf(why, size, "PFC_MAX_ISA is '%s'; expected scalar, avx2 or avx512", asked);
+            return NULL;
+        }
+    }
+    return names[best < cap ? best : cap];
+}
+
+typedef struct cpu_tables {
+    const char *isa;
+    const pfc_ops *exact, *fast;
+    const pfc_exact_kernels *kernels;
+} cpu_tables;
+
+static const cpu_tables tables[] = {
+    { "scalar", &pfc_ops_exact_scalar, &pfc_ops_fast_scalar, &pfc_exact_kernels_scalar },
+#ifdef PFC_HAVE_AVX2
+    { "avx2", &pfc_ops_exact_avx2, &pfc_ops_fast_avx2, &pfc_exact_kernels_avx2 },
+#endif
+#ifdef PFC_HAVE_AVX512
+    { "avx512", &pfc_ops_exact_avx512, &pfc_ops_fast_avx512, &pfc_exact_kernels_avx512 },
+#endif
+    { NULL, NULL, NULL, NULL },
+};
+
+#define FIELD(name)                                                                                                                                            \
+    if (!ops->name) return #name
+const char *pfc_ops_missing(const pfc_ops *ops)
+{
+    FIELD(alloc);
+    FIELD(free);
+    FIELD(upload);
+    FIELD(download);
+    FIELD(sync);
+    FIELD(for_lanes);
+    FIELD(row_norms);
+    FIELD(round_state);
+    FIELD(operand_create);
+    FIELD(operand_destroy);
+    FIELD(cosines);
+    FIELD(row_max);
+    FIELD(row_max_fold);
+    FIELD(target_prob);
+    FIELD(mean_loss);
+    FIELD(logits);
+    FIELD(dlogits);
+    FIELD(logit_grad);
+    FIELD(feature_grad);
+    FIELD(weight_grad);
+    FIELD(feature_grad_finish);
+    FIELD(sgd_rows);
+    FIELD(acc_create);
+    FIELD(acc_destroy);
+    FIELD(acc_fold);
+    FIELD(acc_value);
+    return NULL;
+}
+
+/* option, else environment, else default. */
+static const char *pick(const char *option, const char *variable, const char *def)
+{
+    const char *env = getenv(variable);
+    return option ? option : env && *env ? env : def;
+}
+
+static pfc_status open_cpu(pfc_backend *be, const pfc_options *options)
+{
+    const char *isa = pfc_cpu_isa(be->error, sizeof be->error), *check = getenv("PFC_SELF_CHECK");
+    const cpu_tables *t = tables;
+    if (!isa) return PFC_ERR_UNSUPPORTED;
+    while (strcmp(t->isa, isa) != 0) t++;
+    be->ops = options->mode == PFC_EXACT ? t->exact : t->fast;
+    be->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
+    be->lanes = be->ops->lanes ? be->ops->lanes : be->threads;
+    be->self_check = options->self_check > 0 || (options->self_check == 0 && check && *check && strcmp(check, "0") != 0);
+    const char *missing = pfc_ops_missing(be->ops);
+    if (missing) {
+        snprintf(be->error, sizeof be->error, "backend cpu lacks the operation %s", missing);
+        return PFC_ERR_UNSUPPORTED;
+    }
+    return options->mode == PFC_EXACT ? pfc_exact_open(be, pick(options->engine, "PFC_ENGINE", "dgemm"), t->kernels) : pfc_fast_state_create(be);
+}
+
+pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size)
+{
+    static const pfc_options defaults = { PFC_EXACT, NULL, NULL, 0, 0 };
+    if (!options) options = &defaults;
+    const char *name = pick(options->backend, "PFC_BACKEND", "cpu");
+    *out = NULL;
+    if (strcmp(name, "cpu") != 0) {
+        snprintf(why, size, "backend '%s' is not in this build; available: cpu", name);
+        return PFC_ERR_UNSUPPORTED;
+    }
+    pfc_backend *be = calloc(1, sizeof *be);
+    if (!be) {
+        snprintf(why, size, "out of memory");
+        return PFC_ERR_NOMEM;
+    }
+    pfc_status st = open_cpu(be, options);
+    if (st != PFC_OK) {
+        snprintf(why, size, "%s", be->error);
+        pfc_backend_close(be);
+        return st;
+    }
+    *out = be;
+    return PFC_OK;
+}
+
+void pfc_backend_close(pfc_backend *be)
+{
+    if (!be) return;
+    if (be->ops && be->ops->mode == PFC_EXACT) pfc_exact_close(be);
+    if (be->ops && be->ops->mode == PFC_FAST) pfc_fast_state_destroy(be);
+    free(be);
+}

@@ -1,0 +1,100 @@
+/* internal.h: what the files of this folder share and nobody else uses. */
+#ifndef PFC_CASE_INTERNAL_H
+#define PFC_CASE_INTERNAL_H
+
+#include "case/case.h"
+#include <hdf5.h>
+
+/* ---- messages ---- */
+
+/* "FILE: ITEM: ..." with status PFC_EXIT_FILE; FILE is the case's path, else its name. Local. */
+int pfc_case_fail(const pfc_case *c, pfc_diag *diag, const char *item, const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* The path, or "..." and its end if it is very long. The buffer holds at least PFC_LABEL bytes. */
+enum { PFC_LABEL = 320 };
+const char *pfc_label(const char *path, char *buffer);
+/* "(24,8)"; a scalar is "()". */
+const char *pfc_dims_text(int ndim, const int64_t *dims, char *buffer, size_t size);
+/* Global coordinates of a local element, "(3,5)". */
+const char *pfc_tensor_place_text(const pfc_tensor *t, int64_t local, char *buffer, size_t size);
+
+/* ---- algorithms ---- */
+
+const pfc_algorithm *pfc_algorithm_find_in(const pfc_algorithm *const *table, const char *name);
+/* pfc_case_read with any table of algorithms. Collective. */
+int pfc_case_read_from(MPI_Comm comm, const char *path, int what, const pfc_algorithm *const *table, pfc_case **out, pfc_diag *diag);
+/* The entry whose name it is; a table name that ends in "<t>" stands for any number there ("row_sum_<t>"). NULL: none. */
+const pfc_tensor_spec *pfc_spec_find(const pfc_tensor_spec *specs, const char *name);
+
+/* ---- parameters ---- */
+
+typedef enum pfc_value_kind { PFC_VALUE_INT, PFC_VALUE_REAL, PFC_VALUE_TEXT } pfc_value_kind;
+
+typedef struct pfc_value { /* what an attribute or a command line gives */
+    pfc_value_kind kind;
+    int64_t i;
+    double r;
+    char text[128];
+} pfc_value;
+
+int pfc_case_set_value(pfc_case *c, const char *name, const pfc_value *value, pfc_diag *diag);
+/* Defaults for what was not given; a required parameter that is absent is an error. Local. */
+int pfc_case_apply_defaults(pfc_case *c, pfc_diag *diag);
+
+/* ---- shapes ---- */
+
+/* Shapes of c->in against the table, binding letters in c->size. Local, needs no data. */
+int pfc_case_check_shapes(pfc_case *c, int ranks, pfc_diag *diag);
+/* The cut axis of a tensor with ndim axes; -1: none of the alternatives has the cut letter there. */
+int pfc_shape_axis(const pfc_tensor_spec *spec, int ndim);
+/* The number of elements; false if it or its bytes overflow int64. */
+bool pfc_dims_elements(int ndim, const int64_t *dims, int64_t *elements);
+/* Parameters, world, presence and shapes of inputs: all that needs no data. Local. */
+int pfc_case_check_form(pfc_case *c, int ranks, pfc_diag *diag);
+
+/* ---- tensors ---- */
+
+/* Appends a tensor without data. NULL: out of memory. */
+pfc_tensor *pfc_tensor_describe(pfc_tensor_list *list, const char *name, pfc_dtype dtype, int ndim, const int64_t *dims);
+/* Sets dist, axis and this rank's block. */
+void pfc_tensor_cut(pfc_tensor *t, pfc_dist dist, int axis, int ranks, int rank);
+/* Zero-filled local block; false: out of memory. */
+bool pfc_tensor_allocate(pfc_tensor *t);
+
+/* Geometry of the local block: outer x (count * inner) elements out of outer x (dims[axis] * inner). */
+typedef struct pfc_block {
+    int64_t outer, inner;
+} pfc_block;
+pfc_block pfc_tensor_block(const pfc_tensor *t);
+
+/* ---- HDF5 helpers (h5util.c) ---- */
+
+typedef struct pfc_h5_quiet { /* the caller's error printing, put back at the end */
+    H5E_auto2_t function;
+    void *data;
+} pfc_h5_quiet;
+pfc_h5_quiet pfc_h5_quiet_begin(void);
+void pfc_h5_quiet_end(pfc_h5_quiet saved);
+/* The innermost reason of the last failed HDF5 call, one line. Call at once. */
+const char *pfc_h5_reason(char *buffer, size_t size);
+
+/* File access over MPI-IO on comm, or serial with MPI_COMM_NULL; files written are of format V18, files read of any. Negative on failure. */
+hid_t pfc_h5_access(MPI_Comm comm, bool write);
+
+/* 1: a hard link is there; 0: nothing; -1: a soft or external link (which = its kind). */
+int pfc_h5_link(hid_t where, const char *name, const char **which);
+
+/* A scalar or 1-element attribute. On failure returns -1 and says in `found` what was there instead. */
+int pfc_h5_read_attribute(hid_t object, const char *name, pfc_value *value, char *found, size_t size);
+
+/* How a dataset is stored: "f32", "f64", "f16", "bf16", "i8".."i64", "u8".."u64", or "other" (then `found` says what). Big-endian alike. */
+const char *pfc_h5_stored(hid_t type, char *found, size_t size);
+hid_t pfc_h5_memory_type(pfc_dtype dtype);
+
+/* Rows of the first axis that make a good transfer, and how many the largest block has. */
+int64_t pfc_h5_slab_rows(const pfc_tensor *t, int ranks, int64_t *most_rows);
+/* Selects local rows [first, first + rows) of the first axis in the file; elements = how many that is. Negative on failure. */
+int pfc_h5_select(hid_t space, const pfc_tensor *t, int64_t first, int64_t rows, int64_t *elements);
+/* Reads the local block of a tensor that file_read described. rounded counts changed values (may be NULL). Local. */
+int pfc_h5_read_block(hid_t dataset, const pfc_case *c, const char *item, pfc_tensor *t, int64_t *rounded, pfc_diag *diag);
+
+#endif

@@ -1,0 +1,14 @@
+/* registry.c: the list of algorithms. A new family adds one line here and one in algorithms.h. */
+#include "case/algorithms.h"
+#include "case/internal.h"
+
+#include <string.h>
+
+const pfc_algorithm *const pfc_algorithms[] = { &pfc_algorithm_partial_fc, NULL };
+
+const pfc_algorithm *pfc_algorithm_find(const char *name) { return pfc_algorithm_find_in(pfc_algorithms, name); }
+
+int pfc_case_read(MPI_Comm comm, const char *path, int what, pfc_case **out, pfc_diag *diag)
+{
+    return pfc_case_read_from(comm, path, what, pfc_algorithms, out, diag);
+}

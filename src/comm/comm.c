@@ -1,0 +1,179 @@
+/* comm.c: collectives over MPI. */
+#include "comm/comm.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static pfc_status check(pfc_comm *comm, int rc, const char *what)
+{
+    if (rc == MPI_SUCCESS) return PFC_OK;
+    char text[MPI_MAX_ERROR_STRING];
+    int length = 0;
+    MPI_Error_string(rc, text, &length);
+    snprintf(comm->error, sizeof comm->error, "%s: %.200s", what, text);
+    return PFC_ERR_RUNTIME;
+}
+
+static MPI_Datatype mpi_type(pfc_dtype dtype)
+{
+    switch (dtype) {
+    case PFC_F32: return MPI_FLOAT;
+    case PFC_F64: return MPI_DOUBLE;
+    case PFC_I64: return MPI_INT64_T;
+    case PFC_I32: return MPI_INT32_T;
+    case PFC_U8: return MPI_UINT8_T;
+    }
+    return MPI_DATATYPE_NULL;
+}
+
+/* a if it is greater or NaN; a tie of zeros gives +0. */
+#define DEFINE_MAX(name, type)                                                                                                                                 \
+    static void name(void *in, void *inout, int *length, MPI_Datatype *datatype)                                                                               \
+    {                                                                                                                                                          \
+        const type *a = in;                                                                                                                                    \
+        type *b = inout;                                                                                                                                       \
+        (void)datatype;                                                                                                                                        \
+        for (int i = 0; i < *length; i++)                                                                                                                      \
+            if (a[i] != a[i] || a[i] > b[i])                                                                                                                   \
+                b[i] = a[i];                                                                                                                                   \
+            else                                                                                                                                               \
+                b[i] += (type)0;                                                                                                                               \
+    }
+DEFINE_MAX(max_f64, double)
+DEFINE_MAX(max_f32, float)
+
+pfc_status pfc_comm_open(pfc_comm *comm, MPI_Comm parent)
+{
+    memset(comm, 0, sizeof *comm);
+    comm->mpi = MPI_COMM_NULL;
+    PFC_TRY(check(comm, MPI_Comm_dup(parent, &comm->mpi), "MPI_Comm_dup"));
+    PFC_TRY(check(comm, MPI_Comm_set_errhandler(comm->mpi, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
+    PFC_TRY(check(comm, MPI_Comm_rank(comm->mpi, &comm->rank), "MPI_Comm_rank"));
+    PFC_TRY(check(comm, MPI_Comm_size(comm->mpi, &comm->ranks), "MPI_Comm_size"));
+    PFC_TRY(check(comm, MPI_Op_create(max_f64, 1, &comm->max_f64), "MPI_Op_create"));
+    return check(comm, MPI_Op_create(max_f32, 1, &comm->max_f32), "MPI_Op_create");
+}
+
+void pfc_comm_close(pfc_comm *comm)
+{
+    if (comm->mpi == MPI_COMM_NULL) return;
+    if (comm->max_f64 != MPI_OP_NULL) MPI_Op_free(&comm->max_f64);
+    if (comm->max_f32 != MPI_OP_NULL) MPI_Op_free(&comm->max_f32);
+    MPI_Comm_free(&comm->mpi);
+}
+
+/* MPI counts are int: `count` elements as one item of a contiguous type. */
+static pfc_status make_chunk(pfc_comm *comm, int64_t count, pfc_dtype dtype, MPI_Datatype *type)
+{
+    if (count < 0 || count > INT_MAX) {
+        snprintf(comm->error, sizeof comm->error, "message of %lld elements is too long for MPI", (long long)count);
+        return PFC_ERR_RUNTIME;
+    }
+    PFC_TRY(check(comm, MPI_Type_contiguous((int)count, mpi_type(dtype), type), "MPI_Type_contiguous"));
+    return check(comm, MPI_Type_commit(type), "MPI_Type_commit");
+}
+
+pfc_status pfc_comm_allgather_start(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv, MPI_Request *request)
+{
+    MPI_Datatype chunk;
+    PFC_TRY(make_chunk(comm, count, dtype, &chunk));
+    pfc_status st = check(comm, MPI_Iallgather(send, 1, chunk, recv, 1, chunk, comm->mpi, request), "MPI_Iallgather");
+    MPI_Type_free(&chunk);
+    return st;
+}
+
+pfc_status pfc_comm_wait(pfc_comm *comm, MPI_Request *request) { return check(comm, MPI_Wait(request, MPI_STATUS_IGNORE), "MPI_Wait"); }
+
+pfc_status pfc_comm_allgather(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv)
+{
+    MPI_Datatype chunk;
+    PFC_TRY(make_chunk(comm, count, dtype, &chunk));
+    pfc_status st = check(comm, MPI_Allgather(send, 1, chunk, recv, 1, chunk, comm->mpi), "MPI_Allgather");
+    MPI_Type_free(&chunk);
+    return st;
+}
+
+enum { PIECE = 1 << 24 }; /* elements of one reduction message */
+
+static pfc_status allreduce(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype, MPI_Op op)
+{
+    if (comm->ranks == 1) return PFC_OK;
+    for (int64_t done = 0; done < count; done += PIECE) {
+        int n = (int)(count - done < PIECE ? count - done : PIECE);
+        void *at = (char *)x + (size_t)done * pfc_dtype_size(dtype);
+        PFC_TRY(check(comm, MPI_Allreduce(MPI_IN_PLACE, at, n, mpi_type(dtype), op, comm->mpi), "MPI_Allreduce"));
+    }
+    return PFC_OK;
+}
+
+pfc_status pfc_comm_max(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
+{
+    MPI_Op op = dtype == PFC_F64 ? comm->max_f64 : dtype == PFC_F32 ? comm->max_f32 : MPI_MAX;
+    return allreduce(comm, x, count, dtype, op);
+}
+
+/* Sum in rank order of `ranks` pieces of n doubles. */
+static void add_in_order(double *out, const double *pieces, int ranks, int64_t n)
+{
+    memcpy(out, pieces, (size_t)n * sizeof *out);
+    for (int r = 1; r < ranks; r++)
+        for (int64_t i = 0; i < n; i++) out[i] += pieces[r * n + i];
+}
+
+pfc_status pfc_comm_sum(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
+{
+    if (comm->ranks == 1) return PFC_OK;
+    if (dtype != PFC_F64) return allreduce(comm, x, count, dtype, MPI_SUM);
+    double *all = malloc((size_t)count * (size_t)comm->ranks * sizeof *all + 1);
+    if (!all) {
+        snprintf(comm->error, sizeof comm->error, "out of memory");
+        return PFC_ERR_NOMEM;
+    }
+    pfc_status st = pfc_comm_allgather(comm, x, count, dtype, all);
+    if (st == PFC_OK) add_in_order(x, all, comm->ranks, count);
+    free(all);
+    return st;
+}
+
+/* All-to-all and a local sum in rank order. MPI_Reduce_scatter_block is slower from 4 ranks up (doc/performance.md), and its order of summation
+ * belongs to the library. */
+pfc_status pfc_comm_reduce_scatter(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
+{
+    if (comm->ranks == 1 || count == 0) return PFC_OK;
+    MPI_Datatype chunk;
+    PFC_TRY(make_chunk(comm, count, dtype, &chunk));
+    void *all = malloc((size_t)count * (size_t)comm->ranks * 8);
+    pfc_status st = all ? PFC_OK : PFC_ERR_NOMEM;
+    if (!all) snprintf(comm->error, sizeof comm->error, "out of memory");
+    if (st == PFC_OK) st = check(comm, MPI_Alltoall(x, 1, chunk, all, 1, chunk, comm->mpi), "MPI_Alltoall");
+    if (st == PFC_OK && dtype == PFC_F64) add_in_order(x, all, comm->ranks, count);
+    if (st == PFC_OK && dtype == PFC_I64) {
+        int64_t *out = x, *in = all;
+        memcpy(out, in, (size_t)count * sizeof *out);
+        for (int r = 1; r < comm->ranks; r++)
+            for (int64_t i = 0; i < count; i++) out[i] += in[r * count + i];
+    }
+    free(all);
+    MPI_Type_free(&chunk);
+    return st;
+}
+
+pfc_status pfc_comm_broadcast(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype, int root)
+{
+    MPI_Datatype chunk;
+    PFC_TRY(make_chunk(comm, count, dtype, &chunk));
+    pfc_status st = check(comm, MPI_Bcast(x, 1, chunk, root, comm->mpi), "MPI_Bcast");
+    MPI_Type_free(&chunk);
+    return st;
+}
+
+pfc_status pfc_comm_first_failure(pfc_comm *comm, int *status, char *text, size_t size)
+{
+    int first = *status != 0 ? comm->rank : INT_MAX;
+    PFC_TRY(check(comm, MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, comm->mpi), "MPI_Allreduce"));
+    if (first == INT_MAX) return PFC_OK;
+    PFC_TRY(check(comm, MPI_Bcast(status, 1, MPI_INT, first, comm->mpi), "MPI_Bcast"));
+    return check(comm, MPI_Bcast(text, (int)size, MPI_CHAR, first, comm->mpi), "MPI_Bcast");
+}

@@ -1,0 +1,49 @@
+/* comm.h: the collectives of the algorithms (semantics.md 1.9), over any communicator, on host memory.
+ *
+ * Sums of doubles are taken in rank order, so a result depends on the number of ranks and never on the MPI library; sums of int64 are exact in
+ * any order. Maxima let NaN win and give +0 for a tie of zeros. Every call is collective and returns PFC_ERR_RUNTIME with a text in
+ * comm->error when MPI fails. */
+#ifndef PFC_COMM_H
+#define PFC_COMM_H
+
+#include <mpi.h>
+#include <pfc/status.h>
+#include <pfc/view.h>
+
+struct pfc_acc;
+
+typedef struct pfc_comm {
+    MPI_Comm mpi;
+    int rank, ranks;
+    MPI_Op max_f64, max_f32; /* NaN wins */
+    char error[256];
+} pfc_comm;
+
+/* Duplicates `parent`; errors are returned, not fatal. */
+pfc_status pfc_comm_open(pfc_comm *comm, MPI_Comm parent);
+void pfc_comm_close(pfc_comm *comm);
+
+/* recv (ranks*count) <- send (count) of every rank, in rank order. */
+pfc_status pfc_comm_allgather(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv);
+/* The same in two halves. */
+pfc_status pfc_comm_allgather_start(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv, MPI_Request *request);
+pfc_status pfc_comm_wait(pfc_comm *comm, MPI_Request *request);
+
+/* x <- maximum over ranks, elementwise; F32, F64 (NaN wins), I32, I64. */
+pfc_status pfc_comm_max(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype);
+/* x <- sum over ranks; F64 in rank order, I64. */
+pfc_status pfc_comm_sum(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype);
+/* x (ranks*count elements, chunk j for rank j); on return x[0..count) of rank j holds the sum of its chunk; F64 in rank order, I64. The rest is
+ * undefined. */
+pfc_status pfc_comm_reduce_scatter(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype);
+pfc_status pfc_comm_broadcast(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype, int root);
+
+/* acc <- sum over ranks, everywhere. */
+pfc_status pfc_comm_sum_acc(pfc_comm *comm, struct pfc_acc *acc);
+/* Rows [0, rows/ranks) of acc on rank j <- sum over ranks of rows [j*rows/ranks, ...). rows divisible by ranks. expo moves along. */
+pfc_status pfc_comm_reduce_scatter_acc(pfc_comm *comm, struct pfc_acc *acc);
+
+/* status and text of the lowest rank whose *status is not 0, on all ranks. */
+pfc_status pfc_comm_first_failure(pfc_comm *comm, int *status, char *text, size_t size);
+
+#endif

@@ -1,0 +1,49 @@
+/* comm_acc.c: adding accumulators over ranks. */
+#include "backend/backend.h"
+#include "comm/comm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* If any rank has marks, all get the marks of all (bitwise or). */
+static pfc_status join_marks(pfc_comm *comm, pfc_acc *acc)
+{
+    int any = acc->special != NULL;
+    if (comm->ranks == 1) return PFC_OK;
+    if (MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, comm->mpi) != MPI_SUCCESS) goto failed;
+    if (!any) return PFC_OK;
+    if (!acc->special) acc->special = calloc((size_t)(acc->rows * acc->cols), 1);
+    int64_t n = acc->rows * acc->cols, piece = 1 << 24;
+    /* A rank that could not allocate still has to take part; it contributes and receives nothing useful and fails afterwards. */
+    int bad = acc->special == NULL;
+    if (MPI_Allreduce(MPI_IN_PLACE, &bad, 1, MPI_INT, MPI_MAX, comm->mpi) != MPI_SUCCESS) goto failed;
+    if (bad) {
+        snprintf(comm->error, sizeof comm->error, "out of memory");
+        return PFC_ERR_NOMEM;
+    }
+    for (int64_t done = 0; done < n; done += piece) {
+        int count = (int)(n - done < piece ? n - done : piece);
+        if (MPI_Allreduce(MPI_IN_PLACE, acc->special + done, count, MPI_UINT8_T, MPI_BOR, comm->mpi) != MPI_SUCCESS) goto failed;
+    }
+    return PFC_OK;
+failed:
+    snprintf(comm->error, sizeof comm->error, "MPI_Allreduce failed");
+    return PFC_ERR_RUNTIME;
+}
+
+pfc_status pfc_comm_sum_acc(pfc_comm *comm, pfc_acc *acc)
+{
+    PFC_TRY(join_marks(comm, acc));
+    return pfc_comm_sum(comm, acc->data, acc->rows * acc->cols * acc->words, acc->wire);
+}
+
+pfc_status pfc_comm_reduce_scatter_acc(pfc_comm *comm, pfc_acc *acc)
+{
+    int64_t rows = acc->rows / comm->ranks, first = rows * comm->rank;
+    PFC_TRY(join_marks(comm, acc));
+    PFC_TRY(pfc_comm_reduce_scatter(comm, acc->data, rows * acc->cols * acc->words, acc->wire));
+    if (acc->special) memmove(acc->special, acc->special + first * acc->cols, (size_t)(rows * acc->cols));
+    if (acc->expo) memmove(acc->expo, acc->expo + first, (size_t)rows * sizeof *acc->expo);
+    return PFC_OK;
+}

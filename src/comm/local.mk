@@ -1,0 +1,4 @@
+libpfc_la_SOURCES += \
+    src/comm/comm.c \
+    src/comm/comm.h \
+    src/comm/comm_acc.c

@@ -1,0 +1,43 @@
+/* ctx.h (internal): the context's inside, failing with a text, and agreeing on failure. */
+#ifndef PFC_CORE_CTX_H
+#define PFC_CORE_CTX_H
+
+#include "backend/backend.h"
+#include "comm/comm.h"
+
+#include <pfc/ctx.h>
+
+struct pfc_ctx {
+    pfc_comm comm;
+    pfc_backend *be;
+    pfc_tap_fn tap;
+    void *tap_user;
+    char error[512];
+};
+
+/* Keeps the text (printf) and returns the status. Local. */
+pfc_status pfc_fail(pfc_ctx *ctx, pfc_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Collective: PFC_OK only if `mine` is PFC_OK on every rank; else the status and text of the lowest failing rank, on all ranks.
+ * Texts of the backend and of comm are picked up. */
+pfc_status pfc_agree(pfc_ctx *ctx, pfc_status mine);
+
+/* Memory in the table's place; freed by pfc_ws_free. rows x cols of dtype, uninitialised. */
+pfc_status pfc_ws_view(pfc_ctx *ctx, pfc_dtype dtype, int64_t rows, int64_t cols, pfc_view *out);
+void pfc_ws_free(pfc_ctx *ctx, pfc_view *view); /* NULL-safe */
+
+/* real (rows,1) <- maximum over ranks, NaN wins. Collective. */
+pfc_status pfc_max_over_ranks(pfc_ctx *ctx, pfc_view x);
+/* real (rows,1) to doubles in host memory. Local. */
+pfc_status pfc_download_f64(pfc_ctx *ctx, pfc_view x, double *host);
+
+/* The view of rows [first, first + count). */
+static inline pfc_view pfc_view_rows(pfc_view v, int64_t first, int64_t count)
+{
+    pfc_view part = v;
+    part.data = v.data ? (char *)v.data + (size_t)first * (size_t)v.ld * pfc_dtype_size(v.dtype) : v.data;
+    part.rows = count;
+    return part;
+}
+
+#endif

@@ -1,0 +1,9 @@
+libpfc_la_SOURCES += \
+    src/core/ctx.c \
+    src/core/ctx.h \
+    src/core/exactint.c \
+    src/core/exactint.h \
+    src/core/philox.c \
+    src/core/px.h \
+    src/core/shard.c \
+    src/core/status.c

@@ -1,0 +1,4 @@
+libpfcdriver_la_SOURCES += \
+    src/dense/dense.h \
+    src/dense/partial_fc_dense.c \
+    src/dense/partial_fc_dense_sample.c

@@ -1,0 +1,38 @@
+/* bench.h: clocks, peaks and samples of the bench command. */
+#ifndef PFC_DRIVER_BENCH_H
+#define PFC_DRIVER_BENCH_H
+
+#include "driver/driver.h"
+
+enum { PFC_MAX_ROUNDS = 1000 };
+
+/* Seconds of one action, over all ranks: CPU summed, wall the longest. */
+typedef struct pfc_timing {
+    double cpu[PFC_MAX_ROUNDS], wall[PFC_MAX_ROUNDS];
+    int count;
+} pfc_timing;
+
+typedef struct pfc_clock {
+    double cpu, wall;
+} pfc_clock;
+
+/* Barrier, then start. Collective. */
+pfc_clock pfc_clock_start(MPI_Comm comm);
+/* Appends the time since. Collective. */
+void pfc_clock_stop(MPI_Comm comm, pfc_clock start, pfc_timing *timing);
+double pfc_median(const double *values, int count);
+
+/* Largest resident memory of any rank so far. Collective. */
+int64_t pfc_peak_rss(MPI_Comm comm);
+
+/* Peaks of all ranks together, working at the same time with `threads` threads each. Collective.
+ *   flops    OpenBLAS's GEMM of 512^3 in the type of the mode: what a portable FMA loop would understate
+ *   memory   a[i] = b[i] + 3 c[i] over three arrays of 128 MiB, 24 bytes an element */
+typedef struct pfc_peaks {
+    double flops, memory; /* per second */
+} pfc_peaks;
+pfc_peaks pfc_measure_peaks(MPI_Comm comm, pfc_mode mode, int threads, pfc_diag *diag);
+
+int pfc_bench_partial_fc(pfc_cli *cli, pfc_case *c, pfc_json *json, pfc_diag *diag);
+
+#endif

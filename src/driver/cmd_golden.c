@@ -1,0 +1,241 @@
+/* cmd_golden.c: makes goldens: results in exact mode, digests, bounds for ports, and beside each a file with facts about the machine. */
+#include "driver/driver.h"
+#include <cblas.h>
+#include <ctype.h>
+#include <errno.h>
+#include <hdf5.h>
+#include <libgen.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+typedef struct maker {
+    pfc_cli *cli;
+    pfc_ctx *ctx;
+    pfc_diag *diag;
+    pfc_table *table;
+    pfc_json *json;
+    int made, skipped;
+} maker;
+
+/* Types of --dtype that bounds can be made for. */
+static int check_dtypes(const pfc_cli *cli, pfc_diag *diag)
+{
+    if (!cli->dtype || strcmp(cli->dtype, "f32") == 0) return 0;
+    return pfc_diag_fail(diag, PFC_EXIT_BACKEND, "--dtype %s: this version makes bounds for f32 only", cli->dtype);
+}
+
+static int make_folder(const pfc_cli *cli, pfc_diag *diag)
+{
+    struct stat s;
+    if (cli->rank == 0) {
+        if (mkdir(cli->output, 0777) && errno != EEXIST)
+            pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot make the folder: %s", cli->output, strerror(errno));
+        else if (stat(cli->output, &s) || !S_ISDIR(s.st_mode))
+            pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: is no folder", cli->output);
+    }
+    return pfc_diag_agree(cli->comm, diag);
+}
+
+/* "model name" of /proc/cpuinfo, or the machine's word for itself. */
+static void cpu_name(char *text, size_t size)
+{
+    struct utsname u;
+    char line[256];
+    snprintf(text, size, "%s", uname(&u) == 0 ? u.machine : "unknown");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    while (file && fgets(line, sizeof line, file)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || !colon) continue;
+        line[strcspn(line, "\n")] = 0;
+        snprintf(text, size, "%s", colon + 2);
+        break;
+    }
+    if (file) fclose(file);
+}
+
+/* NAME.info.json: what a golden must not contain, because it differs from machine to machine. */
+static int write_sidecar(const maker *m, const pfc_case *c, const char *path, double seconds)
+{
+    pfc_cli side = *m->cli;
+    char name[1400], text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int n = 0;
+    unsigned major = 0, minor = 0, release = 0;
+    snprintf(name, sizeof name, "%.*s.info.json", (int)(strlen(path) - 3), path);
+    side.json = name;
+    pfc_json *j = pfc_json_open(&side, m->diag);
+    if (m->diag->exit_status) return m->diag->exit_status;
+    pfc_json_text(j, "case", c->name);
+    pfc_json_text(j, "spec", c->spec);
+    pfc_json_int(j, "ranks", m->cli->ranks);
+    pfc_json_int(j, "threads", pfc_cli_threads(m->cli) ? pfc_cli_threads(m->cli) : omp_get_max_threads());
+    pfc_json_real(j, "seconds", seconds);
+    pfc_json_text(j, "backend", pfc_ctx_backend_name(m->ctx));
+    pfc_json_text(j, "isa", pfc_ctx_isa(m->ctx));
+    pfc_json_text(j, "engine", pfc_ctx_engine_name(m->ctx));
+    pfc_json_text(j, "openblas", openblas_get_config());
+    pfc_json_text(j, "openblas_core", pfc_openblas_state()->core);
+    MPI_Get_library_version(text, &n);
+    text[strcspn(text, "\n")] = 0;
+    pfc_json_text(j, "mpi", text);
+    H5get_libversion(&major, &minor, &release);
+    snprintf(text, sizeof text, "%u.%u.%u", major, minor, release);
+    pfc_json_text(j, "hdf5", text);
+    cpu_name(text, sizeof text);
+    pfc_json_text(j, "cpu", text);
+    return pfc_json_close(&j, m->cli, m->diag);
+}
+
+static void tell(maker *m, const pfc_case *c, const char *path, double seconds)
+{
+    pfc_table_cell(m->table, "%s", c->name);
+    pfc_table_cell(m->table, "%s", c->algorithm->name);
+    pfc_table_cell(m->table, "%d", c->out.count);
+    pfc_table_cell(m->table, "%d", c->bound_out.count);
+    pfc_table_cell(m->table, "%.3f s", seconds);
+    pfc_table_cell(m->table, "%s", path);
+    pfc_json_begin(m->json, NULL, '{');
+    pfc_json_text(m->json, "name", c->name);
+    pfc_json_text(m->json, "path", path);
+    pfc_json_begin(m->json, "out", '{');
+    for (int i = 0; i < c->out.count; i++) pfc_json_text(m->json, c->out.items[i].name, c->out.items[i].sha256);
+    pfc_json_end(m->json);
+    pfc_json_end(m->json);
+    m->made++;
+}
+
+/* Bounds need the steps, whether or not they are written. */
+static int make(maker *m, pfc_case *c, bool steps)
+{
+    char path[1400];
+    snprintf(path, sizeof path, "%s/%s.h5", m->cli->output, c->name);
+    if (c->path[0] && pfc_same_file(m->cli, c->path, path)) return pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "%s: output and input are the same file", path);
+    double start = MPI_Wtime();
+    if (c->algorithm->run(m->ctx, c, true, m->diag)) return m->diag->exit_status;
+    snprintf(c->spec, sizeof c->spec, "%s", PFC_SPEC_EXACT);
+    if (c->algorithm->bounds && c->algorithm->bounds(m->ctx, c, m->diag)) return m->diag->exit_status;
+    double seconds = MPI_Wtime() - start;
+    if (!steps) pfc_tensor_list_free(&c->bound_step);
+    for (int i = 0; i < c->out.count; i++)
+        if (pfc_tensor_digest(m->cli->comm, &c->out.items[i], m->diag)) return m->diag->exit_status;
+    int what = PFC_WRITE_INPUTS | PFC_WRITE_BOUNDS | (steps ? PFC_WRITE_STEPS : 0);
+    if (pfc_case_write(m->cli->comm, path, c, what, m->diag)) return m->diag->exit_status;
+    if (write_sidecar(m, c, path, seconds)) return m->diag->exit_status;
+    tell(m, c, path, seconds);
+    return 0;
+}
+
+/* A golden made again has the steps it had. */
+static int make_from_file(maker *m, const char *path, bool optional)
+{
+    pfc_peek peek;
+    pfc_case *c = NULL;
+    pfc_peek_file(m->cli, path, &peek);
+    if (optional && peek.unfit[0]) {
+        if (m->cli->rank == 0 && !m->cli->quiet) printf("%s: left out, %s\n", path, peek.unfit);
+        m->skipped++;
+        return 0;
+    }
+    if (pfc_case_read(m->cli->comm, path, PFC_READ_INPUTS, &c, m->diag) == 0) make(m, c, m->cli->steps || peek.has_step);
+    pfc_case_free(c);
+    return m->diag->exit_status;
+}
+
+static bool is_path(const char *name)
+{
+    size_t n = strlen(name);
+    return strchr(name, '/') || (n > 3 && strcmp(name + n - 3, ".h5") == 0);
+}
+
+/* Shipped cases: all (name NULL), one by its name, or all of an algorithm. */
+static int make_shipped(maker *m, const char *name)
+{
+    pfc_folder folder;
+    bool found = false, all = !name || pfc_algorithm_find(name);
+    if (pfc_folder_open(m->cli, &folder, m->diag)) return m->diag->exit_status;
+    for (int i = 0; i < folder.count && !m->diag->exit_status; i++) {
+        char path[1300];
+        pfc_peek peek;
+        pfc_folder_file(&folder, folder.names[i], path, sizeof path);
+        pfc_peek_file(m->cli, path, &peek);
+        if (name && strcmp(all ? peek.algorithm : folder.names[i], name)) continue;
+        found = true;
+        make_from_file(m, path, all);
+    }
+    if (!found && !m->diag->exit_status) pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "%s: neither a shipped case nor an algorithm; pfc_ref list names them", name);
+    pfc_folder_free(&folder);
+    return m->diag->exit_status;
+}
+
+/* partial_fc_normal_N256_C10000_D512, unless --name says otherwise. */
+static void generated_name(const pfc_cli *cli, pfc_case *c)
+{
+    if (cli->name) {
+        snprintf(c->name, sizeof c->name, "%s", cli->name);
+        return;
+    }
+    int n = snprintf(c->name, sizeof c->name, "%s_%s", c->algorithm->name, cli->fill);
+    static const char first[] = "NCD"; /* the usual order, then the others */
+    for (const char *s = first; *s; s++)
+        if (c->size[*s - 'A'] >= 0) n += snprintf(c->name + n, sizeof c->name - (size_t)n, "_%c%lld", *s, (long long)c->size[*s - 'A']);
+    for (int i = 0; i < 26; i++)
+        if (c->size[i] >= 0 && !strchr(first, 'A' + i)) n += snprintf(c->name + n, sizeof c->name - (size_t)n, "_%c%lld", 'A' + i, (long long)c->size[i]);
+}
+
+static int make_generated(maker *m)
+{
+    const pfc_cli *cli = m->cli;
+    const pfc_algorithm *a = cli->file_count == 1 ? pfc_algorithm_find(cli->files[0]) : NULL;
+    if (!a || !a->fill)
+        return pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "--size: expected one algorithm with generated inputs, as in: golden partial_fc --size N=24,C=37,D=8");
+    if (cli->name && (!cli->name[0] || strchr(cli->name, '/')))
+        return pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "--name %s: expected a file name without folder", cli->name);
+    pfc_case *c = pfc_case_new(a);
+    if (!c) return pfc_diag_fail(m->diag, PFC_EXIT_RUNTIME, "out of memory");
+    if (!pfc_cli_sizes(cli->size, c, m->diag)) {
+        generated_name(cli, c);
+        if (!pfc_cli_params(cli, c, m->diag) && !a->fill(cli->comm, c, cli->fill, cli->seed, m->diag) && !pfc_case_check(cli->comm, c, m->diag))
+            make(m, c, cli->steps);
+    }
+    pfc_case_free(c);
+    return m->diag->exit_status;
+}
+
+static int make_named(maker *m)
+{
+    if (m->cli->size) return make_generated(m);
+    if (m->cli->param_count) return pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "--param: only with --size, for generated cases");
+    if (m->cli->file_count == 0) return make_shipped(m, NULL);
+    for (int i = 0; i < m->cli->file_count && !m->diag->exit_status; i++) {
+        const char *name = m->cli->files[i];
+        if (is_path(name))
+            make_from_file(m, name, false);
+        else
+            make_shipped(m, name);
+    }
+    return m->diag->exit_status;
+}
+
+int pfc_cmd_golden(pfc_cli *cli)
+{
+    static const char *const titles[] = { "golden", "algorithm", "results", "bounds", "time", "file" };
+    pfc_diag diag = { 0 };
+    maker m = { .cli = cli, .diag = &diag };
+    if (cli->mode_given && cli->mode == PFC_FAST) pfc_diag_fail(&diag, PFC_EXIT_USAGE, "--mode fast: goldens are made in exact mode");
+    if (!diag.exit_status && !check_dtypes(cli, &diag)) m.ctx = pfc_cli_context(cli, PFC_EXACT, &diag);
+    if (m.ctx && !make_folder(cli, &diag)) {
+        m.table = pfc_table_new("llrrrl", titles);
+        m.json = pfc_json_open(cli, &diag);
+        pfc_json_begin(m.json, "goldens", '[');
+        if (!diag.exit_status) make_named(&m);
+        pfc_json_end(m.json);
+        if (m.made && cli->rank == 0 && !cli->quiet) pfc_table_print(m.table, stdout);
+        if (!m.made && !diag.exit_status) pfc_diag_fail(&diag, PFC_EXIT_FILE, "no golden was made: every case is for another number of ranks");
+        pfc_table_free(m.table);
+        pfc_json_close(&m.json, cli, &diag);
+    }
+    pfc_ctx_destroy(&m.ctx);
+    return pfc_report(cli, &diag);
+}

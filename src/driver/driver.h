@@ -1,0 +1,163 @@
+/* driver.h: what the commands of pfc_ref share: the command line, the output helpers, folders, result files.
+ *
+ * Rank 0 alone prints, on stdout what people read, on stderr one line per error. Every command returns the exit status of
+ * doc/case-format.md section 3, the same on all ranks. */
+#ifndef PFC_DRIVER_H
+#define PFC_DRIVER_H
+
+#include "case/case.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+/* ---- the command line (options.c) ---- */
+
+struct pfc_command;
+
+typedef struct pfc_cli {
+    MPI_Comm comm; /* set by main */
+    int rank, ranks;
+    int node_ranks; /* ranks that share this machine */
+
+    const struct pfc_command *command;
+    const char **files; /* arguments that are no options, in order */
+    int file_count;
+    const char **params; /* --param, each NAME=VALUE[,NAME=VALUE]... */
+    int param_count;
+
+    const char *backend; /* NULL: PFC_BACKEND or cpu */
+    pfc_mode mode;       /* meaningful if mode_given */
+    bool mode_given;
+    const char *json;
+    bool quiet;
+    int threads; /* 0: not given */
+
+    const char *output; /* -o */
+    bool steps, no_inputs;
+    const char *dtype, *size, *fill, *name;
+    int64_t seed;
+    int shard_rank, shard_of; /* --rank, --of; -1: not given */
+    int rounds;
+} pfc_cli;
+
+typedef struct pfc_command {
+    const char *name, *args, *help;
+    int min_files, max_files;
+    const char *options; /* keys of the options it takes besides the common ones */
+    int (*run)(pfc_cli *cli);
+} pfc_command;
+
+extern const pfc_command pfc_commands[]; /* main.c; ends with name NULL; the first is the default */
+
+/* Parses argv. Prints help, version and usage errors if `speak`. Returns -1 to go on, else the exit status. Local. */
+int pfc_cli_parse(pfc_cli *cli, int argc, char **argv, bool speak);
+void pfc_cli_free(pfc_cli *cli);
+
+/* Threads of a rank: --threads; else OMP_NUM_THREADS or what OpenMP would use (0), but 1 where ranks share a machine. */
+int pfc_cli_threads(const pfc_cli *cli);
+
+int pfc_cmd_verify(pfc_cli *cli);
+int pfc_cmd_list(pfc_cli *cli);
+int pfc_cmd_info(pfc_cli *cli);
+int pfc_cmd_run(pfc_cli *cli);
+int pfc_cmd_golden(pfc_cli *cli);
+int pfc_cmd_check(pfc_cli *cli);
+int pfc_cmd_bench(pfc_cli *cli);
+
+/* ---- small things all commands need (common.c) ---- */
+
+/* Prints the diagnosis as one line on stderr of rank 0 and returns its status. Collective only in that all ranks hold the same diag. */
+int pfc_report(const pfc_cli *cli, const pfc_diag *diag);
+/* A context for the command line's backend and threads. NULL: diag says why (status 4 if it cannot run here). Collective. */
+pfc_ctx *pfc_cli_context(const pfc_cli *cli, pfc_mode mode, pfc_diag *diag);
+/* Applies every --param to the case. Local. */
+int pfc_cli_params(const pfc_cli *cli, pfc_case *c, pfc_diag *diag);
+/* --size N=24,C=37,D=8 into c->size. Local. */
+int pfc_cli_sizes(const char *text, pfc_case *c, pfc_diag *diag);
+/* "(24, 8)" into text. */
+const char *pfc_shape_text(const pfc_tensor *t, char *text, size_t size);
+/* Element `index` of a tensor as "[3, 7]". */
+const char *pfc_index_text(const pfc_tensor *t, int64_t index, char *text, size_t size);
+/* The same file by device and inode on rank 0, agreed. Collective. */
+bool pfc_same_file(const pfc_cli *cli, const char *a, const char *b);
+
+/* ---- OpenBLAS on a CPU it does not know (openblas.c) ---- */
+
+typedef struct pfc_openblas {
+    char found[32], core[32]; /* core type before and now */
+    bool mended;
+} pfc_openblas;
+
+/* OpenBLAS falls back to its slowest kernels on a CPU it does not know. If it did and the user has not set OPENBLAS_CORETYPE, move it to the right ones; one
+ * thread in any case (ranks and OpenMP are the threads). Process-global, hence the driver's business. */
+pfc_openblas pfc_openblas_mend(void);
+const pfc_openblas *pfc_openblas_state(void); /* of the last call */
+void pfc_openblas_threads(int threads);
+
+/* ---- the folder of shipped cases (folder.c) ---- */
+
+typedef struct pfc_folder {
+    char path[1024];
+    char (*names)[256]; /* without .h5, sorted */
+    int count;
+} pfc_folder;
+
+/* PFC_DATA, else data/ beside the build tree's executable or in its source tree, else where it was installed, else ./data. Collective. */
+int pfc_folder_open(const pfc_cli *cli, pfc_folder *folder, pfc_diag *diag);
+void pfc_folder_free(pfc_folder *folder);
+/* PATH/NAME.h5. */
+void pfc_folder_file(const pfc_folder *folder, const char *name, char *path, size_t size);
+
+/* ---- files looked at without their table (results.c), on one rank ---- */
+
+/* What a file is, without reading its data. */
+typedef struct pfc_peek {
+    char algorithm[64], spec[16];
+    int64_t world; /* -1: any */
+    bool has_out, has_step, has_bound;
+    char sizes[128]; /* "N=24 C=37 D=8" */
+    char unfit[160]; /* why it cannot run on this many ranks; "" if it can */
+} pfc_peek;
+
+/* Fills *peek on all ranks. Errors leave everything empty: reading the case will name them. Collective. */
+void pfc_peek_file(const pfc_cli *cli, const char *path, pfc_peek *peek);
+
+typedef struct pfc_result_file {
+    char path[1024], algorithm[64], spec[16];
+    int64_t world;
+    pfc_tensor_list out, step, bound_out, bound_step; /* whole tensors; steps in data-flow order */
+} pfc_result_file;
+
+/* Reads /out and /step, and /bound/<bound>/ if bound is not NULL; needs neither parameters nor inputs nor the number of ranks. A port's file
+ * may lack the header (`golden` false). Local (plain HDF5). */
+int pfc_results_read(const char *path, bool golden, const char *bound, pfc_result_file *file, pfc_diag *diag);
+void pfc_results_free(pfc_result_file *file);
+
+/* Cuts whole tensors and their bounds to what rank `rank` of `ranks` holds by the table. Local (shard_part.c). */
+int pfc_cut_results(const pfc_tensor_spec *specs, pfc_tensor_list *list, pfc_tensor_list *bounds, int rank, int ranks, pfc_diag *diag);
+
+/* ---- text tables (table.c) ---- */
+
+typedef struct pfc_table pfc_table;
+/* align: one letter per column, 'l' or 'r'. NULL: out of memory; every function accepts NULL. */
+pfc_table *pfc_table_new(const char *align, const char *const *titles);
+void pfc_table_cell(pfc_table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void pfc_table_print(const pfc_table *t, FILE *file);
+void pfc_table_free(pfc_table *t);
+
+/* ---- JSON files (json.c) ---- */
+
+typedef struct pfc_json pfc_json;
+/* No --json, or a rank other than 0: NULL, which every function accepts; a file that cannot be written is in diag on all ranks. key NULL: element of a list.
+ * Non-finite reals become strings. Collective. */
+pfc_json *pfc_json_open(const pfc_cli *cli, pfc_diag *diag);
+void pfc_json_begin(pfc_json *j, const char *key, char bracket); /* '{' or '[' */
+void pfc_json_end(pfc_json *j);
+void pfc_json_text(pfc_json *j, const char *key, const char *value);
+void pfc_json_int(pfc_json *j, const char *key, int64_t value);
+void pfc_json_real(pfc_json *j, const char *key, double value);
+void pfc_json_bool(pfc_json *j, const char *key, bool value);
+/* Ends the file and moves it to its name. Collective: all ranks call it and learn of a failure. */
+int pfc_json_close(pfc_json **j, const pfc_cli *cli, pfc_diag *diag);
+
+#endif

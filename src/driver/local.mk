@@ -1,0 +1,22 @@
+## main.c goes to pfc_ref_SOURCES, everything else to libpfcdriver_la_SOURCES.
+libpfcdriver_la_SOURCES += \
+    src/driver/bench.c \
+    src/driver/bench.h \
+    src/driver/bench_partial_fc.c \
+    src/driver/cmd_bench.c \
+    src/driver/cmd_check.c \
+    src/driver/cmd_golden.c \
+    src/driver/cmd_info.c \
+    src/driver/cmd_list.c \
+    src/driver/cmd_run.c \
+    src/driver/cmd_verify.c \
+    src/driver/common.c \
+    src/driver/driver.h \
+    src/driver/folder.c \
+    src/driver/json.c \
+    src/driver/openblas.c \
+    src/driver/options.c \
+    src/driver/results.c \
+    src/driver/shard_part.c \
+    src/driver/table.c
+pfc_ref_SOURCES += src/driver/main.c

@@ -1,0 +1,87 @@
+/* main.c: starts MPI, reads the command line, runs the command. */
+#include "driver/driver.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* The first is what `pfc_ref` alone does. Options: the letters of options.c. */
+const pfc_command pfc_commands[] = {
+    { "verify", "", "Runs every shipped case on the ranks at hand and compares it with its golden and with the dense equations.", 0, 0, "", pfc_cmd_verify },
+    { "list", "", "Lists algorithms with their parameters, inputs and results, and the shipped cases.", 0, 0, "", pfc_cmd_list },
+    { "info", "", "Says how this program was built and what it finds on this machine.", 0, 0, "", pfc_cmd_info },
+    { "run", "CASE.h5 -o OUT.h5", "Computes a case.", 1, 1, "oSI", pfc_cmd_run },
+    { "golden", "[NAME|CASE.h5...] -o DIR\nALGORITHM --size N=..,C=..,D=.. -o DIR",
+      "Makes goldens: of the given cases, of all shipped ones, or of a generated case. Beside NAME.h5 stands NAME.info.json with facts about the machine.", 0,
+      1 << 20, "oSdspfen", pfc_cmd_golden },
+    { "check", "GOLDEN.h5 CANDIDATE.h5",
+      "Compares a candidate's results with a golden: by digest (exact), or within the golden's bounds for the type the candidate was computed in.", 2, 2, "dRP",
+      pfc_cmd_check },
+    { "bench", "ALGORITHM", "Times steps of an algorithm on generated inputs, beside plain matrix products of the same shapes.", 1, 1, "spr", pfc_cmd_bench },
+    { NULL, NULL, NULL, 0, 0, NULL, NULL },
+};
+
+/* A launcher (mpirun, srun) has started this process. */
+static bool launched(void)
+{
+    static const char *const marks[] = { "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", NULL };
+    for (int i = 0; marks[i]; i++)
+        if (getenv(marks[i])) return true;
+    return false;
+}
+
+/* An MPI call failed on this rank alone: the others may wait for it for ever, so all must end. */
+static void mpi_failed(MPI_Comm *comm, int *code, ...)
+{
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int size = 0, rank = -1;
+    (void)comm;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Error_string(*code, text, &size);
+    fprintf(stderr, "pfc_ref: rank %d: MPI failed: %s\n", rank, text);
+    MPI_Abort(MPI_COMM_WORLD, PFC_EXIT_RUNTIME);
+}
+
+static void find_ranks(pfc_cli *cli)
+{
+    MPI_Errhandler handler;
+    MPI_Comm node;
+    MPI_Comm_create_errhandler(mpi_failed, &handler);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, handler);
+    MPI_Errhandler_free(&handler);
+    cli->comm = MPI_COMM_WORLD;
+    MPI_Comm_rank(cli->comm, &cli->rank);
+    MPI_Comm_size(cli->comm, &cli->ranks);
+    MPI_Comm_split_type(cli->comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+    MPI_Comm_size(node, &cli->node_ranks);
+    MPI_Comm_free(&node);
+    MPI_Allreduce(MPI_IN_PLACE, &cli->node_ranks, 1, MPI_INT, MPI_MAX, cli->comm);
+}
+
+/* The worst status of all ranks, so that the launcher returns it whichever rank it asks. */
+static int agree(const pfc_cli *cli, int status)
+{
+    if (fflush(stdout) && status == PFC_EXIT_OK) status = PFC_EXIT_RUNTIME;
+    MPI_Allreduce(MPI_IN_PLACE, &status, 1, MPI_INT, MPI_MAX, cli->comm);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    pfc_cli cli = { 0 };
+    /* Alone, help and usage errors need no MPI. Under a launcher all ranks read the line, one speaks. */
+    int status = -1;
+    bool alone = !launched();
+    if (alone) status = pfc_cli_parse(&cli, argc, argv, true);
+    if (status >= 0) {
+        pfc_cli_free(&cli);
+        return status;
+    }
+    pfc_openblas_mend(); /* before any thread exists */
+    int provided;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    find_ranks(&cli);
+    if (!alone) status = agree(&cli, pfc_cli_parse(&cli, argc, argv, cli.rank == 0));
+    if (status < 0) status = agree(&cli, cli.command->run(&cli));
+    pfc_cli_free(&cli);
+    MPI_Finalize();
+    return status;
+}

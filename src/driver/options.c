@@ -1,0 +1,250 @@
+/* options.c: the command line, with glibc's argp. All commands share one set of options; each says which of them it takes. */
+#include "driver/driver.h"
+#include <argp.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_NONE, KEY_GO, KEY_HELP, KEY_USAGE, KEY_VERSION };
+enum { OPT_USAGE = 1001, OPT_BACKEND, OPT_MODE, OPT_JSON, OPT_THREADS };
+
+/* The keys of the commands' own options are letters, so that pfc_command.options can list them. */
+static const struct argp_option common_options[] = {
+    { "backend", OPT_BACKEND, "NAME", 0, "cpu or cuda; default PFC_BACKEND, else cpu", 8 },
+    { "mode", OPT_MODE, "MODE", 0, "exact: the same bits everywhere; fast: float32", 8 },
+    { "threads", OPT_THREADS, "N", 0, "threads in each rank", 8 },
+    { "json", OPT_JSON, "FILE", 0, "write the results there, too", 8 },
+    { "quiet", 'q', NULL, 0, "print errors only", 8 },
+    { "help", '?', NULL, 0, "give this help list", -1 },
+    { "usage", OPT_USAGE, NULL, 0, "give a short usage message", -1 },
+    { "version", 'V', NULL, 0, "print program version and numerical specification", -1 },
+    { NULL, 0, NULL, 0, NULL, 0 },
+};
+
+static const struct argp_option own_options[] = {
+    { "output", 'o', "PATH", 0, "file (run) or folder (golden) to write", 1 },
+    { "steps", 'S', NULL, 0, "write the intermediate results of the last step, too", 2 },
+    { "no-inputs", 'I', NULL, 0, "leave the inputs out of the written file", 2 },
+    { "dtype", 'd', "TYPE", 0, "exact, f64, f32, tf32, bf16 or f16 (check); list of types to make bounds for (golden)", 3 },
+    { "size", 's', "N=..,C=..", 0, "sizes of a generated case", 4 },
+    { "param", 'p', "NAME=VALUE,..", 0, "parameters of a generated case", 4 },
+    { "fill", 'f', "KIND", 0, "normal, lattice or hard", 4 },
+    { "seed", 'e', "N", 0, "of the generated inputs", 4 },
+    { "name", 'n', "NAME", 0, "file name of a generated case, without .h5", 4 },
+    { "rounds", 'r', "N", 0, "measured steps", 5 },
+    { "rank", 'R', "R", 0, "the candidate holds only this rank's part", 6 },
+    { "of", 'P', "P", 0, "of this many ranks", 6 },
+    { NULL, 0, NULL, 0, NULL, 0 },
+};
+enum { OWN_COUNT = sizeof own_options / sizeof own_options[0] };
+
+typedef struct parser {
+    pfc_cli *cli;
+    int action;
+    int command_at; /* first pass: position of the command in argv; 0: none */
+    bool first;
+} parser;
+
+static error_t bad_value(struct argp_state *state, const char *option, const char *arg, const char *expected)
+{
+    argp_error(state, "--%s %s: expected %s", option, arg, expected);
+    return EINVAL;
+}
+
+static error_t parse_int(struct argp_state *state, const char *option, const char *arg, int64_t low, int64_t high, int64_t *out)
+{
+    char *end = NULL;
+    char expected[80];
+    errno = 0;
+    long long value = strtoll(arg, &end, 10);
+    snprintf(expected, sizeof expected, "an integer from %lld to %lld", (long long)low, (long long)high);
+    if (errno || end == arg || *end || value < low || value > high) return bad_value(state, option, arg, expected);
+    *out = value;
+    return 0;
+}
+
+static error_t parse_small(struct argp_state *state, const char *option, const char *arg, int low, int *out)
+{
+    int64_t value = 0;
+    error_t error = parse_int(state, option, arg, low, 1 << 20, &value);
+    if (!error) *out = (int)value;
+    return error;
+}
+
+static error_t append(const char ***list, int *count, const char *text)
+{
+    const char **longer = realloc(*list, (size_t)(*count + 1) * sizeof *longer);
+    if (!longer) return ENOMEM;
+    *list = longer;
+    longer[(*count)++] = text;
+    return 0;
+}
+
+static error_t parse_mode(struct argp_state *state, pfc_cli *cli, const char *arg)
+{
+    cli->mode_given = true;
+    cli->mode = strcmp(arg, "fast") == 0 ? PFC_FAST : PFC_EXACT;
+    if (cli->mode == PFC_EXACT && strcmp(arg, "exact")) return bad_value(state, "mode", arg, "exact or fast");
+    return 0;
+}
+
+static error_t parse_common(int key, char *arg, struct argp_state *state)
+{
+    parser *p = state->input;
+    pfc_cli *cli = p->cli;
+    switch (key) {
+    case OPT_BACKEND: cli->backend = arg; return 0;
+    case OPT_MODE: return parse_mode(state, cli, arg);
+    case OPT_JSON: cli->json = arg; return 0;
+    case OPT_THREADS: return parse_small(state, "threads", arg, 1, &cli->threads);
+    case 'q': cli->quiet = true; return 0;
+    case '?': p->action = KEY_HELP; return 0;
+    case OPT_USAGE: p->action = KEY_USAGE; return 0;
+    case 'V': p->action = KEY_VERSION; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* Conditions that need the whole line. */
+static error_t finish(struct argp_state *state, const parser *p)
+{
+    const pfc_cli *cli = p->cli;
+    const pfc_command *command = cli->command;
+    if (p->action != KEY_GO) return 0;
+    if (cli->file_count < command->min_files) {
+        argp_error(state, "expected %s", command->args);
+        return EINVAL;
+    }
+    if (cli->file_count > command->max_files) {
+        argp_error(state, "%s: one argument too many", cli->files[command->max_files]);
+        return EINVAL;
+    }
+    if (strchr(command->options, 'o') && !cli->output) {
+        argp_error(state, "-o is missing: where to write");
+        return EINVAL;
+    }
+    if ((cli->shard_rank < 0) != (cli->shard_of < 0) || cli->shard_rank >= (cli->shard_of < 0 ? 0 : cli->shard_of)) {
+        argp_error(state, "--rank R --of P: expected both, with 0 <= R < P");
+        return EINVAL;
+    }
+    return 0;
+}
+
+static error_t parse_own(int key, char *arg, struct argp_state *state)
+{
+    parser *p = state->input;
+    pfc_cli *cli = p->cli;
+    switch (key) {
+    case 'o': cli->output = arg; return 0;
+    case 'S': cli->steps = true; return 0;
+    case 'I': cli->no_inputs = true; return 0;
+    case 'd': cli->dtype = arg; return 0;
+    case 's': cli->size = arg; return 0;
+    case 'p': return append(&cli->params, &cli->param_count, arg);
+    case 'f': cli->fill = arg; return 0;
+    case 'n': cli->name = arg; return 0;
+    case 'e': return parse_int(state, "seed", arg, INT64_MIN, INT64_MAX, &cli->seed);
+    case 'r': return parse_small(state, "rounds", arg, 1, &cli->rounds);
+    case 'R': return parse_small(state, "rank", arg, 0, &cli->shard_rank);
+    case 'P': return parse_small(state, "of", arg, 1, &cli->shard_of);
+    case ARGP_KEY_ARG: return append(&cli->files, &cli->file_count, arg);
+    case ARGP_KEY_END: return finish(state, p);
+    default: return parse_common(key, arg, state);
+    }
+}
+
+/* First pass: options up to the command's name. */
+static error_t parse_first(int key, char *arg, struct argp_state *state)
+{
+    parser *p = state->input;
+    if (key != ARGP_KEY_ARG) return parse_common(key, arg, state);
+    p->command_at = state->next - 1;
+    state->next = state->argc;
+    return 0;
+}
+
+static int usage_error(void) { return PFC_EXIT_USAGE; }
+
+static int act(const parser *p, const struct argp *argp, char *name, bool speak)
+{
+    if (p->action == KEY_GO) return -1;
+    if (!speak) return PFC_EXIT_OK;
+    if (p->action == KEY_VERSION)
+        printf("pfc_ref %s\nnumerical specification %s\n", pfc_version(), PFC_SPEC_EXACT);
+    else
+        argp_help(argp, stdout, p->action == KEY_USAGE ? ARGP_HELP_USAGE : ARGP_HELP_LONG | ARGP_HELP_USAGE | ARGP_HELP_DOC, name);
+    return fflush(stdout) ? PFC_EXIT_RUNTIME : PFC_EXIT_OK;
+}
+
+static const char top_doc[] = "CPU and MPI reference of distributed training algorithms, to check ports against."
+                              "\v"
+                              "Commands (pfc_ref COMMAND --help says more):\n"
+                              "  verify   every shipped case against its golden and the dense equations (default)\n"
+                              "  list     algorithms, parameters, shipped cases\n"
+                              "  info     build, instruction sets, BLAS, MPI, threads, backends\n"
+                              "  run      compute a case\n"
+                              "  golden   make goldens: inputs, results, bounds, digests\n"
+                              "  check    compare a port's results with a golden\n"
+                              "  bench    time an algorithm\n"
+                              "Exit status: 0 done and matching, 1 different, 2 usage, 3 bad or incomplete file, 4 backend not available, 5 run-time failure.";
+
+static int parse_command(parser *p, int argc, char **argv, bool speak, unsigned flags)
+{
+    const pfc_command *command = p->cli->command;
+    struct argp_option options[OWN_COUNT + sizeof common_options / sizeof common_options[0]];
+    int n = 0;
+    for (int i = 0; own_options[i].name; i++)
+        if (strchr(command->options, own_options[i].key)) options[n++] = own_options[i];
+    memcpy(options + n, common_options, sizeof common_options);
+    const struct argp argp = { options, parse_own, command->args, command->help, NULL, NULL, NULL };
+    char name[80];
+    snprintf(name, sizeof name, "pfc_ref %s", command->name);
+    char *saved = argv[0];
+    argv[0] = name; /* argp's messages begin with it */
+    p->action = KEY_GO;
+    error_t error = argp_parse(&argp, argc, argv, flags, NULL, p);
+    argv[0] = saved;
+    return error ? usage_error() : act(p, &argp, name, speak);
+}
+
+int pfc_cli_parse(pfc_cli *cli, int argc, char **argv, bool speak)
+{
+    static const struct argp top = { common_options, parse_first, "[COMMAND [ARGUMENT...]]", top_doc, NULL, NULL, NULL };
+    unsigned flags = ARGP_NO_EXIT | ARGP_NO_HELP | (speak ? 0 : ARGP_NO_ERRS);
+    parser p = { .cli = cli, .action = KEY_GO };
+    char name[] = "pfc_ref";
+    cli->shard_rank = cli->shard_of = -1;
+    cli->rounds = 5;
+    cli->seed = 1;
+    cli->fill = "normal";
+    argp_err_exit_status = PFC_EXIT_USAGE;
+
+    char *saved = argv[0];
+    argv[0] = name;
+    error_t error = argp_parse(&top, argc, argv, flags | ARGP_IN_ORDER, NULL, &p);
+    argv[0] = saved;
+    if (error) return usage_error();
+    int status = act(&p, &top, name, speak);
+    if (status >= 0) return status;
+
+    int at = p.command_at ? p.command_at : argc;
+    cli->command = &pfc_commands[0];
+    if (at < argc) {
+        while (cli->command->name && strcmp(cli->command->name, argv[at])) cli->command++;
+        if (!cli->command->name) {
+            if (speak) fprintf(stderr, "pfc_ref: %s: no such command; pfc_ref --help lists them\n", argv[at]);
+            return usage_error();
+        }
+        return parse_command(&p, argc - at, argv + at, speak, flags);
+    }
+    char *none[] = { name, NULL };
+    return parse_command(&p, 1, none, speak, flags);
+}
+
+void pfc_cli_free(pfc_cli *cli)
+{
+    free(cli->files);
+    free(cli->params);
+    cli->files = cli->params = NULL;
+}

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# check: accepts what is right, names what is wrong, and never passes on nothing.
+. "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99
+[ "${PYTHON:-no}" != no ] || { echo "skipped: no Python with h5py"; exit 77; }
+expect 0 alone golden partial_fc --size N=12,C=15,D=8 --name golden --steps --param head=arc,scale=16,margin=0.5,lr=0.1,xgrad_scale=1 -o "$work"
+golden=$work/golden.h5
+
+# Candidates: what a port would write.
+"$PYTHON" - "$work" <<'END'
+import sys
+import h5py
+import numpy as np
+work = sys.argv[1]
+golden = h5py.File(work + "/golden.h5", "r")
+
+def port(name, change=lambda n, x: x, dtype="<f4", out=None, steps=(), header=True):
+    with h5py.File("%s/%s.h5" % (work, name), "w") as f:
+        if header:
+            f.attrs["format"], f.attrs["format_version"], f.attrs["algorithm"] = np.bytes_("pfc-case"), 1, np.bytes_("partial_fc")
+        for group, names in (("out", golden["out"] if out is None else out), ("step", steps)):
+            for n in names:
+                x = golden[group][n][()]
+                y = change(n, x.astype(dtype) if x.dtype.kind == "f" else x)
+                f["%s/%s" % (group, n)] = y
+
+def off(which, factor):
+    return lambda n, x: x * x.dtype.type(factor) if n == which else x
+
+order = sorted(golden["step"], key=lambda n: golden["step"][n].attrs["order"])
+port("f32")
+port("bare", header=False)
+port("f64", dtype="<f8")
+port("f16", dtype="<f2")
+port("late", off("x_grad", 1.001))
+port("late64", off("x_grad", 1 + 1e-9), dtype="<f8")
+port("missing", out=["loss", "x_grad"])
+port("shape", lambda n, x: x[:-1] if n == "weight" else x)
+port("floats", lambda n, x: x.astype("<f4") if n == "sampled" else x)
+port("nan", lambda n, x: np.where(np.arange(x.size).reshape(x.shape) == 3, np.nan, x).astype(x.dtype) if n == "x_grad" else x)
+port("label", lambda n, x: np.roll(x, 1) if n == "sampled" else x)
+port("steps", steps=order)
+port("step_off", lambda n, x: x * x.dtype.type(1.01) if n in order[order.index("row_sum"):] + ["x_grad"] else x, steps=order)
+port("nothing", out=[])
+port("shard", lambda n, x: x[4:8] if n == "x_grad" else x if n == "loss" else x[5:10])
+with h5py.File(work + "/other.h5", "w") as f:
+    f.attrs["format"], f.attrs["format_version"], f.attrs["algorithm"] = np.bytes_("pfc-case"), 1, np.bytes_("other")
+    f["out/loss"] = golden["out/loss"][()]
+END
+# A golden whose data no longer has its digest; one without bounds.
+for spoiled in damaged boundless; do cp "$golden" "$work/$spoiled.h5"; done
+"$PYTHON" - "$work" <<'END'
+import sys
+import h5py
+with h5py.File(sys.argv[1] + "/damaged.h5", "r+") as f:
+    f["out/x_grad"][0, 0] *= 1.5
+with h5py.File(sys.argv[1] + "/boundless.h5", "r+") as f:
+    del f["bound"]
+END
+
+for np in alone 3; do
+    expect 0 $np check "$golden" "$golden"
+    expect 0 $np check "$golden" "$golden" --dtype exact
+    says out "same bits"
+    expect 0 $np check "$golden" "$work/f32.h5"
+    says out "compared as f32"
+    says out "repeat: pfc_ref check"
+    expect 1 $np check "$golden" "$work/late.h5" --json "$work/late.json"
+    says out "DIFFERENT"
+    expect 3 $np check "$golden" "$work/missing.h5"
+    says err "MISSING"
+done
+expect 0 alone check "$golden" "$work/bare.h5"
+expect 0 alone check "$golden" "$work/f64.h5"
+expect 0 alone check "$golden" "$work/f64.h5" --dtype f32
+expect 0 alone check "$golden" "$work/steps.h5"
+expect 0 alone check "$work/boundless.h5" "$work/f64.h5"
+says out "compared as exact"
+expect 0 alone check "$golden" "$work/shard.h5" --rank 1 --of 3
+expect 1 alone check "$golden" "$work/late64.h5"
+expect 0 alone check "$golden" "$work/late64.h5" --dtype f32
+expect 1 alone check "$golden" "$work/nan.h5"
+says out "NONFINITE"
+expect 1 alone check "$golden" "$work/step_off.h5"
+says out "first divergence in data-flow order: /step/row_sum"
+expect 3 alone check "$golden" "$work/f32.h5" --dtype exact
+says err "DTYPE"
+expect 3 alone check "$golden" "$work/shape.h5"
+says err "SHAPE"
+expect 3 alone check "$golden" "$work/floats.h5"
+says err "DTYPE"
+expect 3 alone check "$golden" "$work/nothing.h5"
+expect 3 alone check "$golden" "$work/other.h5"
+expect 3 alone check "$golden" "$work/none.h5"
+expect 3 alone check "$work/f32.h5" "$work/none.h5"
+expect 3 alone check "$work/damaged.h5" "$work/f64.h5"
+says err "sha256"
+expect 3 alone check "$work/boundless.h5" "$work/f32.h5"
+says err "/bound/f32"
+expect 3 alone check "$golden" "$work/f16.h5"
+says err "/bound/f16"
+expect 3 alone check "$golden" "$work/f32.h5" --dtype tf32
+expect 3 alone check "$golden" "$work/shard.h5" --rank 0 --of 2
+"$PYTHON" - "$work/late.json" <<'END' || fail "late.json does not say what the table says"
+import json
+import sys
+j = json.load(open(sys.argv[1]))
+wrong = [t["tensor"] for t in j["tensors"] if t["verdict"] != "PASS"]
+assert j["verdict"] == "different" and j["exit_status"] == 1 and wrong == ["/out/x_grad"], j
+END
+finish

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Exit statuses of the command line: usage, files, backends; alone and under the launcher; nothing is left behind.
+. "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99
+case_file=$PFC_TOP_SRCDIR/tests/cases/pfc_full_arc.h5
+cp "$case_file" "$work/case.h5"
+
+for np in alone 3; do
+    for option in --help --version --usage; do
+        expect 0 $np $option
+        [ "$(grep -c '^Usage:\|^pfc_ref 0' "$work/out")" = 1 ] || fail "$command_line: not printed once"
+    done
+    expect 0 $np run --help
+    expect 2 $np nonsense
+    expect 2 $np --nonsense
+    expect 2 $np run
+    expect 2 $np run "$work/case.h5"
+    expect 2 $np run "$work/case.h5" more.h5 -o "$work/x.h5"
+    expect 2 $np run "$work/case.h5" -o "$work/x.h5" --threads 0
+    expect 2 $np run "$work/case.h5" -o "$work/x.h5" --threads many
+    expect 2 $np run "$work/case.h5" -o "$work/x.h5" --mode slow
+    expect 2 $np run "$work/case.h5" -o "$work/case.h5"
+    says err "same file"
+    expect 2 $np verify nonsense
+    expect 2 $np check "$work/case.h5" "$work/case.h5" --dtype f31
+    expect 2 $np check "$work/case.h5" "$work/case.h5" --rank 2 --of 2
+    expect 2 $np check "$work/case.h5" "$work/case.h5" --rank 1
+    expect 2 $np golden -o "$work/g" nonsense
+    expect 2 $np golden partial_fc --size N=x -o "$work/g"
+    expect 2 $np golden partial_fc --size N=6,C=5 -o "$work/g" --param head=cos,scale=1,margin=0
+    expect 2 $np golden partial_fc --size N=6,C=5,D=4 --fill wild -o "$work/g" --param head=cos,scale=1,margin=0
+    expect 2 $np golden partial_fc --size N=6,C=5,D=4 -o "$work/g" --param head
+    expect 3 $np golden partial_fc --size N=6,C=5,D=4 -o "$work/g" --param head=round,scale=1,margin=0
+    expect 3 $np golden partial_fc --size N=6,C=5,D=4 -o "$work/g" --param head=cos,scale=1
+    expect 2 $np bench nonsense
+    expect 3 $np golden partial_fc --size N=6,C=90000000000,D=512 -o "$work/g" --param head=cos,scale=1,margin=0
+    expect 2 $np bench partial_fc --size N=6,C=90000000000,D=512
+    expect 3 $np run "$work/none.h5" -o "$work/x.h5"
+    expect 4 $np run "$work/case.h5" -o "$work/x.h5" --backend cuda
+    expect 4 $np run "$work/case.h5" -o "$work/x.h5" --backend nonsense
+    expect 4 $np golden "$work/case.h5" -o "$work/g" --dtype bf16
+    expect 5 $np run "$work/case.h5" -o "$work/none/x.h5"
+    expect 5 $np run "$work/case.h5" -o "$work/y.h5" --json "$work/none/x.json"
+    rm -f "$work/y.h5"
+    expect 5 $np golden "$work/case.h5" -o "$work/case.h5"
+    same "$case_file" "$work/case.h5"
+done
+# Seven ranks do not divide 24 rows.
+expect 3 7 run "$work/case.h5" -o "$work/x.h5"
+says err "/in/features"
+
+left=$(cd "$work" && find . -type f ! -name case.h5 ! -name out ! -name err)
+[ -z "$left" ] || fail "left behind: $left"
+finish

@@ -1,0 +1,11 @@
+# shellcheck shell=sh
+# The environment of every test, sourced by the harness and by test scripts run by hand from the top of the tree.
+: "${PFC_TOP_SRCDIR:=.}"
+. "$PFC_TOP_SRCDIR/tests/mpi-env.sh"
+# The shipped goldens of the source tree, and integer products that check themselves.
+: "${PFC_DATA:=$PFC_TOP_SRCDIR/data}" "${PFC_SELF_CHECK:=1}"
+PYTHONDONTWRITEBYTECODE=1
+# Open MPI unloads its plugins before the leak check: leaks inside it are listed in lsan.supp. Without effect in a normal build.
+LSAN_OPTIONS="suppressions=$PFC_TOP_SRCDIR/tests/lsan.supp:print_suppressions=0:fast_unwind_on_malloc=0"
+UBSAN_OPTIONS=print_stacktrace=1
+export PFC_DATA PFC_SELF_CHECK PYTHONDONTWRITEBYTECODE LSAN_OPTIONS UBSAN_OPTIONS

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# exact mode against an implementation in Python integers (exact_v1.py), bit for bit: some fifty tiny cases on 1 and 3 ranks, 1 and 2 threads, both engines.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+: "${PFC_TOP_SRCDIR:=$here/..}"
+. "$here/env.sh"
+: "${PFC_REF:=./pfc_ref}" "${MPIRUN:=mpirun}" "${MPIRUN_FLAGS:=}"
+
+python=
+for candidate in "${PYTHON:-}" python3 /usr/bin/python3; do
+    [ -n "$candidate" ] && "$candidate" -c 'import h5py, numpy' 2>/dev/null && python=$candidate && break
+done
+[ -n "$python" ] || { echo "skipped: no Python 3 with h5py and numpy"; exit 77; }
+command -v "${MPIRUN%% *}" >/dev/null || { echo "skipped: ${MPIRUN%% *} not found"; exit 77; }
+[ -x "$PFC_REF" ] || { echo "no program $PFC_REF"; exit 99; }
+
+"$python" "$here/exact_v1.py" --self-test || { echo "FAIL exact_v1.py itself"; exit 1; }
+
+work=$(mktemp -d ./exact_integers.XXXXXX) || exit 99
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/cases" "$work/1" "$work/1-int128" "$work/3" && "$python" "$here/make_tiny_cases.py" "$work/cases" || exit 99
+
+failed=0 runs=0
+run() { # folder, ranks, case; the environment of the run in NAME=VALUE after that
+    local out="$work/$1/${3##*/}" ranks=$2 case=$3
+    shift 3
+    # shellcheck disable=SC2086
+    env "$@" timeout -k 5 120 $MPIRUN $MPIRUN_FLAGS -np "$ranks" "$PFC_REF" run "$case" -o "$out" --steps >"$work/log" 2>&1 && [ -s "$out" ] && runs=$((runs + 1)) && return
+    echo "FAIL run of ${case##*/} on $ranks ranks $*"
+    cat "$work/log"
+    failed=$((failed + 1))
+}
+for case in "$work"/cases/*.h5; do
+    name=${case##*/}
+    case $name in w3_*) ;; *)
+        run 1 1 "$case" OMP_NUM_THREADS=2
+        run 1-int128 1 "$case" PFC_ENGINE=int128 PFC_MAX_ISA=scalar ;;
+    esac
+    case $name in w1_*) ;; *) run 3 3 "$case" PFC_ENGINE=dgemm ;; esac
+done
+for folder in 1 1-int128 3; do
+    "$python" "$here/exact_v1.py" --quiet --ranks "${folder%-*}" "$work/$folder"/*.h5 || failed=$((failed + 1))
+done
+echo "$runs runs compared bit for bit, $failed failures"
+[ "$runs" -gt 0 ] && [ "$failed" = 0 ]

@@ -1,0 +1,15 @@
+# shellcheck shell=sh
+# Source this before `mpirun -np 8 ./pfc_ref` on a small machine: more ranks than cores without a warning, waiting ranks give the core away,
+# no binding (on one rank it would put all threads on one core).
+: "${OMP_NUM_THREADS:=1}"
+OMPI_MCA_rmaps_base_oversubscribe=1
+OMPI_MCA_hwloc_base_binding_policy=none
+OMPI_MCA_mpi_yield_when_idle=1
+# Single-copy messages need ptrace rights that containers often lack; without them Open MPI prints errors.
+OMPI_MCA_btl_vader_single_copy_mechanism=none
+export OMP_NUM_THREADS OMPI_MCA_rmaps_base_oversubscribe OMPI_MCA_hwloc_base_binding_policy OMPI_MCA_mpi_yield_when_idle
+export OMPI_MCA_btl_vader_single_copy_mechanism
+if [ "$(id -u)" = 0 ]; then
+    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+fi

@@ -1,0 +1,264 @@
+#!/usr/bin/env python3
+"""PyTorch as a peer: recomputes a partial_fc result by autograd in float64 and compares /out to 1e-9 of each tensor's largest value.
+
+    peer_torch_partial_fc.py RESULT.h5... [--ranks P]
+
+Once in a single process with textbook operations; and, with P = 2 and gloo at hand, in two processes that own a shard each and talk as the
+published code does: gather of features and labels, all-reduced maximum, sum and target probability, summed feature gradient.
+Exit status: 0 all close, 1 something differs, 77 no PyTorch.
+"""
+import argparse
+import math
+import multiprocessing
+import os
+import sys
+import tempfile
+
+try:
+    import h5py
+    import numpy as np
+    import torch
+    import torch.distributed as dist
+    import torch.nn.functional as F
+except ImportError as missing:
+    print("skipped: %s" % missing)
+    sys.exit(77)
+
+from exact_v1 import compare_near, read_case
+from exact_v1_spec import class_key, samples, shard
+
+F64 = torch.float64
+
+
+class Alone:
+    """One process that holds the shards of all ranks."""
+
+    def __init__(self, ranks):
+        self.ranks, self.mine, self.rank = ranks, range(ranks), 0
+
+    def gather(self, x):
+        return x
+
+    def reduce(self, x, op):
+        return x
+
+    def own_rows(self, x):
+        return x
+
+
+class Gloo:
+    """One of several processes; holds its own shard."""
+
+    def __init__(self, ranks, rank):
+        self.ranks, self.mine, self.rank = ranks, [rank], rank
+
+    def gather(self, x):
+        parts = [torch.empty_like(x) for _ in range(self.ranks)]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    def reduce(self, x, op):
+        x = x.clone()
+        dist.all_reduce(x, {"max": dist.ReduceOp.MAX, "sum": dist.ReduceOp.SUM}[op])
+        return x
+
+    def own_rows(self, x):
+        return x.chunk(self.ranks)[self.rank]
+
+
+def sample(param, comm, C, first, labels, keys):
+    """Ascending local numbers of the sampled classes: key 2 for positives, then the largest keys (semantics 2.4, A.4)."""
+    mine = range(first, first + len(keys[0]))
+    if not samples(param):
+        return torch.arange(len(mine))
+    every = keys[1].clone()  # of all classes: needed by the global rule only
+    every[labels[(labels >= 0) & (labels < C)].unique()] = 2.0
+    blocks = [range(C)] if param["sample_rule"] == "global" else [shard(C, comm.ranks, r) for r in comm.mine]
+    chosen = []
+    for block in blocks:
+        u = every[block.start:block.stop]
+        k = int(param["sample_rate"] * len(u)) if param["num_sample"] is None else min(param["num_sample"], len(u))
+        k = max(k, int((u == 2.0).sum()))
+        chosen.append(block.start + torch.sort(u, descending=True, stable=True)[1][:k])
+    index = torch.sort(torch.cat(chosen))[0]
+    return index[(index >= mine.start) & (index < mine.stop)] - first
+
+
+def arc_phi(param, z):
+    """Target logit of the arc head, before the scale."""
+    m = param["margin"]
+    end = (z.abs() == 1) if param["cos_clamp"] else torch.zeros_like(z, dtype=torch.bool)  # with the clamp, the angular gradient there is 0 (A.2)
+    phi = torch.cos(torch.acos(z.masked_fill(end, 0.0)) + m)
+    phi = torch.where(end, torch.cos(torch.acos(z.detach()) + m), phi)
+    if param["arc_fallback"] == "linear":
+        return torch.where(z > math.cos(math.pi - m), phi, z - m * math.sin(m))
+    if param["arc_fallback"] == "easy":
+        return torch.where(z > 0, phi, z)
+    return phi
+
+
+def logits_of(param, z, onehot):
+    """Margin and scale (semantics 2.5, 3.5); onehot is a mask (rows, local classes)."""
+    s, m, head = param["scale"], param["margin"], param["head"]
+    if param["cos_clamp"]:
+        z = z.clamp(-1.0, 1.0)
+    if param["interclass_threshold"] > 0:
+        z = z * (onehot | ~(z > param["interclass_threshold"])).to(F64)
+    if head == "linear":
+        return s * z
+    if head == "cos":
+        return s * (z - m * onehot.to(F64))
+    if head == "circle":
+        positive, negative = torch.relu((1 + m - z).detach()), torch.relu((z + m).detach())
+        return s * torch.where(onehot, positive * (z - (1 - m)), negative * (z - m))
+    target, other = arc_phi(param, z), z if param["cos_clamp"] else torch.cos(torch.acos(z))
+    if param["arc_gradient"] == "straight_through":
+        return s * (z + (torch.where(onehot, target, other) - z).detach())
+    # Each element takes part in one branch only, so that the 0*inf of the other branch does not reach it.
+    result = other.masked_fill(onehot, 0.0)
+    result[onehot] = arc_phi(param, z[onehot])
+    return s * result
+
+
+def mean_loss(param, a, S, shifted, valid):
+    if param["loss"] == "clamp":
+        rows = -a.clamp_min(1e-30).log()
+    else:
+        rows = S.log() - shifted
+    return float(rows[valid].mean()) if bool(valid.any()) else 0.0
+
+
+def one_step(param, comm, C, first, x_local, labels_local, keys, weight, momentum):
+    """One step of the layer; weight and momentum (local classes, D) are changed in place. Returns loss, x_grad, weight_grad, sampled."""
+    labels, x = comm.gather(labels_local), comm.gather(x_local).clone().requires_grad_()
+    index = sample(param, comm, C, first, labels, keys)
+    sub = weight[index].clone().requires_grad_()
+    z = F.linear(x, sub) if param["head"] == "linear" else F.linear(F.normalize(x), F.normalize(sub))
+    onehot = (first + index)[None, :] == labels[:, None]
+    l = logits_of(param, z, onehot)
+
+    # distributed softmax: the loss is not differentiated, backward is driven by the gradient of the logits
+    with torch.no_grad():
+        local_max = l.max(dim=1)[0] if l.shape[1] else torch.full((len(l),), -math.inf, dtype=F64)
+        M = comm.reduce(local_max, "max")
+        E = torch.exp(l - M[:, None])
+        S = comm.reduce(E.sum(dim=1), "sum")
+        p = E / S[:, None]
+        a = comm.reduce((p.masked_fill(~onehot, 0.0)).sum(dim=1), "sum")
+        shifted = comm.reduce(((l - M[:, None]).masked_fill(~onehot, 0.0)).sum(dim=1), "sum")
+        valid = (labels >= 0) & (labels < C) if param["unowned_label"] == "ignore" else torch.ones(len(labels), dtype=torch.bool)
+        loss = mean_loss(param, a, S, shifted, valid)
+        G = ((p - onehot.to(F64)) / max(int(valid.sum()), 1)).masked_fill(~valid[:, None], 0.0)
+    l.backward(G)
+    x_grad = comm.own_rows(comm.reduce(x.grad, "sum")) * param["xgrad_scale"]
+    weight_grad = torch.zeros_like(weight)
+    weight_grad[index] = sub.grad
+    rows = torch.arange(len(weight)) if param["momentum_rule"] == "dense" else index
+    update(param, rows, weight, momentum, weight_grad)
+    return loss, x_grad, weight_grad, torch.zeros(len(weight), dtype=torch.int64).index_fill(0, index, 1)
+
+
+def update(param, rows, weight, momentum, weight_grad):
+    """torch.optim.SGD on the rows, the momentum put into its state as the published code does."""
+    tensor = weight[rows].clone().requires_grad_()
+    tensor.grad = weight_grad[rows].clone()
+    mu = param["momentum"]
+    optimiser = torch.optim.SGD([tensor], lr=param["lr"], momentum=mu, weight_decay=param["weight_decay"], nesterov=bool(param["nesterov"]))
+    if mu != 0:
+        optimiser.state[tensor]["momentum_buffer"] = momentum[rows].clone()
+    optimiser.step()
+    weight[rows] = tensor.detach()
+    if mu != 0:
+        momentum[rows] = optimiser.state[tensor]["momentum_buffer"]
+
+
+def run(case, comm):
+    """All steps; this process's part of every result as numpy arrays."""
+    param, C = dict(case["param"]), len(case["weight"])
+    if param["xgrad_scale"] is None:
+        param["xgrad_scale"] = float(comm.ranks)
+    blocks = [shard(C, comm.ranks, r) for r in comm.mine]
+    first, stop = blocks[0].start, blocks[-1].stop
+    weight, momentum = (torch.tensor(case[name], dtype=F64)[first:stop].clone() for name in ("weight", "weight_momentum"))
+    losses, x_grads = [], []
+    for t in range(param["steps"]):
+        if t > 0:
+            weight, momentum = weight.to(torch.float32).to(F64), momentum.to(torch.float32).to(F64)
+        keys = case["sample_keys"](t) or [class_key(param["seed"], c, param["first_step"] + t) for c in range(C)]
+        keys = torch.tensor(keys, dtype=F64)
+        x, labels = torch.tensor(case["features"](t), dtype=F64), torch.tensor(case["labels"](t), dtype=torch.int64)
+        result = one_step(param, comm, C, first, comm.own_rows(x), comm.own_rows(labels), (keys[first:stop], keys), weight, momentum)
+        losses.append(result[0])
+        x_grads.append(result[1].numpy())
+    return {"loss": np.array(losses), "x_grad": np.stack(x_grads) if case["x_grad_has_steps"] else x_grads[0], "weight_grad": result[2].numpy(),
+            "sampled": result[3].numpy(), "weight": weight.numpy(), "weight_momentum": momentum.numpy()}
+
+
+def worker(path, ranks, rank, store, queue):
+    try:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        torch.set_num_threads(1)
+        dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=ranks)
+    except Exception as error:  # no gloo, no socket: nothing to compare with
+        queue.put((rank, None, str(error)))
+        return
+    with h5py.File(path, "r") as h5:
+        case = read_case(h5)
+    queue.put((rank, run(case, Gloo(ranks, rank)), ""))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def run_distributed(path, ranks, has_steps):
+    """The parts of all ranks put together, or None with a reason."""
+    if not (dist.is_available() and dist.is_gloo_available() if hasattr(dist, "is_gloo_available") else dist.is_available()):
+        return None, "PyTorch without gloo"
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        queue = context.Queue()
+        workers = [context.Process(target=worker, args=(path, ranks, r, os.path.join(folder, "store"), queue)) for r in range(ranks)]
+        for w in workers:
+            w.start()
+        parts = dict((r, (part, why)) for r, part, why in (queue.get(timeout=120) for _ in workers))
+        for w in workers:
+            w.join()
+    failed = [why for part, why in parts.values() if part is None]
+    if failed:
+        return None, failed[0]
+    parts = [parts[r][0] for r in range(ranks)]
+    assert all(np.array_equal(part["loss"], parts[0]["loss"], equal_nan=True) for part in parts), "the ranks disagree on the loss"
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in ("weight_grad", "weight", "weight_momentum", "sampled")}
+    whole["x_grad"] = np.concatenate([part["x_grad"] for part in parts], axis=1 if has_steps else 0)
+    return dict(whole, loss=parts[0]["loss"]), ""
+
+
+def check(path, ranks):
+    with h5py.File(path, "r") as h5:
+        case = read_case(h5)
+        want = {name: h5["out"][name][()] for name in h5["out"]}
+    print("%s: autograd, one process" % path)
+    peer = run(case, Alone(ranks))
+    good = set(want) == set(peer) and all([compare_near("/out/" + name, want[name], peer[name]) for name in sorted(peer)])
+    if ranks == 2:
+        peer, why = run_distributed(path, ranks, case["x_grad_has_steps"])
+        print("%s: two processes, gloo%s" % (path, "" if peer else ": skipped, " + why))
+        good = good and (peer is None or all([compare_near("/out/" + name, want[name], peer[name]) for name in sorted(peer)]))
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser(description="PyTorch as a peer of pfc_ref, partial_fc")
+    parser.add_argument("file", nargs="+", metavar="RESULT.h5")
+    parser.add_argument("--ranks", type=int, default=0, help="ranks of the run; default /param/world or 1")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    good = True
+    for path in options.file:
+        with h5py.File(path, "r") as h5:
+            ranks = options.ranks or read_case(h5)["param"].get("world") or 1
+        good = check(path, ranks) and good
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

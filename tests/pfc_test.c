@@ -1,0 +1,79 @@
+#include "pfc_test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { TEXT = 1024 };
+
+int pfc_test_rank(void)
+{
+    int rank;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    return rank;
+}
+
+int pfc_test_ranks(void)
+{
+    int ranks;
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    return ranks;
+}
+
+bool pfc_test_agree(MPI_Comm comm, bool ok, int *first)
+{
+    int rank, ranks;
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_size(comm, &ranks);
+    int mine = ok ? ranks : rank;
+    MPI_Allreduce(&mine, first, 1, MPI_INT, MPI_MIN, comm);
+    return *first == ranks;
+}
+
+/* Prints test i's line on rank 0; for a failure, what the first failing rank says. Returns whether it passed on all ranks. */
+static bool report(int i, TestResult *result)
+{
+    int first;
+    bool ok = pfc_test_agree(MPI_COMM_WORLD, tr_rtype(result) == CK_PASS, &first);
+    char text[TEXT] = "";
+    if (!ok && first == pfc_test_rank()) {
+        const char *file = tr_lfile(result), *message = tr_msg(result);
+        snprintf(text, TEXT, "rank %d: %s:%d: %s", first, file ? file : "?", tr_lno(result), message ? message : "no message");
+    }
+    if (!ok) MPI_Bcast(text, TEXT, MPI_CHAR, first, MPI_COMM_WORLD);
+    if (pfc_test_rank() == 0) {
+        printf("%sok %d - %s\n", ok ? "" : "not ", i + 1, tr_tcname(result));
+        if (!ok) printf("# %s\n", text);
+        fflush(stdout);
+    }
+    return ok;
+}
+
+/* The number of failures, or -1 if the ranks did not run the same tests, or none. */
+static int run(Suite *suite)
+{
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_SILENT);
+
+    int counts[2] = { srunner_ntests_run(runner), -srunner_ntests_run(runner) };
+    MPI_Allreduce(MPI_IN_PLACE, counts, 2, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
+    int failed = counts[0] > 0 && counts[0] == -counts[1] ? 0 : -1;
+    TestResult **results = srunner_results(runner);
+    if (failed < 0 && pfc_test_rank() == 0) printf("Bail out! ranks ran between %d and %d tests\n", counts[0], -counts[1]);
+    if (failed == 0) {
+        for (int i = 0; i < counts[0]; i++) failed += !report(i, results[i]);
+        if (pfc_test_rank() == 0) printf("1..%d\n# %d of %d failed on %d ranks\n", counts[0], failed, counts[0], pfc_test_ranks());
+    }
+    free(results);
+    srunner_free(runner);
+    return failed;
+}
+
+int pfc_test_main(int *argc, char ***argv, Suite *(*make)(void))
+{
+    int provided;
+    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    int failed = run(make());
+    MPI_Finalize();
+    return failed < 0 ? 99 : failed > 0;
+}
