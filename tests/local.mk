@@ -117,3 +117,12 @@ driver_cases = \
 
 ## OpenBLAS moved off the wrong core.
 C_TESTS += tests/test_openblas
+
+C_TESTS += tests/test_core tests/test_exact_kernels
+mpi_programs += tests/test_comm
+MPI_TESTS += \
+    tests/test_comm-1.mpi \
+    tests/test_comm-2.mpi \
+    tests/test_comm-3.mpi \
+    tests/test_comm-5.mpi \
+    tests/test_comm-8.mpi

@@ -8,10 +8,7 @@
 
 static int rank, ranks;
 
-static void library(int64_t *x, int64_t *work, int n)
-{
-    MPI_Reduce_scatter_block(x, work, n, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD);
-}
+static void library(int64_t *x, int64_t *work, int n) { MPI_Reduce_scatter_block(x, work, n, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD); }
 
 static void all_reduce(int64_t *x, int64_t *work, int n)
 {

@@ -37,11 +37,11 @@ void pfc_ctx_destroy(pfc_ctx **ctx); /* collective; NULL-safe */
 int pfc_ctx_rank(const pfc_ctx *ctx);
 int pfc_ctx_ranks(const pfc_ctx *ctx);
 pfc_mode pfc_ctx_mode(const pfc_ctx *ctx);
-pfc_dtype pfc_ctx_real(const pfc_ctx *ctx);         /* storage of real results: PFC_F64 in exact mode, PFC_F32 in fast mode */
-const char *pfc_ctx_isa(const pfc_ctx *ctx);        /* "scalar", "avx2", "avx512" or the device */
+pfc_dtype pfc_ctx_real(const pfc_ctx *ctx);  /* storage of real results: PFC_F64 in exact mode, PFC_F32 in fast mode */
+const char *pfc_ctx_isa(const pfc_ctx *ctx); /* "scalar", "avx2", "avx512" or the device */
 const char *pfc_ctx_backend_name(const pfc_ctx *ctx);
 const char *pfc_ctx_engine_name(const pfc_ctx *ctx); /* exact mode: "dgemm", "int128"; fast mode: "none" */
-const char *pfc_ctx_error(const pfc_ctx *ctx);      /* text of the last failure, one line, never NULL */
+const char *pfc_ctx_error(const pfc_ctx *ctx);       /* text of the last failure, one line, never NULL */
 
 /* Where the rows or columns of a tapped tensor live. */
 typedef enum pfc_layout {

@@ -27,14 +27,14 @@ typedef struct pfc_partial_fc_config {
     int64_t num_classes;    /* C */
     int64_t embedding_size; /* D */
     pfc_head_kind head;
-    double scale, margin;   /* s, m; radians for arc */
-    double sample_rate;     /* 1 <= rate < 2: full softmax; below 1: sampling; 2 and more: PFC_ERR_ARG (2.3) */
-    int64_t num_sample;     /* classes per rank (shard) or in all (global), clipped; switches sampling on; -1: not given */
+    double scale, margin; /* s, m; radians for arc */
+    double sample_rate;   /* 1 <= rate < 2: full softmax; below 1: sampling; 2 and more: PFC_ERR_ARG (2.3) */
+    int64_t num_sample;   /* classes per rank (shard) or in all (global), clipped; switches sampling on; -1: not given */
     pfc_sample_rule sample_rule;
     int64_t seed, first_step;
     double lr, momentum, weight_decay;
     int nesterov;
-    double xgrad_scale;     /* the finished feature gradient is multiplied by it; NaN: the number of ranks, as the source does (2.7) */
+    double xgrad_scale; /* the finished feature gradient is multiplied by it; NaN: the number of ranks, as the source does (2.7) */
     pfc_loss_kind loss;
     pfc_arc_gradient arc_gradient;
     pfc_arc_fallback arc_fallback;

@@ -24,10 +24,10 @@ typedef enum pfc_status {
 const char *pfc_status_string(pfc_status status);
 
 /* Return from the calling function if the call failed. */
-#define PFC_TRY(call)                                                                                                                                                                                  \
-    do {                                                                                                                                                                                               \
-        pfc_status pfc_try_status_ = (call);                                                                                                                                                           \
-        if (pfc_try_status_ != PFC_OK) return pfc_try_status_;                                                                                                                                         \
+#define PFC_TRY(call)                                          \
+    do {                                                       \
+        pfc_status pfc_try_status_ = (call);                   \
+        if (pfc_try_status_ != PFC_OK) return pfc_try_status_; \
     } while (0)
 
 #ifdef __cplusplus

@@ -220,7 +220,8 @@ static pfc_status feature_gradient(pfc_step *s)
                                       isnan(scale) ? (double)s->ctx->comm.ranks : scale, out);
     size_t row = (size_t)s->D * pfc_dtype_size(ops->real);
     for (int64_t i = 0; st == PFC_OK && i < s->b; i++)
-        st = ops->download(s->be, (char *)s->result->x_grad.data + (size_t)(i * s->result->x_grad.ld) * pfc_dtype_size(ops->real), (char *)out.data + (size_t)i * row, row);
+        st = ops->download(s->be, (char *)s->result->x_grad.data + (size_t)(i * s->result->x_grad.ld) * pfc_dtype_size(ops->real),
+                           (char *)out.data + (size_t)i * row, row);
     pfc_ws_free(s->ctx, &sum);
     pfc_ws_free(s->ctx, &out);
     pfc_ws_free(s->ctx, &dot);

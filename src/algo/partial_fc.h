@@ -15,12 +15,12 @@ struct pfc_partial_fc {
     pfc_view weight, momentum; /* (C_r, D) real, in the backend's place */
     pfc_view store;            /* memory of the cosines, kept from step to step: fresh pages cost as much as a pass */
     int64_t steps_done;
-    bool state_fresh;          /* false: the state is a step's result, to be rounded to float32 before the next */
+    bool state_fresh; /* false: the state is a step's result, to be rounded to float32 before the next */
     /* between start and finish */
     bool started;
     MPI_Request request;
-    int64_t batch;    /* b */
-    int64_t *labels;  /* N, host, of all ranks */
+    int64_t batch;   /* b */
+    int64_t *labels; /* N, host, of all ranks */
 };
 
 /* Which classes of this rank take part in a step. */
@@ -47,18 +47,18 @@ typedef struct pfc_step {
     pfc_backend *be;
     int64_t N, b, D;
     pfc_sampled sampled;
-    int64_t *index;            /* sampled.index in the backend's place */
-    int64_t *target;           /* likewise */
+    int64_t *index;  /* sampled.index in the backend's place */
+    int64_t *target; /* likewise */
     unsigned char *valid, *valid_host;
-    pfc_view X, xnorm, xexpo;  /* (N,D), (N,1) real, (N,1) i32 */
+    pfc_view X, xnorm, xexpo; /* (N,D), (N,1) real, (N,1) i32 */
     pfc_operand *operand;
-    pfc_view wnorm, wexpo;     /* (n_r,1) */
-    pfc_view Z;                /* (n_r, N) cosines, class-major */
+    pfc_view wnorm, wexpo; /* (n_r,1) */
+    pfc_view Z;            /* (n_r, N) cosines, class-major */
     pfc_rows_info rows;
     pfc_view target_logit, max, sum; /* (N,1) real */
     pfc_acc *sum_acc, *feature_acc, *dot_acc;
-    int64_t lane_rows;         /* rows of H and dW that belong to one lane: the largest block */
-    pfc_view H, dW, wdot;      /* (lanes*lane_rows, N), (lanes*lane_rows, D), (lanes*lane_rows, 1) */
+    int64_t lane_rows;                 /* rows of H and dW that belong to one lane: the largest block */
+    pfc_view H, dW, wdot;              /* (lanes*lane_rows, N), (lanes*lane_rows, D), (lanes*lane_rows, 1) */
     double *prob, *sum_host, *shifted; /* N, host */
     pfc_status *lane_status;
     pfc_partial_fc_result *result;

@@ -35,8 +35,8 @@ static int64_t places(const pfc_partial_fc_config *cfg, int64_t total)
 }
 
 typedef struct threshold {
-    uint64_t key;   /* every candidate above it is chosen */
-    int64_t ties;   /* and this many of those equal to it, lowest class first (over all ranks under rule global) */
+    uint64_t key; /* every candidate above it is chosen */
+    int64_t ties; /* and this many of those equal to it, lowest class first (over all ranks under rule global) */
 } threshold;
 
 /* Histogram of one digit of the candidates that share the prefix found so far. */

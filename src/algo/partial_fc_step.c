@@ -11,12 +11,15 @@ pfc_status pfc_partial_fc_start(pfc_partial_fc *layer, pfc_view labels)
     int64_t b = labels.rows, sizes[2] = { b, -b };
     if (layer->started) return pfc_fail(ctx, PFC_ERR_ARG, "pfc_partial_fc_start: a step is already started");
     PFC_TRY(pfc_comm_max(&ctx->comm, sizes, 2, PFC_I64));
-    if (sizes[0] != -sizes[1]) return pfc_fail(ctx, PFC_ERR_SHAPE, "labels: every rank needs the same number of rows; found %lld to %lld", -(long long)sizes[1], (long long)sizes[0]);
+    if (sizes[0] != -sizes[1])
+        return pfc_fail(ctx, PFC_ERR_SHAPE, "labels: every rank needs the same number of rows; found %lld to %lld", -(long long)sizes[1], (long long)sizes[0]);
     if (b < 1) return pfc_fail(ctx, PFC_ERR_SHAPE, "labels: an empty batch");
     int64_t *mine = malloc((size_t)b * sizeof *mine);
     free(layer->labels);
     layer->labels = malloc((size_t)b * ((size_t)ctx->comm.ranks + 1) * sizeof *layer->labels);
-    pfc_status st = mine && layer->labels && labels.dtype == PFC_I64 ? PFC_OK : pfc_fail(ctx, labels.dtype == PFC_I64 ? PFC_ERR_NOMEM : PFC_ERR_ARG, "labels: int64 expected");
+    pfc_status st = mine && layer->labels && labels.dtype == PFC_I64
+                        ? PFC_OK
+                        : pfc_fail(ctx, labels.dtype == PFC_I64 ? PFC_ERR_NOMEM : PFC_ERR_ARG, "labels: int64 expected");
     st = pfc_agree(ctx, st);
     if (st == PFC_OK) {
         int64_t *send = layer->labels + b * ctx->comm.ranks; /* stays alive until finish */
@@ -38,9 +41,11 @@ static pfc_status check_labels(pfc_step *s)
         int64_t y = s->layer->labels[i];
         bool owned = y >= 0 && y < cfg->num_classes;
         if (!owned && cfg->unowned_label == PFC_UNOWNED_ERROR)
-            return pfc_fail(s->ctx, PFC_ERR_DATA, "labels: row %lld: found %lld, expected 0 to %lld", (long long)i, (long long)y, (long long)cfg->num_classes - 1);
+            return pfc_fail(s->ctx, PFC_ERR_DATA, "labels: row %lld: found %lld, expected 0 to %lld", (long long)i, (long long)y,
+                            (long long)cfg->num_classes - 1);
         if (!owned && cfg->unowned_label == PFC_UNOWNED_SOURCE && cfg->loss == PFC_LOSS_LSE)
-            return pfc_fail(s->ctx, PFC_ERR_DATA, "labels: row %lld: found %lld, but loss=lse has no value for a label that nobody owns", (long long)i, (long long)y);
+            return pfc_fail(s->ctx, PFC_ERR_DATA, "labels: row %lld: found %lld, but loss=lse has no value for a label that nobody owns", (long long)i,
+                            (long long)y);
         s->valid_host[i] = owned || cfg->unowned_label == PFC_UNOWNED_SOURCE;
         valid += s->valid_host[i];
     }
@@ -127,13 +132,15 @@ static pfc_status check_views(pfc_step *s, pfc_view features, pfc_view keys)
         return pfc_fail(s->ctx, PFC_ERR_SHAPE, "features: found (%lld,%lld), expected (%lld,%lld) float", (long long)features.rows, (long long)features.cols,
                         (long long)s->b, (long long)s->D);
     if (keys.data && (keys.rows != c || keys.dtype != PFC_F64)) return pfc_fail(s->ctx, PFC_ERR_SHAPE, "sample_keys: expected %lld float64", (long long)c);
-    if (r->x_grad.data && (r->x_grad.rows != s->b || r->x_grad.cols != s->D || r->x_grad.dtype != s->ops->real)) return pfc_fail(s->ctx, PFC_ERR_SHAPE, "x_grad: wrong shape or type");
+    if (r->x_grad.data && (r->x_grad.rows != s->b || r->x_grad.cols != s->D || r->x_grad.dtype != s->ops->real))
+        return pfc_fail(s->ctx, PFC_ERR_SHAPE, "x_grad: wrong shape or type");
     if (r->weight_grad.data && (r->weight_grad.rows != c || r->weight_grad.cols != s->D || r->weight_grad.dtype != s->ops->real))
         return pfc_fail(s->ctx, PFC_ERR_SHAPE, "weight_grad: wrong shape or type");
     if (r->sampled.data && (r->sampled.rows != c || r->sampled.dtype != PFC_I64)) return pfc_fail(s->ctx, PFC_ERR_SHAPE, "sampled: wrong shape or type");
     for (int64_t i = 0; keys.data && i < c; i++) {
         double u = ((const double *)keys.data)[i * keys.ld];
-        if (!(u >= 0.0 && u < 1.0)) return pfc_fail(s->ctx, PFC_ERR_DATA, "sample_keys: class %lld: found %g, expected [0,1)", (long long)(s->layer->shard.start + i), u);
+        if (!(u >= 0.0 && u < 1.0))
+            return pfc_fail(s->ctx, PFC_ERR_DATA, "sample_keys: class %lld: found %g, expected [0,1)", (long long)(s->layer->shard.start + i), u);
     }
     return PFC_OK;
 }
@@ -184,8 +191,15 @@ pfc_status pfc_partial_fc_finish(pfc_partial_fc *layer, pfc_view features, pfc_v
     layer->started = false;
     PFC_TRY(pfc_comm_wait(&ctx->comm, &layer->request));
     pfc_sgd sgd = { layer->cfg.lr, layer->cfg.momentum, layer->cfg.weight_decay, layer->cfg.nesterov };
-    pfc_step s = { .layer = layer, .ctx = ctx, .ops = ctx->be->ops, .be = ctx->be, .b = layer->batch, .N = layer->batch * ctx->comm.ranks,
-                   .D = layer->cfg.embedding_size, .result = result, .sgd = &sgd };
+    pfc_step s = { .layer = layer,
+                   .ctx = ctx,
+                   .ops = ctx->be->ops,
+                   .be = ctx->be,
+                   .b = layer->batch,
+                   .N = layer->batch * ctx->comm.ranks,
+                   .D = layer->cfg.embedding_size,
+                   .result = result,
+                   .sgd = &sgd };
     double *keys = NULL;
     pfc_status st = prepare(&s, features, sample_keys, &keys);
     if (st == PFC_OK) st = pfc_partial_fc_run_step(&s, features);

@@ -47,25 +47,25 @@ typedef struct pfc_head {
 
 /* What is known of each of the N rows; arrays of N in the table's place. */
 typedef struct pfc_rows_info {
-    const int64_t *target; /* position of the row's label among this rank's sampled classes, or -1 */
+    const int64_t *target;      /* position of the row's label among this rank's sampled classes, or -1 */
     const unsigned char *valid; /* 0: the row is ignored */
-    pfc_view target_logit; /* real (N,1): l at the target, written where this rank owns it */
-    pfc_view max;          /* real (N,1): running, then global maximum of the logits */
-    pfc_view sum;          /* real (N,1): global denominator */
-    double n;              /* rows that count */
+    pfc_view target_logit;      /* real (N,1): l at the target, written where this rank owns it */
+    pfc_view max;               /* real (N,1): running, then global maximum of the logits */
+    pfc_view sum;               /* real (N,1): global denominator */
+    double n;                   /* rows that count */
 } pfc_rows_info;
 
 /* An accumulator for sums over classes, hence over ranks: rows x cols sums. The backend chooses the representation inside the lanes; on the wire
  * an element is `words` 8-byte words of type `wire`, which comm adds. Exact: int64 limbs on the grid `expo`; fast: one double. */
 typedef struct pfc_acc {
-    int kind;        /* PFC_ACC_SCALAR: sums of terms (exact-v1 1.3); PFC_ACC_PRODUCT: sums of products (1.2) */
+    int kind; /* PFC_ACC_SCALAR: sums of terms (exact-v1 1.3); PFC_ACC_PRODUCT: sums of products (1.2) */
     int64_t rows, cols;
     int lanes, words;
-    pfc_dtype wire;  /* PFC_I64 or PFC_F64 */
-    void *data;      /* rows*cols*words words, element-major, in host memory after acc_fold */
+    pfc_dtype wire;         /* PFC_I64 or PFC_F64 */
+    void *data;             /* rows*cols*words words, element-major, in host memory after acc_fold */
     unsigned char *special; /* rows*cols marks after acc_fold: 1 +inf, 2 -inf, 3 NaN (bits combine by or); NULL if there are none */
-    int32_t *expo;   /* rows, host: grid exponent of each row. Exact only, else NULL */
-    void *state;     /* the backend's own */
+    int32_t *expo;          /* rows, host: grid exponent of each row. Exact only, else NULL */
+    void *state;            /* the backend's own */
 } pfc_acc;
 enum { PFC_ACC_SCALAR, PFC_ACC_PRODUCT };
 
@@ -84,7 +84,7 @@ typedef struct pfc_ops {
     pfc_mode mode;
     pfc_dtype real;
     pfc_place place;
-    int lanes;           /* private accumulators of class loops; 0: as many as threads (integer sums: no bit depends on it) */
+    int lanes;             /* private accumulators of class loops; 0: as many as threads (integer sums: no bit depends on it) */
     int64_t block_classes; /* classes per block; a GPU says a large number and gets one block */
 
     /* ---- memory ---- */
@@ -92,7 +92,7 @@ typedef struct pfc_ops {
     void (*free)(pfc_backend *be, void *p);
     pfc_status (*upload)(pfc_backend *be, void *dst, const void *host, size_t bytes);   /* host to place */
     pfc_status (*download)(pfc_backend *be, void *host, const void *src, size_t bytes); /* place to host */
-    pfc_status (*sync)(pfc_backend *be); /* everything issued so far is done; reports its errors */
+    pfc_status (*sync)(pfc_backend *be);                                                /* everything issued so far is done; reports its errors */
 
     /* ---- control ---- */
     /* fn(arg, 0..lanes-1), possibly at the same time. fn reports failure through arg. */
@@ -132,18 +132,21 @@ typedef struct pfc_ops {
 
     /* ---- gradients (steps 8-10) ---- */
     /* optional: raises feature->expo and dot->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (3.9). Fast: NULL. */
-    pfc_status (*grad_expo)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view wnorm, const int32_t *wexpo,
-                            pfc_acc *feature, pfc_acc *dot);
+    pfc_status (*grad_expo)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view wnorm,
+                            const int32_t *wexpo, pfc_acc *feature, pfc_acc *dot);
     /* optional: feature->expo, dot->expo = maximum over lanes, in host memory, ready to be all-reduced. Fast: NULL. */
     pfc_status (*acc_expo_fold)(pfc_backend *be, pfc_acc *acc);
     /* h (classes, N) = G * slope (3.8); dot_n += h z over the block; wdot_c = sum_n h z (3.10, real). dot and wdot only if normalised. */
-    pfc_status (*logit_grad)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view h, pfc_acc *dot, pfc_view wdot);
+    pfc_status (*logit_grad)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view h, pfc_acc *dot,
+                             pfc_view wdot);
     /* feature_n += sum_c h_cn w_c / max(||w_c||,1e-12) (3.9). */
     pfc_status (*feature_grad)(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature);
     /* dw (classes, D) = gradient of the rows (3.10), the normalisation's backward included. */
-    pfc_status (*weight_grad)(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised, pfc_view dw);
+    pfc_status (*weight_grad)(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
+                              pfc_view dw);
     /* x_grad (rows,D) = normalisation's backward of feature (rows,D) with dot (rows,1), times scale (3.9). x, norm: the same rows. */
-    pfc_status (*feature_grad_finish)(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale, pfc_view x_grad);
+    pfc_status (*feature_grad_finish)(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale,
+                                      pfc_view x_grad);
 
     /* ---- update (step 11) ---- */
     /* Rows of weight and momentum by dw (3.11). dw.data NULL: gradient zero (rows that were not sampled, dense rule). */
@@ -163,11 +166,11 @@ typedef struct pfc_ops {
 struct pfc_backend {
     const pfc_ops *ops;
     int threads;
-    int lanes;         /* lanes of class loops: ops->lanes, or threads */
-    bool self_check;   /* verify every integer product mod 2^64 */
+    int lanes;          /* lanes of class loops: ops->lanes, or threads */
+    bool self_check;    /* verify every integer product mod 2^64 */
     const char *engine; /* exact: name of the product engine */
-    void *state;       /* the backend's own */
-    char error[256];   /* text of the last failure */
+    void *state;        /* the backend's own */
+    char error[256];    /* text of the last failure */
 };
 
 /* Name of the first required entry that is NULL, or NULL if the table is complete. */

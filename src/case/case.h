@@ -102,17 +102,17 @@ struct pfc_algorithm;
 
 typedef struct pfc_case {
     const struct pfc_algorithm *algorithm;
-    char name[256];    /* file name without folder and suffix, or the name of a generated case */
-    char path[1024];   /* for messages */
-    pfc_param *param;  /* one per algorithm->params, same order */
-    int64_t world;     /* the case is defined for exactly this many ranks; -1: any */
+    char name[256];   /* file name without folder and suffix, or the name of a generated case */
+    char path[1024];  /* for messages */
+    pfc_param *param; /* one per algorithm->params, same order */
+    int64_t world;    /* the case is defined for exactly this many ranks; -1: any */
     int64_t allow_nonfinite;
-    int64_t size[26];  /* bound letters, size['N'-'A']; -1: unbound */
-    int64_t rounded;   /* input values that changed when read as float32 */
+    int64_t size[26];      /* bound letters, size['N'-'A']; -1: unbound */
+    int64_t rounded;       /* input values that changed when read as float32 */
     bool depends_on_world; /* set by check: the result depends on the number of ranks, so `world` is written */
     pfc_tensor_list in, out, step;
     pfc_tensor_list bound_out, bound_step; /* f32 bounds, same names; empty unless made */
-    char spec[16];     /* "exact-v1" or "fast"; "" before a run */
+    char spec[16];                         /* "exact-v1" or "fast"; "" before a run */
 } pfc_case;
 
 typedef struct pfc_algorithm {
@@ -195,11 +195,11 @@ typedef struct pfc_comparison {
     char name[PFC_MAX_NAME + 8]; /* "/out/loss" */
     pfc_verdict verdict;
     bool digest_match;
-    int64_t elements, bad;       /* how many, and how many outside their bound */
-    double worst_ratio;          /* max |got - want| / bound; 0 where equal */
+    int64_t elements, bad; /* how many, and how many outside their bound */
+    double worst_ratio;    /* max |got - want| / bound; 0 where equal */
     double worst_abs, worst_rel;
-    int64_t worst_index;         /* global, row-major; -1: none */
-    double got, want, bound;     /* there */
+    int64_t worst_index;     /* global, row-major; -1: none */
+    double got, want, bound; /* there */
 } pfc_comparison;
 
 /* got against want, element by element: |got - want| <= bound (bound NULL: bit for bit). Integers exactly. NaN equals NaN, inf equals inf of the same

@@ -29,17 +29,17 @@ static MPI_Datatype mpi_type(pfc_dtype dtype)
 }
 
 /* a if it is greater or NaN; a tie of zeros gives +0. */
-#define DEFINE_MAX(name, type)                                                                                                                                 \
-    static void name(void *in, void *inout, int *length, MPI_Datatype *datatype)                                                                               \
-    {                                                                                                                                                          \
-        const type *a = in;                                                                                                                                    \
-        type *b = inout;                                                                                                                                       \
-        (void)datatype;                                                                                                                                        \
-        for (int i = 0; i < *length; i++)                                                                                                                      \
-            if (a[i] != a[i] || a[i] > b[i])                                                                                                                   \
-                b[i] = a[i];                                                                                                                                   \
-            else                                                                                                                                               \
-                b[i] += (type)0;                                                                                                                               \
+#define DEFINE_MAX(name, type)                                                   \
+    static void name(void *in, void *inout, int *length, MPI_Datatype *datatype) \
+    {                                                                            \
+        const type *a = in;                                                      \
+        type *b = inout;                                                         \
+        (void)datatype;                                                          \
+        for (int i = 0; i < *length; i++)                                        \
+            if (a[i] != a[i] || a[i] > b[i])                                     \
+                b[i] = a[i];                                                     \
+            else                                                                 \
+                b[i] += (type)0;                                                 \
     }
 DEFINE_MAX(max_f64, double)
 DEFINE_MAX(max_f32, float)

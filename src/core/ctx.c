@@ -79,7 +79,8 @@ pfc_status pfc_ws_view(pfc_ctx *ctx, pfc_dtype dtype, int64_t rows, int64_t cols
     const pfc_ops *ops = ctx->be->ops;
     *out = pfc_view_make(NULL, dtype, rows, cols);
     out->place = ops->place;
-    if (rows < 0 || cols < 0 || (cols > 0 && rows > INT64_MAX / 64 / cols)) return pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory: %lld x %lld elements", (long long)rows, (long long)cols);
+    if (rows < 0 || cols < 0 || (cols > 0 && rows > INT64_MAX / 64 / cols))
+        return pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory: %lld x %lld elements", (long long)rows, (long long)cols);
     return ops->alloc(ctx->be, (size_t)rows * (size_t)cols * pfc_dtype_size(dtype), &out->data);
 }
 

@@ -14,10 +14,7 @@ static inline unsigned char pfc_mark_of(double x)
     return px_nan(x) ? PFC_MARK_NAN : x > 0 ? PFC_MARK_POSITIVE : PFC_MARK_NEGATIVE;
 }
 
-static inline double pfc_mark_value(unsigned char mark)
-{
-    return mark == PFC_MARK_NAN ? PX_NAN : mark == PFC_MARK_POSITIVE ? PX_INF : -PX_INF;
-}
+static inline double pfc_mark_value(unsigned char mark) { return mark == PFC_MARK_NAN ? PX_NAN : mark == PFC_MARK_POSITIVE ? PX_INF : -PX_INF; }
 
 /* V(x, e) = rne(x * 2^(62-e)); 0 for non-finite x. */
 static inline int64_t pfc_quantise(double x, int32_t e)
