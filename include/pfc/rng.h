@@ -25,6 +25,9 @@ double pfc_uniform(int64_t seed, int64_t index, uint32_t step, uint32_t stream);
  * one counter (i low, i high, step, stream). */
 double pfc_normal(int64_t seed, int64_t index, uint32_t step, uint32_t stream);
 
+/* Both numbers of a counter: elements 2*pair and 2*pair + 1. */
+void pfc_normal_pair(int64_t seed, int64_t pair, uint32_t step, uint32_t stream, double out[2]);
+
 #ifdef __cplusplus
 }
 #endif

@@ -11,11 +11,11 @@ struct pfc_partial_fc {
     pfc_ctx *ctx;
     pfc_partial_fc_config cfg;
     pfc_head head;
-    pfc_shard shard;           /* this rank's classes */
-    pfc_view weight, momentum; /* (C_r, D) real, in the backend's place */
-    pfc_view store;            /* memory of the cosines, kept from step to step: fresh pages cost as much as a pass */
+    pfc_shard shard;               /* this rank's classes */
+    pfc_view weight, momentum;     /* (C_r, D) real, in the backend's place */
+    pfc_view store;                /* memory of the cosines, kept from step to step: fresh pages cost as much as a pass */
+    bool has_weight, has_momentum; /* given, or made; the initial state is made when it is first needed */
     int64_t steps_done;
-    bool state_fresh; /* false: the state is a step's result, to be rounded to float32 before the next */
     /* between start and finish */
     bool started;
     MPI_Request request;
@@ -35,6 +35,9 @@ typedef struct pfc_sampled {
 /* Labels (N) to targets, and the classes of this step (semantics 2.4, A.4). keys_in: C_r keys or NULL. Collective. */
 pfc_status pfc_partial_fc_sample(pfc_partial_fc *layer, const int64_t *labels, int64_t n_rows, const double *keys_in, pfc_sampled *out);
 void pfc_partial_fc_sample_free(pfc_sampled *s);
+
+/* Weights and momentum that nobody has given: N(0, 0.01^2) and zero. Local. */
+pfc_status pfc_partial_fc_initial_state(pfc_partial_fc *layer);
 
 /* The head's constants (exact-v1 section 3). */
 pfc_head pfc_head_make(const pfc_partial_fc_config *cfg);

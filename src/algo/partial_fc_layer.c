@@ -57,22 +57,34 @@ static pfc_status host_row(pfc_partial_fc *layer, pfc_view *row)
 
 static void *state_row(pfc_view state, int64_t r) { return (char *)state.data + (size_t)(r * state.ld) * pfc_dtype_size(state.dtype); }
 
-static pfc_status initial_state(pfc_partial_fc *layer)
+/* N(0, 0.01^2), a pure function of the seed and the global element, so the same for every number of ranks. */
+static void initial_row(const pfc_partial_fc *layer, int64_t c, pfc_view row)
+{
+    int64_t D = layer->cfg.embedding_size, first = (layer->shard.start + c) * D;
+    double pair[2] = { 0.0, 0.0 };
+    for (int64_t i = first; i < first + D; i++) {
+        if (i == first || i % 2 == 0) pfc_normal_pair(layer->cfg.seed, i / 2, 0, PFC_STREAM_WEIGHT, pair);
+        put_element(row, 0, i - first, (double)(float)(0.01 * pair[i % 2]));
+    }
+}
+
+pfc_status pfc_partial_fc_initial_state(pfc_partial_fc *layer)
 {
     pfc_backend *be = layer->ctx->be;
-    int64_t D = layer->cfg.embedding_size;
-    size_t bytes = (size_t)D * pfc_dtype_size(be->ops->real);
+    size_t bytes = (size_t)layer->cfg.embedding_size * pfc_dtype_size(be->ops->real);
+    if (layer->has_weight && layer->has_momentum) return PFC_OK;
     pfc_view row;
     PFC_TRY(host_row(layer, &row));
     pfc_status st = PFC_OK;
     for (int64_t c = 0; st == PFC_OK && c < layer->shard.count; c++) {
-        int64_t first = (layer->shard.start + c) * D;
         memset(row.data, 0, bytes);
-        st = be->ops->upload(be, state_row(layer->momentum, c), row.data, bytes);
-        for (int64_t d = 0; d < D; d++) put_element(row, 0, d, (double)(float)(0.01 * pfc_normal(layer->cfg.seed, first + d, 0, PFC_STREAM_WEIGHT)));
-        if (st == PFC_OK) st = be->ops->upload(be, state_row(layer->weight, c), row.data, bytes);
+        if (!layer->has_momentum) st = be->ops->upload(be, state_row(layer->momentum, c), row.data, bytes);
+        if (st != PFC_OK || layer->has_weight) continue;
+        initial_row(layer, c, row);
+        st = be->ops->upload(be, state_row(layer->weight, c), row.data, bytes);
     }
     free(row.data);
+    layer->has_weight = layer->has_momentum = st == PFC_OK;
     return st;
 }
 
@@ -89,7 +101,6 @@ pfc_status pfc_partial_fc_create(pfc_ctx *ctx, const pfc_partial_fc_config *cfg,
         layer->shard = pfc_shard_of(cfg->num_classes, ctx->comm.ranks, ctx->comm.rank);
         st = pfc_ws_view(ctx, ctx->be->ops->real, layer->shard.count, cfg->embedding_size, &layer->weight);
         if (st == PFC_OK) st = pfc_ws_view(ctx, ctx->be->ops->real, layer->shard.count, cfg->embedding_size, &layer->momentum);
-        if (st == PFC_OK) st = initial_state(layer);
     }
     st = pfc_agree(ctx, st);
     if (st != PFC_OK) {
@@ -143,13 +154,16 @@ static pfc_status copy_state(pfc_partial_fc *layer, pfc_view caller, pfc_view st
 
 pfc_status pfc_partial_fc_set_state(pfc_partial_fc *layer, pfc_view weight, pfc_view momentum)
 {
-    layer->state_fresh = false; /* the next step rounds to float32, which float32 values do not notice */
     PFC_TRY(copy_state(layer, weight, layer->weight, true));
-    return copy_state(layer, momentum, layer->momentum, true);
+    layer->has_weight |= weight.data != NULL;
+    PFC_TRY(copy_state(layer, momentum, layer->momentum, true));
+    layer->has_momentum |= momentum.data != NULL;
+    return PFC_OK;
 }
 
 pfc_status pfc_partial_fc_get_state(pfc_partial_fc *layer, pfc_view weight, pfc_view momentum)
 {
+    PFC_TRY(pfc_partial_fc_initial_state(layer));
     PFC_TRY(copy_state(layer, weight, layer->weight, false));
     return copy_state(layer, momentum, layer->momentum, false);
 }

@@ -156,16 +156,12 @@ static pfc_status host_arrays(pfc_step *s)
     return PFC_OK;
 }
 
-/* The state of the step before, as a port stores it. */
+/* The state as a port stores it: the result of the step before is rounded to float32, what was given or made is float32 already. */
 static pfc_status round_state(pfc_step *s)
 {
-    pfc_partial_fc *layer = s->layer;
-    if (!layer->state_fresh) {
-        PFC_TRY(s->ops->round_state(s->be, layer->weight));
-        PFC_TRY(s->ops->round_state(s->be, layer->momentum));
-    }
-    layer->state_fresh = true;
-    return PFC_OK;
+    PFC_TRY(pfc_partial_fc_initial_state(s->layer));
+    PFC_TRY(s->ops->round_state(s->be, s->layer->weight));
+    return s->ops->round_state(s->be, s->layer->momentum);
 }
 
 static pfc_status prepare(pfc_step *s, pfc_view features, pfc_view keys, double **key_copy)
@@ -204,7 +200,6 @@ pfc_status pfc_partial_fc_finish(pfc_partial_fc *layer, pfc_view features, pfc_v
     pfc_status st = prepare(&s, features, sample_keys, &keys);
     if (st == PFC_OK) st = pfc_partial_fc_run_step(&s, features);
     if (st == PFC_OK) layer->steps_done++;
-    layer->state_fresh = layer->state_fresh && st != PFC_OK;
     free(keys);
     release(&s);
     return st;

@@ -39,12 +39,20 @@ double pfc_uniform(int64_t seed, int64_t index, uint32_t step, uint32_t stream)
     return (double)mantissa(x[0], x[1]) * 0x1p-53;
 }
 
-double pfc_normal(int64_t seed, int64_t index, uint32_t step, uint32_t stream)
+void pfc_normal_pair(int64_t seed, int64_t pair, uint32_t step, uint32_t stream, double out[2])
 {
     uint32_t x[4];
-    draw(seed, index >> 1, step, stream, x);
+    draw(seed, pair, step, stream, x);
     double u1 = (double)(mantissa(x[0], x[1]) + 1) * 0x1p-53, u2 = (double)mantissa(x[2], x[3]) * 0x1p-53;
     double radius = PX_SQRT(-2.0 * px_log(u1)), sine, cosine;
     px_sincos(0x1.921fb54442d18p+2 * u2, &sine, &cosine);
-    return radius * (index & 1 ? sine : cosine);
+    out[0] = radius * cosine;
+    out[1] = radius * sine;
+}
+
+double pfc_normal(int64_t seed, int64_t index, uint32_t step, uint32_t stream)
+{
+    double pair[2];
+    pfc_normal_pair(seed, index >> 1, step, stream, pair);
+    return pair[index & 1];
 }
