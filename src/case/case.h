@@ -130,6 +130,9 @@ typedef struct pfc_algorithm {
     int (*bounds)(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
     /* Makes c->in for `golden ALGORITHM --size --fill`: sizes are in c->size, parameters in c->param. Collective. */
     int (*fill)(MPI_Comm comm, pfc_case *c, const char *fill, int64_t seed, pfc_diag *diag);
+    /* Sizes and parameters of a small case that is defined for this many ranks and has the same results on any number; `verify` fills and runs it
+     * whatever the number of ranks is. Local. May be NULL. */
+    int (*any_ranks)(pfc_case *c, int ranks, pfc_diag *diag);
 } pfc_algorithm;
 
 /* All algorithms, ending with NULL; find returns NULL for an unknown name. Local. */

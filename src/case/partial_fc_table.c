@@ -58,6 +58,20 @@ static const pfc_tensor_spec steps[] = {
     { NULL, PFC_KIND_REAL, NULL, PFC_DIST_NONE, 0, false, NULL },
 };
 
+/* Sampled over all ranks, C prime: uneven shards, and empty ones from 38 ranks up. */
+static int any_ranks(pfc_case *c, int ranks, pfc_diag *diag)
+{
+    static const char *const settings[][2] = { { "head", "arc" },  { "scale", "16" },           { "margin", "0.5" },         { "sample_rate", "0.57" },
+                                               { "steps", "2" },   { "sample_rule", "global" }, { "xgrad_scale", "1" },      { "lr", "0.1" },
+                                               { "seed", "2026" }, { "weight_decay", "0.01" },  { "momentum_rule", "dense" } };
+    c->size['N' - 'A'] = 8 * (int64_t)ranks;
+    c->size['C' - 'A'] = 37;
+    c->size['D' - 'A'] = 16;
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        if (pfc_case_set_param(c, settings[i][0], settings[i][1], diag)) break;
+    return diag->exit_status;
+}
+
 const pfc_algorithm pfc_algorithm_partial_fc = {
     .name = "partial_fc",
     .help = "class-sharded softmax layer with sampled negatives: training steps",
@@ -70,4 +84,5 @@ const pfc_algorithm pfc_algorithm_partial_fc = {
     .dense = pfc_partial_fc_dense_case,
     .bounds = pfc_partial_fc_bounds,
     .fill = pfc_partial_fc_fill,
+    .any_ranks = any_ranks,
 };

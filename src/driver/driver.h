@@ -160,4 +160,20 @@ void pfc_json_bool(pfc_json *j, const char *key, bool value);
 /* Ends the file and moves it to its name. Collective: all ranks call it and learn of a failure. */
 int pfc_json_close(pfc_json **j, const pfc_cli *cli, pfc_diag *diag);
 
+/* ---- cases for any number of ranks (alone.c) ---- */
+
+enum { PFC_MAX_DIGESTS = 64 };
+
+typedef struct pfc_digests {
+    int count;
+    char name[PFC_MAX_DIGESTS][PFC_MAX_NAME];
+    char sha256[PFC_MAX_DIGESTS][65];
+} pfc_digests;
+
+/* The algorithm's case for this many ranks, filled and checked, over comm, which may have another number of them. NULL: diag says why. Collective. */
+pfc_case *pfc_case_any_ranks(MPI_Comm comm, const pfc_algorithm *a, int ranks, pfc_diag *diag);
+/* Digests of all results and steps of that case computed by rank 0 alone, on all ranks. Collective over cli->comm. */
+int pfc_digests_alone(const pfc_cli *cli, const pfc_algorithm *a, pfc_digests *d, pfc_diag *diag);
+const char *pfc_digests_find(const pfc_digests *d, const char *name); /* NULL: absent */
+
 #endif

@@ -1,5 +1,6 @@
 ## main.c goes to pfc_ref_SOURCES, everything else to libpfcdriver_la_SOURCES.
 libpfcdriver_la_SOURCES += \
+    src/driver/alone.c \
     src/driver/bench.c \
     src/driver/bench.h \
     src/driver/bench_partial_fc.c \
