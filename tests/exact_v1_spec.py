@@ -338,6 +338,8 @@ class Step:
 
     def cosines(self):
         """[3.1, 3.2]"""
+        if self.param["unowned_label"] == "ignore":  # [3.8] dropped rows take no part, not even with a NaN
+            self.X = [x if 0 <= y < self.C or all(map(finite, x)) else [0.0] * self.D for x, y in zip(self.X, self.labels)]
         self.ex, self.nx = zip(*[norm(x) for x in self.X])
         self.ew, self.nw = zip(*[norm(w) for w in self.W])
         self.dx = [1.0 if self.linear else clamped(n) for n in self.nx]
@@ -404,7 +406,7 @@ class Step:
                 factors = [(self.H[i, c], div(self.W[c][d], self.dw[c])) for c in self.classes]
                 F = product_sum(h, en, column, [self.ew[c] for c in self.classes], en - 124, factors)
                 row.append(self.back_through_norm(F, self.nx[i], self.dx[i], self.X[i][d], q) * self.param["xgrad_scale"])
-            result.append(row)
+            result.append(row if self.counts[i] else [0.0] * self.D)
         return result
 
     def weight_grad(self):
@@ -436,7 +438,7 @@ class Step:
 def sgd(param, w, buf, grad):
     """[3.11]"""
     mu = param["momentum"]
-    g = fma(param["weight_decay"], w, grad)
+    g = fma(param["weight_decay"], w, grad) if param["weight_decay"] != 0 else grad
     if mu != 0:
         buf = fma(mu, buf, g)
         g = fma(mu, buf, g) if param["nesterov"] else buf

@@ -25,7 +25,7 @@ int main(int argc, char **argv)
 END
 export PKG_CONFIG_PATH=$PFC_PKGCONFIGDIR
 # shellcheck disable=SC2046,SC2086
-$CC $CFLAGS -o uses_pfc uses_pfc.c $($PKG_CONFIG --cflags --libs --static pfc)
+$CC $CFLAGS -o uses_pfc uses_pfc.c $($PKG_CONFIG --cflags --libs pfc)
 ./uses_pfc
 "$PFC_BINDIR/pfc_ref" --version
 "$PFC_BINDIR/pfc_ref" verify

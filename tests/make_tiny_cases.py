@@ -210,6 +210,22 @@ def nonfinite(make):
         inputs["features"][1, 1] = -np.inf
         inputs["weight"][2, 0] = 0.0
 
+    def ignored_infinite(inputs, rng):
+        nan_weight(inputs, rng)
+        inputs["labels"][0:2] = -1
+
+    def dropped(inputs, rng):  # non-finite values in rows that take no part
+        nan_feature(inputs, rng)
+        inputs["labels"][1:3] = [-1, 99]
+
+    def infinite_weight(inputs, rng):  # logit -inf: p is 0, and without decay only momentum and product see the infinity
+        inputs["features"][...] = np.abs(inputs["features"]) + 1.0
+        inputs["weight"][1, 0] = -np.inf
+
+    for head in ("linear", "cos"):
+        make.case("any_nan_dropped_" + head, 6, 5, 4, dropped, head=head, allow_nonfinite=1, unowned_label="ignore")
+        make.case("any_inf_dropped_" + head, 6, 5, 4, ignored_infinite, head=head, allow_nonfinite=1, unowned_label="ignore", weight_decay=0.0)
+    make.case("any_inf_weight", 6, 5, 4, infinite_weight, head="linear", allow_nonfinite=1, weight_decay=0.0)
     make.case("any_nan_feature", 6, 5, 4, nan_feature, head="cos", allow_nonfinite=1)
     make.case("any_nan_weight", 6, 5, 4, nan_weight, head="arc", allow_nonfinite=1, cos_clamp=1)
     make.case("any_nan_sampled", 6, 5, 4, nan_weight, head="cos", allow_nonfinite=1, sample_rate=0.5, sample_rule="global")

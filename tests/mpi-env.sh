@@ -9,6 +9,9 @@ OMPI_MCA_mpi_yield_when_idle=1
 OMPI_MCA_btl_vader_single_copy_mechanism=none
 export OMP_NUM_THREADS OMPI_MCA_rmaps_base_oversubscribe OMPI_MCA_hwloc_base_binding_policy OMPI_MCA_mpi_yield_when_idle
 export OMPI_MCA_btl_vader_single_copy_mechanism
+# mpirun closes a pipe that its event library still polls and, now and then, prints "[warn] Epoll MOD(1) on fd ... failed"; poll does not mind.
+: "${EVENT_NOEPOLL:=1}"
+export EVENT_NOEPOLL
 if [ "$(id -u)" = 0 ]; then
     OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM

@@ -129,6 +129,16 @@ static pfc_status backward_block(pfc_step *s, int lane, const block *k)
 
 /* ---- the steps ---- */
 
+/* A dropped row takes no part, not even with a NaN: it counts as a row of zeros. */
+static void clear_dropped(const pfc_step *s, float *x)
+{
+    for (int64_t i = 0; i < s->N; i++) {
+        bool finite = true;
+        for (int64_t j = 0; !s->valid_host[i] && j < s->D; j++) finite = finite && isfinite(x[i * s->D + j]);
+        if (!finite) memset(x + i * s->D, 0, (size_t)s->D * sizeof *x);
+    }
+}
+
 /* 3: X (N,D) on every rank, in the backend's storage. */
 static pfc_status gather_features(pfc_step *s, pfc_view features)
 {
@@ -143,6 +153,7 @@ static pfc_status gather_features(pfc_step *s, pfc_view features)
             mine[i * s->D + j] = features.dtype == PFC_F64 ? (float)((const double *)features.data)[from] : ((const float *)features.data)[from];
         }
     if (st == PFC_OK) st = pfc_comm_allgather(&s->ctx->comm, mine, s->b * s->D, PFC_F32, all);
+    if (st == PFC_OK) clear_dropped(s, all);
     for (size_t i = 0; st == PFC_OK && i < n; i++) {
         if (s->ops->real == PFC_F64)
             ((double *)host)[i] = (double)all[i];
@@ -158,13 +169,13 @@ static pfc_status gather_features(pfc_step *s, pfc_view features)
 /* 6: M and S of every row over all classes of all ranks. */
 static pfc_status softmax_statistics(pfc_step *s)
 {
-    PFC_TRY(s->ops->row_max_fold(s->be, s->sum_acc, s->max));
+    PFC_TRY(pfc_agree(s->ctx, s->ops->row_max_fold(s->be, s->sum_acc, s->max)));
     PFC_TRY(pfc_max_over_ranks(s->ctx, s->max));
     for (int64_t n = 0; s->sum_acc->expo && n < s->N; n++) s->sum_acc->expo[n] = 0; /* exp(l - M) <= 1 */
     if (s->ops->row_sum) PFC_TRY(for_blocks(s, denominator_block));
     PFC_TRY(pfc_agree(s->ctx, s->ops->acc_fold(s->be, s->sum_acc, &s->rows)));
     PFC_TRY(pfc_comm_sum_acc(&s->ctx->comm, s->sum_acc));
-    return s->ops->acc_value(s->be, s->sum_acc, 0, s->N, s->sum);
+    return pfc_agree(s->ctx, s->ops->acc_value(s->be, s->sum_acc, 0, s->N, s->sum));
 }
 
 /* 7: the rank that owns the target knows p (and l - M); the others add 0. */
@@ -172,16 +183,15 @@ static pfc_status loss(pfc_step *s)
 {
     const pfc_partial_fc_config *cfg = &s->layer->cfg;
     bool lse = cfg->loss == PFC_LOSS_LSE;
-    PFC_TRY(pfc_agree(s->ctx, s->ops->target_prob(s->be, &s->rows, s->N, s->prob)));
+    double *max = s->shifted + s->N;
+    pfc_status st = s->ops->target_prob(s->be, &s->rows, s->N, s->prob);
+    if (st == PFC_OK) st = pfc_download_f64(s->ctx, s->sum, s->sum_host);
+    if (st == PFC_OK && lse) st = pfc_download_f64(s->ctx, s->target_logit, s->shifted);
+    if (st == PFC_OK && lse) st = pfc_download_f64(s->ctx, s->max, max);
+    PFC_TRY(pfc_agree(s->ctx, st));
     PFC_TRY(pfc_comm_sum(&s->ctx->comm, s->prob, s->N, PFC_F64));
-    PFC_TRY(pfc_download_f64(s->ctx, s->sum, s->sum_host));
-    if (lse) {
-        double *max = s->shifted + s->N;
-        PFC_TRY(pfc_download_f64(s->ctx, s->target_logit, s->shifted));
-        PFC_TRY(pfc_download_f64(s->ctx, s->max, max));
-        for (int64_t n = 0; n < s->N; n++) s->shifted[n] = s->sampled.target[n] >= 0 ? s->shifted[n] - max[n] : 0.0;
-        PFC_TRY(pfc_comm_sum(&s->ctx->comm, s->shifted, s->N, PFC_F64));
-    }
+    for (int64_t n = 0; lse && n < s->N; n++) s->shifted[n] = s->sampled.target[n] >= 0 ? s->shifted[n] - max[n] : 0.0;
+    if (lse) PFC_TRY(pfc_comm_sum(&s->ctx->comm, s->shifted, s->N, PFC_F64));
     s->result->loss = s->ops->mean_loss(cfg->loss, s->prob, s->sum_host, lse ? s->shifted : NULL, s->valid_host, s->N, s->rows.n);
     return PFC_OK;
 }
@@ -191,10 +201,25 @@ static pfc_status gradient_scale(pfc_step *s)
 {
     if (!s->ops->grad_expo) return PFC_OK;
     PFC_TRY(for_blocks(s, scale_block));
-    PFC_TRY(s->ops->acc_expo_fold(s->be, s->feature_acc));
-    PFC_TRY(s->ops->acc_expo_fold(s->be, s->dot_acc));
+    pfc_status st = s->ops->acc_expo_fold(s->be, s->feature_acc);
+    if (st == PFC_OK) st = s->ops->acc_expo_fold(s->be, s->dot_acc);
+    PFC_TRY(pfc_agree(s->ctx, st));
     PFC_TRY(pfc_comm_max(&s->ctx->comm, s->feature_acc->expo, s->N, PFC_I32));
     return pfc_comm_max(&s->ctx->comm, s->dot_acc->expo, s->N, PFC_I32);
+}
+
+/* The feature gradient of this rank's rows for the caller; 0 where the row was dropped. */
+static pfc_status export_x_grad(pfc_step *s, pfc_view x_grad, int64_t first)
+{
+    pfc_view out = s->result->x_grad;
+    size_t size = pfc_dtype_size(out.dtype), row = (size_t)s->D * size;
+    pfc_status st = PFC_OK;
+    for (int64_t i = 0; st == PFC_OK && i < s->b; i++) {
+        char *to = (char *)out.data + (size_t)(i * out.ld) * size;
+        st = s->ops->download(s->be, to, (char *)x_grad.data + (size_t)i * row, row);
+        if (!s->valid_host[first + i]) memset(to, 0, row);
+    }
+    return st;
 }
 
 /* 10: sum over ranks, rows of this rank, back through the feature's norm (linear, so after the sum as well as before), times xgrad_scale. */
@@ -218,10 +243,7 @@ static pfc_status feature_gradient(pfc_step *s)
     if (st == PFC_OK)
         st = ops->feature_grad_finish(s->be, sum, dot, pfc_view_rows(s->X, first, s->b), pfc_view_rows(s->xnorm, first, s->b), s->layer->head.normalised,
                                       isnan(scale) ? (double)s->ctx->comm.ranks : scale, out);
-    size_t row = (size_t)s->D * pfc_dtype_size(ops->real);
-    for (int64_t i = 0; st == PFC_OK && i < s->b; i++)
-        st = ops->download(s->be, (char *)s->result->x_grad.data + (size_t)(i * s->result->x_grad.ld) * pfc_dtype_size(ops->real),
-                           (char *)out.data + (size_t)i * row, row);
+    if (st == PFC_OK) st = export_x_grad(s, out, first);
     pfc_ws_free(s->ctx, &sum);
     pfc_ws_free(s->ctx, &out);
     pfc_ws_free(s->ctx, &dot);
@@ -266,9 +288,9 @@ static void clear_weight_grad(pfc_step *s)
 pfc_status pfc_partial_fc_run_step(pfc_step *s, pfc_view features)
 {
     const pfc_ops *ops = s->ops;
-    PFC_TRY(gather_features(s, features)); /* 3 */
     pfc_rowset x = { s->X, NULL, 0, s->N };
-    pfc_status st = ops->row_norms(s->be, x, s->xnorm, s->xexpo.data);
+    pfc_status st = gather_features(s, features); /* 3 */
+    if (st == PFC_OK) st = ops->row_norms(s->be, x, s->xnorm, s->xexpo.data);
     if (st == PFC_OK) st = ops->operand_create(s->be, s->X, s->xnorm, s->xexpo.data, &s->operand);
     PFC_TRY(pfc_agree(s->ctx, st));
 
@@ -283,5 +305,5 @@ pfc_status pfc_partial_fc_run_step(pfc_step *s, pfc_view features)
     PFC_TRY(for_blocks(s, backward_block)); /* 9 */
     st = feature_gradient(s);               /* 10 */
     if (st == PFC_OK) st = dense_rule(s);   /* 11 */
-    return pfc_agree(s->ctx, st);
+    return st;                              /* agreed by pfc_partial_fc_finish */
 }

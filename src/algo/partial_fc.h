@@ -68,7 +68,8 @@ typedef struct pfc_step {
     const pfc_sgd *sgd;
 } pfc_step;
 
-/* Steps 3 to 11 on a prepared step (partial_fc.c); step 1 and 2 and the memory are partial_fc_step.c's. Collective. */
+/* Steps 3 to 11 on a prepared step (partial_fc.c); step 1 and 2 and the memory are partial_fc_step.c's. Collective; the caller agrees on the
+ * status, which may be one rank's only if it failed after the last exchange. */
 pfc_status pfc_partial_fc_run_step(pfc_step *s, pfc_view features);
 
 /* Sends the named intermediate results to the context's tap. Collective in the sense that all ranks must call it. */

@@ -14,21 +14,19 @@ pfc_status pfc_partial_fc_start(pfc_partial_fc *layer, pfc_view labels)
     if (sizes[0] != -sizes[1])
         return pfc_fail(ctx, PFC_ERR_SHAPE, "labels: every rank needs the same number of rows; found %lld to %lld", -(long long)sizes[1], (long long)sizes[0]);
     if (b < 1) return pfc_fail(ctx, PFC_ERR_SHAPE, "labels: an empty batch");
-    int64_t *mine = malloc((size_t)b * sizeof *mine);
     free(layer->labels);
     layer->labels = malloc((size_t)b * ((size_t)ctx->comm.ranks + 1) * sizeof *layer->labels);
-    pfc_status st = mine && layer->labels && labels.dtype == PFC_I64
-                        ? PFC_OK
-                        : pfc_fail(ctx, labels.dtype == PFC_I64 ? PFC_ERR_NOMEM : PFC_ERR_ARG, "labels: int64 expected");
-    st = pfc_agree(ctx, st);
-    if (st == PFC_OK) {
-        int64_t *send = layer->labels + b * ctx->comm.ranks; /* stays alive until finish */
-        for (int64_t i = 0; i < b; i++) send[i] = ((const int64_t *)labels.data)[i * labels.ld];
-        layer->batch = b;
-        layer->started = true;
-        st = pfc_comm_allgather_start(&ctx->comm, send, b, PFC_I64, layer->labels, &layer->request); /* 1 */
-    }
-    free(mine);
+    pfc_status st = PFC_OK;
+    if (!labels.data || labels.dtype != PFC_I64 || labels.cols != 1)
+        st = pfc_fail(ctx, PFC_ERR_ARG, "labels: expected one column of int64");
+    else if (!layer->labels)
+        st = pfc_fail(ctx, PFC_ERR_NOMEM, "labels: out of memory");
+    PFC_TRY(pfc_agree(ctx, st));
+    int64_t *send = layer->labels + b * ctx->comm.ranks; /* stays alive until finish */
+    for (int64_t i = 0; i < b; i++) send[i] = ((const int64_t *)labels.data)[i * labels.ld];
+    st = pfc_comm_allgather_start(&ctx->comm, send, b, PFC_I64, layer->labels, &layer->request); /* 1 */
+    layer->batch = b;
+    layer->started = st == PFC_OK;
     return st;
 }
 
@@ -169,15 +167,16 @@ static pfc_status prepare(pfc_step *s, pfc_view features, pfc_view keys, double 
     pfc_status st = check_views(s, features, keys);
     if (st == PFC_OK) st = host_arrays(s);
     if (st == PFC_OK) st = check_labels(s);
-    if (st == PFC_OK) st = round_state(s);
     if (st == PFC_OK && keys.data) {
         *key_copy = malloc((size_t)keys.rows * sizeof **key_copy + 8);
         if (!*key_copy) st = pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
         for (int64_t i = 0; *key_copy && i < keys.rows; i++) (*key_copy)[i] = ((const double *)keys.data)[i * keys.ld];
     }
     PFC_TRY(pfc_agree(s->ctx, st));
-    PFC_TRY(pfc_partial_fc_sample(s->layer, s->layer->labels, s->N, *key_copy, &s->sampled)); /* 2 */
-    return pfc_agree(s->ctx, allocate(s));
+    st = pfc_partial_fc_sample(s->layer, s->layer->labels, s->N, *key_copy, &s->sampled); /* 2 */
+    if (st == PFC_OK) st = allocate(s);
+    if (st == PFC_OK) st = round_state(s);
+    return pfc_agree(s->ctx, st);
 }
 
 pfc_status pfc_partial_fc_finish(pfc_partial_fc *layer, pfc_view features, pfc_view sample_keys, pfc_partial_fc_result *result)
@@ -199,6 +198,7 @@ pfc_status pfc_partial_fc_finish(pfc_partial_fc *layer, pfc_view features, pfc_v
     double *keys = NULL;
     pfc_status st = prepare(&s, features, sample_keys, &keys);
     if (st == PFC_OK) st = pfc_partial_fc_run_step(&s, features);
+    st = pfc_agree(ctx, st);
     if (st == PFC_OK) layer->steps_done++;
     free(keys);
     release(&s);

@@ -143,6 +143,7 @@ static pfc_status run_layer(run *r, bool want_steps)
     PFC_TRY(pfc_partial_fc_create(r->ctx, &cfg, &layer));
     pfc_view none = pfc_view_make(NULL, PFC_F32, 0, 0);
     pfc_status status = pfc_partial_fc_set_state(layer, whole(weight, r->classes, r->width), momentum ? whole(momentum, r->classes, r->width) : none);
+    status = pfc_agree(r->ctx, status); /* setting the state is local, the steps are not */
     if (status == PFC_OK) status = run_steps(r, layer, want_steps);
     pfc_partial_fc_destroy(&layer);
     return status;

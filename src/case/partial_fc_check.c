@@ -24,6 +24,8 @@ static int check_finite(const pfc_case *c, pfc_diag *diag)
         double value = pfc_param_real(c, spec->name);
         if (isnan(value)) return bad(diag, c, spec->name, "NaN", "a number");
         if (isinf(value)) return bad(diag, c, spec->name, "an infinity", "a finite number");
+        bool factor = strcmp(spec->name, "scale") == 0 || strcmp(spec->name, "margin") == 0;
+        if (factor && fabs(value) > 1e100) return bad(diag, c, spec->name, "a number beyond 1e100", "a number up to 1e100 in magnitude");
     }
     return 0;
 }
@@ -57,7 +59,11 @@ static int check_params(const pfc_case *c, pfc_diag *diag)
         snprintf(found, sizeof found, "%lld", (long long)steps);
         return bad(diag, c, "steps", found, "1 or more");
     }
-    if (first < 0 || first > UINT32_MAX - (steps - 1)) { /* a 32-bit word of the counter */
+    if (steps > (int64_t)UINT32_MAX + 1) { /* a step's number is a 32-bit word of the counter */
+        snprintf(found, sizeof found, "%lld", (long long)steps);
+        return bad(diag, c, "steps", found, "at most 2^32");
+    }
+    if (first < 0 || first > UINT32_MAX - (steps - 1)) {
         snprintf(found, sizeof found, "%lld", (long long)first);
         return bad(diag, c, "first_step", found, "0 or more, and first_step + steps at most 2^32");
     }

@@ -15,13 +15,22 @@ static pfc_status open_backend(pfc_ctx *ctx, const pfc_options *options)
 pfc_status pfc_ctx_create(MPI_Comm comm, const pfc_options *options, pfc_ctx **out, char *why, size_t size)
 {
     *out = NULL;
-    pfc_ctx *ctx = calloc(1, sizeof *ctx);
-    /* A rank without memory for this small block can only stop: it has nothing to agree with. */
-    if (!ctx) return PFC_ERR_NOMEM;
-    pfc_status st = pfc_comm_open(&ctx->comm, comm);
-    if (st == PFC_OK) st = open_backend(ctx, options);
+    pfc_comm opened;
+    pfc_status st = pfc_comm_open(&opened, comm);
+    pfc_ctx *ctx = st == PFC_OK ? calloc(1, sizeof *ctx) : NULL;
+    int missing = ctx ? 0 : (int)PFC_ERR_NOMEM;
+    char text[64] = "out of memory";
+    if (st == PFC_OK) st = pfc_comm_first_failure(&opened, &missing, text, sizeof text);
+    if (st != PFC_OK || missing) {
+        if (why && size) snprintf(why, size, "%s", st != PFC_OK ? opened.error : text);
+        pfc_comm_close(&opened);
+        free(ctx);
+        return st != PFC_OK ? st : (pfc_status)missing;
+    }
+    ctx->comm = opened;
+    st = open_backend(ctx, options);
     if (st != PFC_OK) {
-        if (why && size) snprintf(why, size, "%s", ctx->error[0] ? ctx->error : ctx->comm.error);
+        if (why && size) snprintf(why, size, "%s", ctx->error);
         pfc_ctx_destroy(&ctx);
         return st;
     }
@@ -101,7 +110,7 @@ pfc_status pfc_max_over_ranks(pfc_ctx *ctx, pfc_view x)
     if (st == PFC_OK) st = pfc_comm_max(&ctx->comm, host, x.rows, x.dtype);
     if (st == PFC_OK) st = ops->upload(ctx->be, x.data, host, bytes);
     free(host);
-    return st;
+    return pfc_agree(ctx, st);
 }
 
 pfc_status pfc_download_f64(pfc_ctx *ctx, pfc_view x, double *host)

@@ -82,11 +82,26 @@ void pfc_dense_partial_fc_head(const pfc_partial_fc_config *cfg, double z, bool 
     *slope = inside ? s * df : 0;
 }
 
+static bool dropped(const pfc_dense_partial_fc *p, int64_t label) { return p->cfg.unowned_label == PFC_UNOWNED_IGNORE && !owned(p, label); }
+
+/* A dropped row takes no part, not even with a NaN. */
+static void drop_rows(pfc_dense_partial_fc *p, const int64_t *labels)
+{
+    for (int64_t i = 0; i < p->n; i++) {
+        bool finite = true;
+        for (int64_t k = 0; k < p->d; k++) finite = finite && isfinite(p->xhat[i * p->d + k]);
+        if (!dropped(p, labels[i]) || finite) continue;
+        p->xnorm[i] = 0;
+        for (int64_t k = 0; k < p->d; k++) p->xhat[i * p->d + k] = 0;
+    }
+}
+
 static void forward(pfc_dense_partial_fc *p, const double *x, const int64_t *labels)
 {
     int64_t n = p->n, d = p->d, c = p->c;
     bool linear = p->cfg.head == PFC_HEAD_LINEAR;
     normalise(x, n, d, linear, p->xnorm, p->xhat);
+    drop_rows(p, labels);
     normalise(p->weight, c, d, linear, p->wnorm, p->what);
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < c; j++) {
@@ -103,11 +118,11 @@ static void softmax(pfc_dense_partial_fc *p, const int64_t *labels)
 {
     int64_t c = p->c, count = 0;
     double total = 0;
-    for (int64_t i = 0; i < p->n; i++) count += p->cfg.unowned_label != PFC_UNOWNED_IGNORE || owned(p, labels[i]);
+    for (int64_t i = 0; i < p->n; i++) count += !dropped(p, labels[i]);
 
     for (int64_t i = 0; i < p->n; i++) {
         const double *l = p->logits + i * c;
-        bool mine = owned(p, labels[i]), valid = mine || p->cfg.unowned_label != PFC_UNOWNED_IGNORE;
+        bool mine = owned(p, labels[i]), valid = !dropped(p, labels[i]);
         double top = -INFINITY, sum = 0;
         for (int64_t j = 0; j < c; j++)
             if (p->sampled[j]) top = max_nan(top, l[j]);
@@ -154,12 +169,12 @@ static void gradient(const pfc_dense_partial_fc *p, int64_t i, int64_t count, in
 }
 
 /* dX = (G*slope) What and dW = (G*slope)^T Xhat (2.7). */
-static void backward(pfc_dense_partial_fc *p)
+static void backward(pfc_dense_partial_fc *p, const int64_t *labels)
 {
     int64_t n = p->n, d = p->d, c = p->c;
     double scale = isnan(p->cfg.xgrad_scale) ? (double)p->ranks : p->cfg.xgrad_scale;
     for (int64_t i = 0; i < n; i++) gradient(p, i, c, c, 1, p->what, p->xhat + i * d, p->xnorm[i], p->x_grad + i * d);
-    for (int64_t i = 0; i < n * d; i++) p->x_grad[i] *= scale;
+    for (int64_t i = 0; i < n * d; i++) p->x_grad[i] = dropped(p, labels[i / d]) ? 0 : p->x_grad[i] * scale;
     for (int64_t j = 0; j < c; j++) {
         for (int64_t k = 0; k < d; k++) p->weight_grad[j * d + k] = 0;
         if (p->sampled[j]) gradient(p, j, n, 1, c, p->xhat, p->what + j * d, p->wnorm[j], p->weight_grad + j * d);
@@ -173,7 +188,8 @@ static void update(pfc_dense_partial_fc *p)
     for (int64_t j = 0; j < p->c; j++) {
         if (!p->sampled[j] && o->momentum_rule == PFC_MOMENTUM_LAZY) continue;
         for (int64_t k = j * p->d; k < (j + 1) * p->d; k++) {
-            double g = p->weight_grad[k] + o->weight_decay * p->weight[k];
+            double g = p->weight_grad[k];
+            if (o->weight_decay != 0) g += o->weight_decay * p->weight[k];
             if (o->momentum != 0) {
                 p->momentum[k] = o->momentum * p->momentum[k] + g;
                 g = o->nesterov ? g + o->momentum * p->momentum[k] : p->momentum[k];
@@ -196,7 +212,7 @@ bool pfc_dense_partial_fc_step(pfc_dense_partial_fc *p, const double *x, const i
     pfc_dense_partial_fc_sample(p, labels, keys);
     forward(p, x, labels);
     softmax(p, labels);
-    backward(p);
+    backward(p, labels);
     update(p);
     p->steps++;
     return true;

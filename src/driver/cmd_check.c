@@ -49,7 +49,7 @@ static const char *stored_dtype(const pfc_result_file *file)
 }
 
 /* The golden's data must be what it was when it was written. */
-static int verify_digests(check *k, pfc_tensor_list *list)
+static int verify_digests(check *k, const char *folder, pfc_tensor_list *list)
 {
     for (int i = 0; i < list->count; i++) {
         pfc_tensor *t = &list->items[i];
@@ -58,8 +58,8 @@ static int verify_digests(check *k, pfc_tensor_list *list)
         memcpy(written, t->sha256, sizeof written);
         if (pfc_tensor_digest(MPI_COMM_SELF, t, k->diag)) return k->diag->exit_status;
         if (strcmp(written, t->sha256))
-            return pfc_diag_fail(k->diag, PFC_EXIT_FILE, "%s: %s: found data of digest %s, expected %s (attribute sha256)", k->golden.path, t->name, t->sha256,
-                                 written);
+            return pfc_diag_fail(k->diag, PFC_EXIT_FILE, "%s: %s/%s: found data of digest %s, expected %s (attribute sha256)", k->golden.path, folder, t->name,
+                                 t->sha256, written);
     }
     return 0;
 }
@@ -82,7 +82,7 @@ static int read_files(check *k)
     if (k->mine.algorithm[0] && strcmp(k->mine.algorithm, k->golden.algorithm))
         return pfc_diag_fail(k->diag, PFC_EXIT_FILE, "%s: attribute algorithm: found \"%s\", expected \"%s\" as in the golden", k->mine.path, k->mine.algorithm,
                              k->golden.algorithm);
-    if (verify_digests(k, &k->golden.out) || verify_digests(k, &k->golden.step)) return k->diag->exit_status;
+    if (verify_digests(k, "/out", &k->golden.out) || verify_digests(k, "/step", &k->golden.step)) return k->diag->exit_status;
     if (bounds && k->golden.bound_out.count == 0) {
         if (!cli->dtype && strcmp(k->dtype, "f64") == 0)
             k->dtype = "exact";
@@ -246,8 +246,8 @@ static bool explain_one(const check *k, const pfc_comparison *r, const pfc_tenso
     if (r->verdict == PFC_VACUOUS)
         pfc_diag_fail(k->diag, PFC_EXIT_FILE, "%s: %s: VACUOUS: its bounds allow anything for %s, nothing was compared", k->mine.path, r->name, k->dtype);
     else
-        pfc_diag_fail(k->diag, PFC_EXIT_FILE, "%s: %s: %s: found %s %s, expected %s %s", k->mine.path, r->name, pfc_verdict_string(r->verdict), found,
-                      got ? got->stored : "", expected, want->stored);
+        pfc_diag_fail(k->diag, PFC_EXIT_FILE, "%s: %s: %s: found %s%s%s, expected %s %s", k->mine.path, r->name, pfc_verdict_string(r->verdict), found,
+                      got ? " " : "", got ? got->stored : "", expected, want->stored);
     return true;
 }
 
