@@ -58,12 +58,22 @@ for case in "$work"/cases/*.h5; do
     done < <(combinations "$@")
     echo "$name ${want%% *}"
 done
-# The other engine, on the smaller cases.
-for name in wide_rows all_max; do
-    case=$work/cases/$name.h5
-    want=$(run 1 1 scalar Prescott dgemm) && got=$(run 2 1 scalar Prescott int128) || got=failed
+# The other engines: int128 on the smaller cases, amx on all of them.
+other() { # ENGINE RANKS THREADS ISA
+    got=$(run "$2" "$3" "$4" Prescott "$1") || { got="status $?"; cat "$work/log"; }
     count=$((count + 1))
-    [ "$got" = "$want" ] || { bad=$((bad + 1)); echo "$name: engine int128: $got, expected $want"; }
+    [ "$got" = "$want" ] || { bad=$((bad + 1)); echo "$name: engine $1, np $2, $3 threads: $got, expected $want"; }
+}
+amx=$("$PFC_REF" info | sed -n 's/^exact, amx *//p')
+for case in "$work"/cases/*.h5; do
+    name=$(basename "$case" .h5)
+    want=$(run 1 1 scalar Prescott dgemm) || want=failed
+    case $name in wide_rows | all_max) other int128 2 1 scalar ;; esac
+    case $amx in
+    "not available"*) skipped=$((skipped + 3)) ;;
+    *) other amx 1 2 amx && other amx 3 1 amx && other amx 8 1 amx ;;
+    esac
 done
+echo "engine amx: $amx"
 echo "$count runs, $bad different, $skipped skipped because this CPU cannot run them"
 [ "$count" -gt 20 ] && [ "$bad" = 0 ]

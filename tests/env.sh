@@ -7,5 +7,6 @@
 PYTHONDONTWRITEBYTECODE=1
 # Open MPI unloads its plugins before the leak check: leaks inside it are listed in lsan.supp. Without effect in a normal build.
 LSAN_OPTIONS="suppressions=$PFC_TOP_SRCDIR/tests/lsan.supp:print_suppressions=0:fast_unwind_on_malloc=0"
+ASAN_OPTIONS=intercept_tls_get_addr=0 # or the leak check crashes on the thread-local memory of those plugins
 UBSAN_OPTIONS=print_stacktrace=1
-export PFC_DATA PFC_SELF_CHECK PYTHONDONTWRITEBYTECODE LSAN_OPTIONS UBSAN_OPTIONS
+export PFC_DATA PFC_SELF_CHECK PYTHONDONTWRITEBYTECODE ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS

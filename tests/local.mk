@@ -7,6 +7,7 @@
 ## below the current one. Exit 77 is a skip.
 C_TESTS = \
     tests/test_dense \
+    tests/test_engines \
     tests/test_fast_kernels
 
 mpi_programs = \

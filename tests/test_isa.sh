@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# No AVX register outside the kernel objects: the binary must start on any x86-64 and choose at run time.
+# No AVX register and no tile outside the kernel objects: the binary must start on any x86-64 and choose at run time.
 set -u
 [ "$(uname -m)" = x86_64 ] || { echo "skipped: not x86-64"; exit 77; }
 command -v "$OBJDUMP" >/dev/null || { echo "skipped: no objdump"; exit 77; }
 case " $CFLAGS " in *" -march="*|*" -mavx"*) echo "skipped: CFLAGS ask for an instruction set"; exit 77 ;; esac
-uses() { "$OBJDUMP" -d --no-show-raw-insn "$1" | grep -cE "%($2)mm[0-9]"; }
+uses() { "$OBJDUMP" -d --no-show-raw-insn "$1" | grep -cE "%($2)mm[0-9]"; } # t: tiles
 failed=0 plain=0
 while IFS= read -r object; do
     case ${object##*/} in
-        libpfc_avx512_la-*) continue ;;
-        libpfc_avx2_la-*) registers=z ;;
-        *) registers='y|z' plain=$((plain + 1)) ;;
+        libpfc_amx_la-*) continue ;;
+        libpfc_avx512_la-*) registers=t ;;
+        libpfc_avx2_la-*) registers='z|t' ;;
+        *) registers='y|z|t' plain=$((plain + 1)) ;;
     esac
     n=$(uses "$object" "$registers")
     [ "$n" = 0 ] || { echo "FAIL $object: $n instructions with ($registers)mm registers"; failed=$((failed + 1)); }

@@ -181,9 +181,12 @@ const char *pfc_ops_missing(const pfc_ops *ops);
 pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size);
 void pfc_backend_close(pfc_backend *be);
 
-/* The widest CPU instruction set that this machine, this build and PFC_MAX_ISA allow: "scalar", "avx2" or "avx512"; NULL and a reason if
+/* The widest CPU instruction set of the tables that this machine, this build and PFC_MAX_ISA allow: "scalar", "avx2" or "avx512"; NULL and a reason if
  * PFC_MAX_ISA has another value. */
 const char *pfc_cpu_isa(char *why, size_t size);
+
+/* Whether tiles (int8 AMX) may be used: in the build, the CPU, the operating system, and not below PFC_MAX_ISA. false: why. */
+bool pfc_cpu_amx(char *why, size_t size);
 
 /* CPU tables; NULL where this build has no such kernels. */
 extern const pfc_ops pfc_ops_exact_scalar, pfc_ops_fast_scalar;

@@ -2,13 +2,18 @@ libpfc_la_SOURCES += \
     src/backend/backend.h \
     src/backend/cpu/cpu_common.c \
     src/backend/cpu/cpu_common.h \
+    src/backend/cpu/engine_amx.c \
+    src/backend/cpu/engine_amx.h \
+    src/backend/cpu/engine_amx_test.c \
     src/backend/cpu/engine_dgemm.c \
     src/backend/cpu/engine_int128.c \
     src/backend/cpu/exact.h \
     src/backend/cpu/exact_acc.c \
+    src/backend/cpu/exact_amx.h \
     src/backend/cpu/exact_kernels.h \
     src/backend/cpu/exact_products.c \
     src/backend/cpu/exact_rows.c \
+    src/backend/cpu/exact_slices.c \
     src/backend/cpu/exact_softmax.c \
     src/backend/cpu/exact_state.c \
     src/backend/cpu/fast.h \
@@ -42,4 +47,7 @@ if PFC_HAVE_AVX512
 libpfc_avx512_la_SOURCES += \
     src/backend/cpu/exact_avx512.c \
     src/backend/cpu/fast_avx512.c
+endif
+if PFC_HAVE_AMX
+libpfc_amx_la_SOURCES += src/backend/cpu/exact_amx.c
 endif

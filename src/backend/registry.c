@@ -9,24 +9,45 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* PFC_MAX_ISA as a position in `names`; -1 and a reason: not one of them. */
+static const char *const names[] = { "scalar", "avx2", "avx512", "amx" };
+enum { ISA_AMX = 3 };
+static int isa_cap(char *why, size_t size)
+{
+    const char *asked = getenv("PFC_MAX_ISA");
+    if (!asked || !*asked) return ISA_AMX;
+    for (int cap = 0; cap <= ISA_AMX; cap++)
+        if (strcmp(asked, names[cap]) == 0) return cap;
+    snprintf(why, size, "PFC_MAX_ISA is '%s'; expected scalar, avx2, avx512 or amx", asked);
+    return -1;
+}
+
+bool pfc_cpu_amx(char *why, size_t size)
+{
+    int cap = isa_cap(why, size);
+    if (cap < 0) return false;
+    if (cap < ISA_AMX) {
+        snprintf(why, size, "PFC_MAX_ISA is %s", names[cap]);
+        return false;
+    }
+#ifdef PFC_HAVE_AMX
+    return pfc_cpu_has_amx(why, size);
+#else
+    snprintf(why, size, "this build has no AMX kernels");
+    return false;
+#endif
+}
+
 const char *pfc_cpu_isa(char *why, size_t size)
 {
-    static const char *const names[] = { "scalar", "avx2", "avx512" };
-    int best = 0, cap = 2;
+    int best = 0, cap = isa_cap(why, size);
+    if (cap < 0) return NULL;
 #ifdef PFC_HAVE_AVX2
     if (pfc_cpu_has_avx2()) best = 1;
 #endif
 #ifdef PFC_HAVE_AVX512
     if (best == 1 && pfc_cpu_has_avx512()) best = 2;
 #endif
-    const char *asked = getenv("PFC_MAX_ISA");
-    if (asked && *asked) {
-        for (cap = 0; cap < 3 && strcmp(asked, names[cap]) != 0;) cap++;
-        if (cap == 3) {
-            snprintf(why, size, "PFC_MAX_ISA is '%s'; expected scalar, avx2 or avx512", asked);
-            return NULL;
-        }
-    }
     return names[best < cap ? best : cap];
 }
 
@@ -47,7 +68,7 @@ static const cpu_tables tables[] = {
     { NULL, NULL, NULL, NULL },
 };
 
-#define FIELD(name)                                                                                                                                            \
+#define FIELD(name) \
     if (!ops->name) return #name
 const char *pfc_ops_missing(const pfc_ops *ops)
 {
@@ -102,7 +123,7 @@ static pfc_status open_cpu(pfc_backend *be, const pfc_options *options)
         snprintf(be->error, sizeof be->error, "backend cpu lacks the operation %s", missing);
         return PFC_ERR_UNSUPPORTED;
     }
-    return options->mode == PFC_EXACT ? pfc_exact_open(be, pick(options->engine, "PFC_ENGINE", "dgemm"), t->kernels) : pfc_fast_state_create(be);
+    return options->mode == PFC_EXACT ? pfc_exact_open(be, pick(options->engine, "PFC_ENGINE", "auto"), t->kernels) : pfc_fast_state_create(be);
 }
 
 pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size)

@@ -13,14 +13,24 @@ void pfc_limbs_normalise(int64_t limb[PFC_LIMBS])
     }
 }
 
+/* limb += v * 2^position, position < 120. */
+static void add_at(int64_t limb[PFC_LIMBS], int64_t v, int position)
+{
+    int at = position / PFC_LIMB_BITS;
+    i128 x = (i128)v * ((int64_t)1 << position % PFC_LIMB_BITS);
+    limb[at] += (int64_t)(x & (((int64_t)1 << PFC_LIMB_BITS) - 1));
+    limb[at + 1] += (int64_t)(x >> PFC_LIMB_BITS);
+}
+
 void pfc_limbs_add_levels(int64_t limb[PFC_LIMBS], const int64_t *level, int64_t stride)
 {
-    for (int l = 0; l < 6; l++) {
-        int position = 21 * (5 - l), at = position / PFC_LIMB_BITS, shift = position % PFC_LIMB_BITS;
-        i128 v = (i128)level[l * stride] * ((int64_t)1 << shift);
-        limb[at] += (int64_t)(v & (((int64_t)1 << PFC_LIMB_BITS) - 1));
-        limb[at + 1] += (int64_t)(v >> PFC_LIMB_BITS); /* at <= 2: position is at most 105 */
-    }
+    for (int l = 0; l < 6; l++) add_at(limb, level[l * stride], 21 * (5 - l));
+}
+
+void pfc_limbs_add_words(int64_t limb[PFC_LIMBS], const int64_t *word, int64_t stride)
+{
+    for (int i = 0; i < 3; i++) add_at(limb, word[i * stride], 32 * (3 - i) - 8);
+    add_at(limb, word[3 * stride] / 256, 0);
 }
 
 /* RN of top*2^shift where `top` already holds a sticky bit, top >= 2^60 or exact. The conversion rounds once; the scaling is exact. */

@@ -56,6 +56,8 @@ double pfc_limbs_round(const int64_t limb[PFC_LIMBS]);
 void pfc_limbs_normalise(int64_t limb[PFC_LIMBS]);
 /* limb += sum of six signed levels, level l of weight 2^(21(5-l)), `stride` apart. */
 void pfc_limbs_add_levels(int64_t limb[PFC_LIMBS], const int64_t *level, int64_t stride);
+/* limb += T, 256*T = sum of four signed words of weight 2^(32(3-i)), `stride` apart; the last one is a multiple of 256. */
+void pfc_limbs_add_words(int64_t limb[PFC_LIMBS], const int64_t *word, int64_t stride);
 /* RN(a*2^38 + b) * 2^(e-74), or the mark's value. */
 double pfc_scalar_value(const pfc_scalar_sum *s, int32_t e);
 

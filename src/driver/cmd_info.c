@@ -135,6 +135,7 @@ int pfc_cmd_info(pfc_cli *cli)
     say_libraries(cli, j);
     if (cap) say(cli, j, "PFC_MAX_ISA", "%s", cap);
     say_context(cli, j, "exact", PFC_EXACT, NULL);
+    say_context(cli, j, "exact, amx", PFC_EXACT, "amx");
     say_context(cli, j, "exact, dgemm", PFC_EXACT, "dgemm");
     say_context(cli, j, "exact, int128", PFC_EXACT, "int128");
     say_context(cli, j, "fast", PFC_FAST, NULL);

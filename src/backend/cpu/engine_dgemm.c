@@ -50,8 +50,8 @@ static int verified(const gemm_call *g, const uint64_t *before, uint64_t *br, ui
 
 static void call_blas(const gemm_call *g)
 {
-    cblas_dgemm(CblasRowMajor, g->ta ? CblasTrans : CblasNoTrans, g->tb ? CblasTrans : CblasNoTrans, (int)g->m, (int)g->n, (int)g->k, 1.0, g->a, (int)g->lda, g->b,
-                (int)g->ldb, g->beta, g->c, (int)g->ldc);
+    cblas_dgemm(CblasRowMajor, g->ta ? CblasTrans : CblasNoTrans, g->tb ? CblasTrans : CblasNoTrans, (int)g->m, (int)g->n, (int)g->k, 1.0, g->a, (int)g->lda,
+                g->b, (int)g->ldb, g->beta, g->c, (int)g->ldc);
 }
 
 static pfc_status gemm(exact_lane *lane, const gemm_call *g)
@@ -74,10 +74,7 @@ static pfc_status gemm(exact_lane *lane, const gemm_call *g)
 
 /* ---- levels ---- */
 
-static const double *slice_at(const exact_slices *s, int j, int64_t k)
-{
-    return s->p + (s->reversed ? 2 - j : j) * s->plane + (s->by_k ? k * s->ld : k);
-}
+static const double *slice_at(const exact_slices *s, int j, int64_t k) { return s->p + (s->reversed ? 2 - j : j) * s->plane + (s->by_k ? k * s->ld : k); }
 
 /* level[l] (m, n) (+)= pairs i + j = l over k in [k0, k0 + kc) of K, with the first `na`, `nb` slices. Levels are `stride` apart. */
 static pfc_status gemm_levels(exact_lane *lane, int64_t m, int64_t n, int64_t K, const exact_slices *a, int na, const exact_slices *b, int nb, int64_t k0,
@@ -145,7 +142,7 @@ static pfc_status gather_wide(exact_lane *lane, int which, const exact_slices *s
     return PFC_OK;
 }
 
-static pfc_status forward(exact_lane *lane, int64_t m, const exact_slices *w, const pfc_operand *x, double *t)
+pfc_status pfc_dgemm_forward(exact_lane *lane, int64_t m, const exact_slices *w, const pfc_operand *x, double *t)
 {
     int64_t n = x->n, K = x->d;
     bool w_full = w->wide * 4 > m, x_full = x->rows.wide * 4 > n;
@@ -191,7 +188,7 @@ static pfc_status add_wide(exact_lane *lane, int64_t m, int64_t n, const exact_s
     return PFC_OK;
 }
 
-static pfc_status weight(exact_lane *lane, int64_t m, const exact_slices *g, const pfc_operand *x, double *t)
+static pfc_status weight_slices(exact_lane *lane, int64_t m, const exact_slices *g, const pfc_operand *x, double *t)
 {
     int64_t size = m * x->d;
     bool full = x->cols.wide * 4 > x->n;
@@ -205,7 +202,7 @@ static pfc_status weight(exact_lane *lane, int64_t m, const exact_slices *g, con
     return PFC_OK;
 }
 
-static pfc_status feature(exact_lane *lane, int64_t count, int64_t n, int64_t d, const exact_slices *h, const exact_slices *w, exact_product_acc *acc)
+static pfc_status feature_slices(exact_lane *lane, int64_t count, int64_t n, int64_t d, const exact_slices *h, const exact_slices *w, exact_product_acc *acc)
 {
     int64_t size = n * d;
     bool full = w->wide * 4 > count;
@@ -218,8 +215,37 @@ static pfc_status feature(exact_lane *lane, int64_t count, int64_t n, int64_t d,
     return w->wide && !full ? add_wide(lane, n, d, h, w, 1.0, acc->level, size) : PFC_OK;
 }
 
+/* ---- the engine: slices, then their products ---- */
+
+static pfc_status forward(exact_lane *lane, pfc_rowset w, const int32_t *expo, const pfc_operand *x, double *t)
+{
+    exact_slices s;
+    PFC_TRY(pfc_slice_rows(lane, SCRATCH_W, w, expo, false, &s));
+    return pfc_dgemm_forward(lane, w.count, &s, x, t);
+}
+
+static pfc_status weight(exact_lane *lane, pfc_rowset g, const int32_t *expo, const pfc_operand *x, double *t)
+{
+    exact_slices s;
+    PFC_TRY(pfc_slice_rows(lane, SCRATCH_H, g, expo, false, &s));
+    return weight_slices(lane, g.count, &s, x, t);
+}
+
+static pfc_status feature(exact_lane *lane, pfc_rowset h, const int32_t *grid, pfc_rowset w, const int32_t *expo, exact_product_acc *acc)
+{
+    int64_t n = h.base.cols, d = w.base.cols;
+    exact_slices hs, ws;
+    acc->level = pfc_exact_zeros(acc->level, 5 * n * d);
+    acc->high = pfc_exact_zeros(acc->high, 6 * n * d);
+    if (!acc->level || !acc->high) return PFC_ERR_NOMEM;
+    PFC_TRY(pfc_slice_columns(lane, SCRATCH_H, h, grid, &hs));
+    PFC_TRY(pfc_slice_rows(lane, SCRATCH_W, w, expo, true, &ws));
+    return feature_slices(lane, h.count, n, d, &hs, &ws, acc);
+}
+
 const pfc_engine pfc_engine_dgemm = {
     .name = "dgemm",
+    .prepare = pfc_slice_operand,
     .forward = forward,
     .weight = weight,
     .feature = feature,

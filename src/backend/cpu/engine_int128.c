@@ -30,7 +30,7 @@ static double rounded_dot(const exact_slices *a, int64_t i, const exact_slices *
     return pfc_limbs_round(limb);
 }
 
-static pfc_status forward(exact_lane *lane, int64_t m, const exact_slices *w, const pfc_operand *x, double *t)
+static pfc_status forward_slices(exact_lane *lane, int64_t m, const exact_slices *w, const pfc_operand *x, double *t)
 {
     (void)lane;
     for (int64_t i = 0; i < m; i++)
@@ -38,7 +38,7 @@ static pfc_status forward(exact_lane *lane, int64_t m, const exact_slices *w, co
     return PFC_OK;
 }
 
-static pfc_status weight(exact_lane *lane, int64_t m, const exact_slices *g, const pfc_operand *x, double *t)
+static pfc_status weight_slices(exact_lane *lane, int64_t m, const exact_slices *g, const pfc_operand *x, double *t)
 {
     (void)lane;
     for (int64_t i = 0; i < m; i++)
@@ -46,7 +46,7 @@ static pfc_status weight(exact_lane *lane, int64_t m, const exact_slices *g, con
     return PFC_OK;
 }
 
-static pfc_status feature(exact_lane *lane, int64_t count, int64_t n, int64_t d, const exact_slices *h, const exact_slices *w, exact_product_acc *acc)
+static pfc_status feature_slices(exact_lane *lane, int64_t count, int64_t n, int64_t d, const exact_slices *h, const exact_slices *w, exact_product_acc *acc)
 {
     (void)lane;
     for (int64_t i = 0; i < n; i++)
@@ -58,8 +58,36 @@ static pfc_status feature(exact_lane *lane, int64_t count, int64_t n, int64_t d,
     return PFC_OK;
 }
 
+/* ---- the engine: slices, then their products ---- */
+
+static pfc_status forward(exact_lane *lane, pfc_rowset w, const int32_t *expo, const pfc_operand *x, double *t)
+{
+    exact_slices s;
+    PFC_TRY(pfc_slice_rows(lane, SCRATCH_W, w, expo, false, &s));
+    return forward_slices(lane, w.count, &s, x, t);
+}
+
+static pfc_status weight(exact_lane *lane, pfc_rowset g, const int32_t *expo, const pfc_operand *x, double *t)
+{
+    exact_slices s;
+    PFC_TRY(pfc_slice_rows(lane, SCRATCH_H, g, expo, false, &s));
+    return weight_slices(lane, g.count, &s, x, t);
+}
+
+static pfc_status feature(exact_lane *lane, pfc_rowset h, const int32_t *grid, pfc_rowset w, const int32_t *expo, exact_product_acc *acc)
+{
+    int64_t n = h.base.cols, d = w.base.cols;
+    exact_slices hs, ws;
+    acc->limb = pfc_exact_zeros(acc->limb, PFC_LIMBS * n * d);
+    if (!acc->limb) return PFC_ERR_NOMEM;
+    PFC_TRY(pfc_slice_columns(lane, SCRATCH_H, h, grid, &hs));
+    PFC_TRY(pfc_slice_rows(lane, SCRATCH_W, w, expo, true, &ws));
+    return feature_slices(lane, h.count, n, d, &hs, &ws, acc);
+}
+
 const pfc_engine pfc_engine_int128 = {
     .name = "int128",
+    .prepare = pfc_slice_operand,
     .forward = forward,
     .weight = weight,
     .feature = feature,

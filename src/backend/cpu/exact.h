@@ -1,7 +1,4 @@
-/* exact.h (internal): the state of the exact cpu tables: kernels, product engine, scratch per lane, operands, accumulators.
- *
- * Slices: an operand's integer V = s0*2^42 + s1*2^21 + s2 with |s| <= 2^20 (exact.md amendment 1). Almost all float32 rows have s2 = 0; the few others
- * ("wide" rows) are treated apart by the DGEMM engine, so that the common case multiplies two slices instead of three. */
+/* exact.h (internal): the state of the exact cpu tables: kernels, product engine, scratch per lane, operands, accumulators. */
 #ifndef PFC_CPU_EXACT_H
 #define PFC_CPU_EXACT_H
 
@@ -12,7 +9,20 @@
 enum { EXACT_BLOCK = 256, EXACT_MAX_CLASSES = 1 << 24 };
 
 /* Scratch buffers of a lane; each grows and is kept. */
-enum { SCRATCH_LOGIT, SCRATCH_SLOPE, SCRATCH_ROWS, SCRATCH_W, SCRATCH_H, SCRATCH_LEVELS, SCRATCH_EXTRA_A, SCRATCH_EXTRA_B, SCRATCH_T, SCRATCH_CHECK, SCRATCH_COUNT };
+enum {
+    SCRATCH_LOGIT,
+    SCRATCH_SLOPE,
+    SCRATCH_ROWS,
+    SCRATCH_W,
+    SCRATCH_H,
+    SCRATCH_LEVELS,
+    SCRATCH_EXTRA_A,
+    SCRATCH_EXTRA_B,
+    SCRATCH_T,
+    SCRATCH_CHECK,
+    SCRATCH_U,
+    SCRATCH_COUNT
+};
 
 typedef struct exact_scratch {
     void *p;
@@ -38,7 +48,8 @@ typedef struct pfc_exact {
 /* Memory of at least `count` doubles, kept until close; NULL: out of memory. */
 double *pfc_exact_scratch(exact_lane *lane, int which, int64_t count);
 
-/* A set of sliced rows. Slice j (0 = most significant) of element (i, k) is at p[place(j)*plane + ...], place(j) = j, or 2 - j if reversed; the rest
+/* A set of sliced rows (engines dgemm and int128): V = s0*2^42 + s1*2^21 + s2 with |s| <= 2^20. Almost all float32 rows have s2 = 0; the few others
+ * ("wide" rows) are treated apart by the DGEMM engine, so that the common case multiplies two slices instead of three. Slice j (0 = most significant) of element (i, k) is at p[place(j)*plane + ...], place(j) = j, or 2 - j if reversed; the rest
  * of the index is i*ld + k, or k*ld + i if by_k (k is the row of memory). */
 typedef struct exact_slices {
     const double *p;
@@ -50,7 +61,8 @@ typedef struct exact_slices {
 
 struct pfc_operand {
     int64_t n, d;
-    double *storage;
+    double *storage; /* the engine's: slices or panels */
+    const struct amx_operand *panels;
     exact_slices rows; /* [x2|x1|x0] per row: K = D, for cosines */
     exact_slices cols; /* [x2; x1; x0]: K = N, for weight_grad */
     int64_t *wide_index;
@@ -65,19 +77,20 @@ struct pfc_operand {
 
 /* Lane accumulators of products: levels as the engine fills them. */
 typedef struct exact_product_acc {
-    double *level;     /* 5 x rows x cols, exact integers */
-    int64_t *high;     /* 6 x rows x cols, carried */
-    int64_t *limb;     /* rows x cols x PFC_LIMBS (int128 engine) */
+    double *level; /* 5 x rows x cols, exact integers */
+    int64_t *high; /* 6 x rows x cols, carried */
+    int64_t *limb; /* rows x cols x PFC_LIMBS (int128 engine) */
+    int64_t *sum;  /* 4 x rows x cols words of base 2^32 (amx engine) */
     unsigned char *mark;
-    double *max;       /* per row: largest |term|, before the grid is fixed */
-    int64_t pending;   /* K terms in `level` since the last flush */
+    double *max;     /* per row: largest |term|, before the grid is fixed */
+    int64_t pending; /* terms in `level`, or chunks in `sum`, since the last carry */
 } exact_product_acc;
 
 /* Lane accumulators of scalar sums. */
 typedef struct exact_scalar_acc {
     int64_t *a, *b; /* rows */
     unsigned char *mark;
-    double *max;    /* per row: running maximum of the logits (row sums), or largest |term| (dots) */
+    double *max; /* per row: running maximum of the logits (row sums), or largest |term| (dots) */
 } exact_scalar_acc;
 
 typedef struct exact_acc_state {
@@ -85,19 +98,35 @@ typedef struct exact_acc_state {
     exact_scalar_acc *scalar;
 } exact_acc_state;
 
-/* An engine computes the integers of exact-v1 1.2; no bit depends on which. */
+/* An engine computes the integers of exact-v1 1.2; no bit depends on which. Operands are rows of doubles with a grid exponent each. */
 typedef struct pfc_engine {
     const char *name;
-    /* t (m, n) = RN(sum_d A_md X_nd): rows of w against rows of x. */
-    pfc_status (*forward)(exact_lane *lane, int64_t m, const exact_slices *w, const pfc_operand *x, double *t);
-    /* t (m, D) = RN(sum_n G_mn X_nd). */
-    pfc_status (*weight)(exact_lane *lane, int64_t m, const exact_slices *g, const pfc_operand *x, double *t);
-    /* acc (n, d) += sum_k H_kn W_kd over k < count. */
-    pfc_status (*feature)(exact_lane *lane, int64_t count, int64_t n, int64_t d, const exact_slices *h, const exact_slices *w, exact_product_acc *acc);
+    int64_t strip; /* classes per call of weight that keep its result in cache; 0: a whole block */
+    /* Fills storage and what hangs on it; x, norm, expo and the scales are set. */
+    pfc_status (*prepare)(exact_lane *lane, pfc_operand *x);
+    /* t (w.count, N) = RN(sum_d W_cd X_nd). */
+    pfc_status (*forward)(exact_lane *lane, pfc_rowset w, const int32_t *expo, const pfc_operand *x, double *t);
+    /* t (g.count, D) = RN(sum_n G_cn X_nd). */
+    pfc_status (*weight)(exact_lane *lane, pfc_rowset g, const int32_t *expo, const pfc_operand *x, double *t);
+    /* acc (N, D) += sum_c H_cn W_cd; grid: exponents of the columns of h. */
+    pfc_status (*feature)(exact_lane *lane, pfc_rowset h, const int32_t *grid, pfc_rowset w, const int32_t *expo, exact_product_acc *acc);
 } pfc_engine;
 
-extern const pfc_engine pfc_engine_dgemm, pfc_engine_int128;
+extern const pfc_engine pfc_engine_dgemm, pfc_engine_int128, pfc_engine_amx;
 const pfc_engine *pfc_engine_find(const char *name); /* NULL: unknown */
+/* Whether the amx engine can run here: built, CPU, operating system, permission, known answers, PFC_MAX_ISA. false: why, in one line. */
+bool pfc_engine_amx_usable(char *why, size_t size);
+
+/* Slices (exact_slices.c). by_k: [s2; s1; s0], for sums over the rows; else [s0|s1|s2] per row. Scratch `which`. */
+pfc_status pfc_slice_rows(exact_lane *lane, int which, pfc_rowset w, const int32_t *expo, bool by_k, exact_slices *out);
+/* Grid exponent per column, [s0; s1; s2]. */
+pfc_status pfc_slice_columns(exact_lane *lane, int which, pfc_rowset h, const int32_t *grid, exact_slices *out);
+/* forward of the dgemm engine after slicing: tests give it slices that are too large. */
+pfc_status pfc_dgemm_forward(exact_lane *lane, int64_t m, const exact_slices *w, const pfc_operand *x, double *t);
+/* prepare of the engines on slices. */
+pfc_status pfc_slice_operand(exact_lane *lane, pfc_operand *x);
+/* p, or count zeros of 8 bytes if p is NULL. */
+void *pfc_exact_zeros(void *p, int64_t count);
 
 pfc_status pfc_exact_open(pfc_backend *be, const char *engine, const pfc_exact_kernels *k);
 void pfc_exact_close(pfc_backend *be);

@@ -12,6 +12,7 @@ static void free_lanes(pfc_acc *acc)
         free(s->product[i].level);
         free(s->product[i].high);
         free(s->product[i].limb);
+        free(s->product[i].sum);
         free(s->product[i].mark);
         free(s->product[i].max);
     }
@@ -28,6 +29,8 @@ static void free_lanes(pfc_acc *acc)
     free(s);
     acc->state = NULL;
 }
+
+void *pfc_exact_zeros(void *p, int64_t count) { return p ? p : calloc((size_t)count + 1, 8); }
 
 static bool make_lanes(pfc_acc *acc)
 {
@@ -109,6 +112,7 @@ static void fold_product(pfc_exact *ex, pfc_acc *acc, exact_product_acc *lane)
     for (int64_t i = 0; i < size; i++) {
         int64_t *limb = data + i * PFC_LIMBS;
         if (lane->high) pfc_limbs_add_levels(limb, lane->high + i, size);
+        if (lane->sum) pfc_limbs_add_words(limb, lane->sum + i, size);
         for (int j = 0; lane->limb && j < PFC_LIMBS; j++) limb[j] += lane->limb[i * PFC_LIMBS + j];
         pfc_limbs_normalise(limb);
     }
