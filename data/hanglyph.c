@@ -183,7 +183,10 @@ static void keep_common(const options *o, glyphs *g)
         for (size_t f = 0; f < g->faces; f++) all = all && g->ink[f * g->chars + c];
         if (all) common[n++] = c;
     }
-    if (n < count) die(EXIT_DATA, "only %zu characters have ink in all %zu faces, --count asks for %zu", n, g->faces, count);
+    if (n < count) {
+        free(common);
+        die(EXIT_DATA, "only %zu characters have ink in all %zu faces, --count asks for %zu", n, g->faces, count);
+    }
     for (size_t f = 0; f < g->faces; f++)
         for (size_t i = 0; i < count; i++) { /* moves towards the front only, so in place */
             size_t from = f * g->chars + common[i * n / count], to = f * count + i;

@@ -259,7 +259,9 @@ static __attribute__((noinline)) void check_levels(pfc_amx_work *w, const int32_
         if (l >= w->first && l <= w->last) p = _mm512_add_epi64(p, _mm512_cvtepi32_epi64(_mm256_load_si256((const __m256i *)(at + l * AMX_LEVEL))));
     }
     p = _mm512_mullo_epi64(p, _mm512_maskz_loadu_epi64(mask, w->to.odd + w->col));
-    w->to.check[w->row] += (uint64_t)_mm512_reduce_add_epi64(p);
+    uint64_t lane[8]; /* added as unsigned: the sum is meant modulo 2^64 */
+    _mm512_storeu_si512(lane, p);
+    for (int i = 0; i < 8; i++) w->to.check[w->row] += lane[i];
 }
 
 /* One word of the sum in memory and of this product; both are the sum now. `same`: the product adds nothing. */
