@@ -3,6 +3,7 @@
 #include "case/partial_fc_case.h"
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 bool pfc_partial_fc_case_samples(const pfc_case *c)
 {
@@ -110,11 +111,21 @@ static int check_keys(const pfc_case *c, pfc_diag *diag)
     return 0;
 }
 
+/* x_grad (steps,N,D) is the one result that steps make larger than the inputs: it has to fit into the machine. */
+static int check_result_size(const pfc_case *c, pfc_diag *diag)
+{
+    double elements = (double)pfc_param_int(c, "steps") * (double)c->size['N' - 'A'] * (double)c->size['D' - 'A'];
+    double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (8.0 * elements <= memory) return 0;
+    return pfc_case_fail(c, diag, "/param/steps", "found %lld: x_grad would take %.3g bytes, expected at most this machine's %.3g",
+                         (long long)pfc_param_int(c, "steps"), 8.0 * elements, memory);
+}
+
 int pfc_partial_fc_check(MPI_Comm comm, pfc_case *c, pfc_diag *diag)
 {
     int ranks = 1;
     MPI_Comm_size(comm, &ranks);
-    if (!check_finite(c, diag) && !check_params(c, diag) && !check_labels(c, diag)) check_keys(c, diag);
+    if (!check_finite(c, diag) && !check_params(c, diag) && !check_result_size(c, diag) && !check_labels(c, diag)) check_keys(c, diag);
     if (pfc_diag_agree(comm, diag)) return diag->exit_status;
 
     if (!pfc_param_present(c, "xgrad_scale")) { /* the source's factor of data-parallel averaging, 2.7 */
