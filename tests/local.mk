@@ -127,3 +127,11 @@ MPI_TESTS += \
     tests/test_comm-3.mpi \
     tests/test_comm-5.mpi \
     tests/test_comm-8.mpi
+
+## Products, softmax and normalising of whole matrices.
+mpi_programs += tests/test_matrix
+MPI_TESTS += \
+    tests/test_matrix-1.mpi \
+    tests/test_matrix-2.mpi \
+    tests/test_matrix-3.mpi \
+    tests/test_matrix-5.mpi
