@@ -300,11 +300,64 @@ START_TEST(softmax_fast)
 }
 END_TEST
 
+/* All results of the rows' operations for rows of n, under one instruction set, into out (5 * rows * n). */
+static int rows_under(const char *isa, pfc_mode mode, int64_t n, double *out)
+{
+    enum { R = 4 };
+    pfc_ctx *ctx = NULL;
+    pfc_options options = { mode, NULL, NULL, 1, -1 };
+    world w = { 0 };
+    pfc_view v[5], max = { 0 }, sum = { 0 };
+    pfc_matrix m;
+    setenv("PFC_MAX_ISA", isa, 1);
+    bool ok = pfc_ctx_create(MPI_COMM_SELF, &options, &ctx, NULL, 0) == PFC_OK;
+    unsetenv("PFC_MAX_ISA");
+    PFC_AGREE(MPI_COMM_WORLD, ok);
+    w.ctx = ctx;
+    const pfc_ops *ops = ctx->be->ops;
+    for (int i = 0; i < 5; i++) ok = ok && pfc_ws_view(ctx, ops->real, R, n, &v[i]) == PFC_OK;
+    ok = ok && pfc_ws_view(ctx, ops->real, R, 1, &max) == PFC_OK && pfc_ws_view(ctx, ops->real, R, 1, &sum) == PFC_OK;
+    PFC_AGREE(MPI_COMM_WORLD, ok);
+    fill(&w, v[0], 7, n), fill(&w, v[1], 8, n);
+    ok = pfc_matrix_make(ctx, v[0], &m) == PFC_OK && ops->normalise(ctx->be, v[0], m.norm, v[2]) == PFC_OK;
+    ok = ok && ops->normalise_backward(ctx->be, v[1], v[2], m.norm, v[3]) == PFC_OK && ops->softmax_rows(ctx->be, v[0], 0.07, max, sum) == PFC_OK;
+    ok = ok && pfc_product_nt(ctx, &m, &m, pfc_view_make(v[4].data, ops->real, R, R)) == PFC_OK;
+    PFC_AGREE(MPI_COMM_WORLD, ok);
+    memset(out, 0, sizeof *out * (size_t)(5 * R * n));
+    const pfc_view kept[] = { v[2], v[3], max, sum, pfc_view_make(v[4].data, ops->real, R, n < R ? n : R) };
+    for (int i = 0, at = 0; i < 5; i++) {
+        double *x = get(ctx, kept[i]);
+        memcpy(out + at, x, sizeof *x * (size_t)(kept[i].rows * kept[i].cols));
+        at += (int)(kept[i].rows * kept[i].cols);
+        free(x);
+    }
+    pfc_matrix_free(ctx, &m);
+    for (int i = 0; i < 5; i++) pfc_ws_free(ctx, &v[i]);
+    pfc_ws_free(ctx, &max), pfc_ws_free(ctx, &sum);
+    pfc_ctx_destroy(&ctx);
+    return 5 * R * (int)n;
+}
+
+/* Instruction sets that this machine lacks fall back to the widest it has: then the comparison is with itself. */
+START_TEST(isas_agree)
+{
+    static double want[5 * 4 * 200], got[5 * 4 * 200];
+    for (int64_t n = 4; n <= 200; n += n < 40 ? 1 : 13)
+        for (int mode = 0; mode < 2; mode++) {
+            int count = rows_under("scalar", (pfc_mode)mode, n, want);
+            rows_under("avx2", (pfc_mode)mode, n, got);
+            PFC_AGREE(MPI_COMM_WORLD, memcmp(want, got, sizeof *want * (size_t)count) == 0);
+            rows_under("avx512", (pfc_mode)mode, n, got);
+            PFC_AGREE(MPI_COMM_WORLD, memcmp(want, got, sizeof *want * (size_t)count) == 0);
+        }
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("matrix");
-    const TTest *tests[] = { products_exact,  products_fast,  same_bits_on_any_ranks, marks_exact, marks_fast,
-                             normalise_exact, normalise_fast, softmax_exact,          softmax_fast };
+    const TTest *tests[] = { products_exact, products_fast, same_bits_on_any_ranks, marks_exact, marks_fast, normalise_exact,
+                             normalise_fast, isas_agree,    softmax_exact,          softmax_fast };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         TCase *c = tcase_create(tests[i]->name);
         tcase_add_test(c, tests[i]);
