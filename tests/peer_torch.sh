@@ -24,7 +24,7 @@ failed=0 runs=0 skipped=0
 run() { # ranks, case
     mkdir -p "$work/$1"
     # shellcheck disable=SC2086
-    timeout -k 5 120 $MPIRUN $MPIRUN_FLAGS -np "$1" "$PFC_REF" run "$work/cases/$2.h5" -o "$work/$1/$2.h5" >"$work/log" 2>&1 && runs=$((runs + 1)) && return
+    timeout -k 5 120 $MPIRUN $MPIRUN_FLAGS -np "$1" "$PFC_REF" run "$work/cases/$2.h5" -o "$work/$1/$2.h5" >"$work/log" 2>&1 </dev/null && runs=$((runs + 1)) && return
     echo "FAIL run of $2 on $1 ranks"
     cat "$work/log"
     failed=$((failed + 1))
