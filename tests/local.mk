@@ -14,7 +14,8 @@ C_TESTS = \
 mpi_programs = \
     tests/test_case \
     tests/test_case_file \
-    tests/test_comm
+    tests/test_comm \
+    tests/test_family
 MPI_TESTS = \
     tests/test_case-1.mpi \
     tests/test_case-2.mpi \
@@ -28,7 +29,11 @@ MPI_TESTS = \
     tests/test_comm-2.mpi \
     tests/test_comm-3.mpi \
     tests/test_comm-5.mpi \
-    tests/test_comm-8.mpi
+    tests/test_comm-8.mpi \
+    tests/test_family-1.mpi \
+    tests/test_family-3.mpi \
+    tests/test_family-5.mpi \
+    tests/test_family-8.mpi
 
 ## The driver from outside: exit statuses, files, comparisons (tests/driver_lib.sh says how).
 SCRIPT_TESTS = \
@@ -37,6 +42,7 @@ SCRIPT_TESTS = \
     tests/driver_cases.sh \
     tests/driver_check.sh \
     tests/driver_goldens.sh \
+    tests/driver_inputs.sh \
     tests/driver_ranks.sh \
     tests/driver_status.sh \
     tests/driver_verify.sh \
@@ -61,6 +67,7 @@ endif
 
 tests_test_case_SOURCES = tests/test_case.c tests/case_toy.c tests/case_toy.h
 tests_test_case_file_SOURCES = tests/test_case_file.c tests/case_toy.c tests/case_toy.h
+tests_test_family_SOURCES = tests/test_family.c tests/case_toy.c tests/case_toy.h
 
 ## harness_fails fails on purpose: tests/test_harness.sh looks at how.
 check_PROGRAMS += tests/harness_fails $(C_TESTS) $(mpi_programs)
