@@ -133,6 +133,13 @@ typedef struct pfc_algorithm {
     /* Sizes and parameters of a small case that is defined for this many ranks; `verify` fills and runs it whatever the number of ranks is. It should have
      * the same results on any number; where `check` sets depends_on_world it is compared with the dense equations and the bounds only. Local. May be NULL. */
     int (*any_ranks)(pfc_case *c, int ranks, pfc_diag *diag);
+    /* `bench`: makes what a step needs from a filled and checked case, so that bench_step is the library's work alone. NULL, and a failure in diag: it
+     * cannot. Without bench_open and bench_step (both NULL) `run` is timed. Collective, but bench_close (NULL: nothing to free) may be local. */
+    void *(*bench_open)(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
+    int (*bench_step)(void *bench, pfc_diag *diag);
+    void (*bench_close)(void *bench);
+    /* Floating-point operations of one step over all ranks, and bytes that it must move at least, with reals of this type. Local. May be NULL. */
+    void (*bench_cost)(const pfc_case *c, int ranks, pfc_dtype real, double *flops, double *bytes);
 } pfc_algorithm;
 
 /* All algorithms, ending with NULL; find returns NULL for an unknown name. Local. */

@@ -4,6 +4,7 @@ libpfcdriver_la_SOURCES += \
     src/driver/bench.c \
     src/driver/bench.h \
     src/driver/bench_partial_fc.c \
+    src/driver/bench_step.c \
     src/driver/cmd_bench.c \
     src/driver/cmd_check.c \
     src/driver/cmd_golden.c \

@@ -15,7 +15,8 @@ const pfc_command pfc_commands[] = {
     { "check", "GOLDEN.h5 CANDIDATE.h5",
       "Compares a candidate's results with a golden: by digest (exact), or within the golden's bounds for the type the candidate was computed in.", 2, 2, "dRP",
       pfc_cmd_check },
-    { "bench", "ALGORITHM", "Times steps of an algorithm on generated inputs, beside plain matrix products of the same shapes.", 1, 1, "spr", pfc_cmd_bench },
+    { "bench", "ALGORITHM", "Times steps of an algorithm on generated inputs; partial_fc beside plain matrix products of the same shapes.", 1, 1, "sprfe",
+      pfc_cmd_bench },
     { NULL, NULL, NULL, 0, 0, NULL, NULL },
 };
 
