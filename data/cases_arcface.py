@@ -1,9 +1,9 @@
-"""The arcface_head and adaptive_margins cases. N is a multiple of 120 (1, 2, 3, 5 and 8 ranks divide it), C is divisible by none of them, so every case is
-defined for all of these. N: rows of the batch, D: features, C: classes, k: sub-centers.
+"""The arcface_head and adaptive_margins cases, for any number of ranks that divides N: 24, or 120 in three of them. C is divisible by no number of ranks.
+N: rows of the batch, D: features, C: classes, k: sub-centers.
 """
 import numpy as np
 
-N, D, C = 120, 6, 7
+N, D, C, MANY = 24, 6, 7, 120
 
 
 def batch(source, k=1, n=N, d=D, c=C):
@@ -18,11 +18,11 @@ def head(**param):
 
 
 def plain(s):
-    return "arcface_head", head(margin=0.3), batch(s)
+    return "arcface_head", head(margin=0.3), batch(s, n=MANY)
 
 
 def k3_margins(s):
-    x = batch(s, 3)
+    x = batch(s, 3, MANY)
     x["margins"] = 0.1 + 0.4 * s.keys(C)
     return "arcface_head", head(num_subcenters=3), x
 
@@ -41,8 +41,8 @@ def easy(s):
 
 def soft(s):
     """Probability targets whose rows do not sum to 1, class weights, two sub-centers."""
-    x = batch(s, 2)
-    x["soft_targets"] = (np.abs(s.uniform(N, C)) / np.float32(4)).astype(np.float32)
+    x = batch(s, 2, MANY)
+    x["soft_targets"] = (np.abs(s.uniform(MANY, C)) / np.float32(4)).astype(np.float32)
     x["class_weight"] = np.float32(1.25) + s.uniform(C)
     return "arcface_head", head(num_subcenters=2), x
 
@@ -84,7 +84,7 @@ def duplicate(s):
 
 def pole(s):
     """Row 0 lies on a weight that is not its class's: cosine 1, forward as usual, gradients NaN."""
-    x = batch(s, n=120, c=3, d=4)
+    x = batch(s, c=3, d=4)
     x["features"][0], x["weight"][1] = [0, 2, 0, 0], [0, 3, 0, 0]
     x["labels"][0] = 0
     return "arcface_head", head(margin=0.3), x
@@ -97,8 +97,8 @@ def evaluate(s):
 
 
 def wide(s):
-    """More classes than a block of rows holds."""
-    return "arcface_head", head(num_subcenters=3, margin=0.2), batch(s, 3, 120, 3, 97)
+    """More sub-centers than a block of rows holds."""
+    return "arcface_head", head(num_subcenters=130, margin=0.2), batch(s, 130, d=3, c=3)
 
 
 def margins_golden(s):
