@@ -64,7 +64,8 @@ import json
 import sys
 read = lambda name: json.load(open("%s/%s.json" % (sys.argv[1], name)))
 v = read("verify2")
-assert v["verdict"] == "match" and v["cases"] == 3 and all(r["exact_against_golden"]["wrong"] == 0 for r in v["results"])
+made = [r for r in v["results"] if r["case"] == "any_ranks"]
+assert v["verdict"] == "match" and v["cases"] == len(made) + 2 >= 3 and all(r["exact_against_golden"]["wrong"] == 0 for r in v["results"])
 assert read("verify1")["not_applicable"] == 1
 a = [a for a in read("list")["algorithms"] if a["name"] == "partial_fc"][0]
 assert {p["name"]: p for p in a["parameters"]}["head"]["required"]
