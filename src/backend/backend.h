@@ -149,7 +149,8 @@ typedef struct pfc_ops {
                              pfc_view wdot);
     /* feature_n += sum_c h_cn w_c / max(||w_c||,1e-12) (3.9). */
     pfc_status (*feature_grad)(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature);
-    /* dw (classes, D) = gradient of the rows (3.10), the normalisation's backward included. wdot is read only if normalised. */
+    /* dw (classes, D) = gradient of the rows (3.10), the normalisation's backward included. Not normalised: h times x; of w only the count is read, wnorm
+     * and wdot not at all. */
     pfc_status (*weight_grad)(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
                               pfc_view dw);
     /* x_grad (rows,D) = normalisation's backward of feature (rows,D) with dot (rows,1), times scale (3.9). x, norm: the same rows. */
@@ -157,8 +158,27 @@ typedef struct pfc_ops {
                                       pfc_view x_grad);
 
     /* ---- update (step 11) ---- */
-    /* Rows of weight and momentum (the same rows of both) <- by dw (3.11), the others stay. dw.data NULL: gradient zero (rows that were not sampled, dense rule). */
+    /* Rows of weight and momentum (the same rows of both) <- by dw (3.11), the other rows stay. dw.data NULL: gradient zero (rows that were not sampled,
+     * dense rule). */
     pfc_status (*sgd_rows)(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd);
+
+    /* ---- whole matrices (src/algo/matrix.c; swav, moco) ---- */
+    /* out_i = a_i / max(norm_i, 1e-12), rows of D (4.1). norm as from row_norms. out may be a. */
+    pfc_status (*normalise)(pfc_backend *be, pfc_view a, pfc_view norm, pfc_view out);
+    /* out = gradient of a, given g = gradient of unit = normalise(a) (4.2). out may be g. */
+    pfc_status (*normalise_backward)(pfc_backend *be, pfc_view g, pfc_view unit, pfc_view norm, pfc_view out);
+    /* max_n = max_k a_nk / t, sum_n = sum_k exp(a_nk / t - max_n) (4.4); real (rows,1) each. */
+    pfc_status (*softmax_rows)(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum);
+    /* optional: raises acc->expo of every column k of a (host arrays of the lane, folded by acc_expo_fold) to cover a_nk 2^(expo_n) (4.3). Fast: NULL. */
+    pfc_status (*column_expo)(pfc_backend *be, int lane, pfc_view a, const int32_t *expo, pfc_acc *acc);
+
+    /* ---- arcface_head ---- */
+
+    /* ---- sinkhorn, swav ---- */
+
+    /* ---- moco ---- */
+
+    /* ---- batch_norm ---- */
 
     /* ---- accumulators ---- */
     /* zero; expo all -900: grad_expo raises it, or the caller sets it where it is a constant (row sums: 0). */

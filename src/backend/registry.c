@@ -95,6 +95,13 @@ const char *pfc_ops_missing(const pfc_ops *ops)
     FIELD(weight_grad);
     FIELD(feature_grad_finish);
     FIELD(sgd_rows);
+    FIELD(normalise);
+    FIELD(normalise_backward);
+    FIELD(softmax_rows);
+    /* arcface_head */
+    /* sinkhorn, swav */
+    /* moco */
+    /* batch_norm */
     FIELD(acc_create);
     FIELD(acc_destroy);
     FIELD(acc_fold);

@@ -148,6 +148,21 @@ void checked_view(checked_call *c, checked_kind kind, const char *name, pfc_view
     v->place = c->inner->ops->place;
 }
 
+/* Where the caller works in place so does the inner backend, unwatched: the same memory is input and output. */
+void checked_in_place(checked_call *c, const char *in_name, pfc_view *in, const char *out_name, pfc_view *out)
+{
+    if (in->data != out->data || in->ld != out->ld || !in->data) {
+        checked_view(c, CHECKED_IN, in_name, in, false);
+        checked_view(c, CHECKED_OUT, out_name, out, false);
+        return;
+    }
+    int64_t rows = in->rows, cols = in->cols;
+    checked_view(c, CHECKED_INOUT, out_name, out, false);
+    if (rows > out->rows || cols > out->cols) checked_fail(c, in_name, "is larger than argument %s", out_name);
+    *in = *out;
+    in->rows = rows, in->cols = cols;
+}
+
 void *checked_array(checked_call *c, checked_kind kind, const char *name, const void *p, pfc_dtype dtype, int64_t count, bool optional)
 {
     void *host = (void *)(uintptr_t)p;
@@ -171,9 +186,9 @@ void checked_host(checked_call *c, const char *name, const void *p)
     if (pfc_checked_is_device(checked_of(c->be), p)) checked_fail(c, name, "is device memory, expected host memory");
 }
 
-void checked_rowset(checked_call *c, checked_kind kind, const char *name, pfc_rowset *rows)
+void checked_rowset(checked_call *c, checked_kind kind, const char *name, pfc_rowset *rows, bool optional)
 {
-    if (c->status != PFC_OK) return;
+    if (c->status != PFC_OK || (optional && !rows->base.data)) return;
     rows->index = checked_array(c, CHECKED_IN, name, rows->index, PFC_I64, rows->count, true);
     checked_arg *a = c->status == PFC_OK ? add(c, kind, name) : NULL;
     if (!a) return;

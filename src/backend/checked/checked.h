@@ -102,7 +102,8 @@ pfc_status checked_end(checked_call *c);
 void checked_fail(checked_call *c, const char *argument, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Each replaces what the operation gets. A NULL is passed on only by the optional forms. */
 void checked_view(checked_call *c, checked_kind kind, const char *name, pfc_view *v, bool optional);
-void checked_rowset(checked_call *c, checked_kind kind, const char *name, pfc_rowset *rows);
+void checked_in_place(checked_call *c, const char *in_name, pfc_view *in, const char *out_name, pfc_view *out);
+void checked_rowset(checked_call *c, checked_kind kind, const char *name, pfc_rowset *rows, bool optional);
 void *checked_array(checked_call *c, checked_kind kind, const char *name, const void *p, pfc_dtype dtype, int64_t count, bool optional);
 void checked_host(checked_call *c, const char *name, const void *p);
 const pfc_rows_info *checked_rows_info(checked_call *c, const pfc_rows_info *rows, checked_kind target_logit);
@@ -125,7 +126,9 @@ const pfc_rows_info *checked_rows_info(checked_call *c, const pfc_rows_info *row
 #define INOUT(v) VIEW(CHECKED_INOUT, v)
 #define OPTIONAL_IN(v) checked_view(&call, CHECKED_IN, #v, &(v), true) /* data may be NULL */
 #define OPTIONAL_OUT(v) checked_view(&call, CHECKED_OUT, #v, &(v), true)
-#define ROWSET(kind, r) checked_rowset(&call, kind, #r, &(r))
+#define IN_PLACE(in, out) checked_in_place(&call, #in, &(in), #out, &(out)) /* an output that may be the input itself */
+#define ROWSET(kind, r) checked_rowset(&call, kind, #r, &(r), false)
+#define OPTIONAL_ROWSET(kind, r) checked_rowset(&call, kind, #r, &(r), true)
 #define ARRAY(kind, p, type, n) ((p) = checked_array(&call, kind, #p, p, type, n, false))
 #define ARRAY_IN(p, type, n) ARRAY(CHECKED_IN, p, type, n)
 #define ARRAY_OUT(p, type, n) ARRAY(CHECKED_OUT, p, type, n)
@@ -141,6 +144,7 @@ const pfc_rows_info *checked_rows_info(checked_call *c, const pfc_rows_info *row
 /* Each sets the wrappers of its groups. */
 void pfc_checked_wrap_core(pfc_ops *table);
 void pfc_checked_wrap_partial_fc(pfc_ops *table);
+void pfc_checked_wrap_matrix(pfc_ops *table);
 
 /* ---- checked.c ---- */
 static inline pfc_checked *checked_of(pfc_backend *be) { return be->state; }

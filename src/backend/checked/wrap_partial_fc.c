@@ -123,7 +123,11 @@ static pfc_status checked_weight_grad(pfc_backend *be, int lane, const pfc_opera
                                       pfc_view dw)
 {
     BEGIN(weight_grad);
-    IN(h), ROWSET(CHECKED_IN, w), IN(wnorm), OPTIONAL_IN(wdot), OUT(dw);
+    IN(h), OUT(dw);
+    if (normalised)
+        ROWSET(CHECKED_IN, w), IN(wnorm), IN(wdot);
+    else
+        OPTIONAL_ROWSET(CHECKED_IN, w), OPTIONAL_IN(wnorm), OPTIONAL_IN(wdot); /* not read */
     END(weight_grad, lane, x, h, w, wnorm, wdot, normalised, dw);
 }
 
