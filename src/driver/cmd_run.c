@@ -62,6 +62,6 @@ int pfc_cmd_run(pfc_cli *cli)
     pfc_ctx *ctx = pfc_cli_context(cli, cli->mode_given ? cli->mode : PFC_EXACT, &diag);
     if (ctx && !pfc_case_read(cli->comm, cli->files[0], PFC_READ_INPUTS, &c, &diag)) compute(cli, ctx, c, &diag);
     pfc_case_free(c);
-    pfc_ctx_destroy(&ctx);
+    pfc_cli_context_close(&ctx, &diag);
     return pfc_report(cli, &diag);
 }
