@@ -189,7 +189,7 @@ void checked_host(checked_call *c, const char *name, const void *p)
 void checked_rowset(checked_call *c, checked_kind kind, const char *name, pfc_rowset *rows, bool optional)
 {
     if (c->status != PFC_OK || (optional && !rows->base.data)) return;
-    rows->index = checked_array(c, CHECKED_IN, name, rows->index, PFC_I64, rows->count, true);
+    rows->index = checked_array(c, CHECKED_IN, "index", rows->index, PFC_I64, rows->count, true);
     checked_arg *a = c->status == PFC_OK ? add(c, kind, name) : NULL;
     if (!a) return;
     a->dtype = rows->base.dtype, a->cols = rows->base.cols, a->ld = rows->base.ld;

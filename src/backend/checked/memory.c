@@ -72,7 +72,8 @@ void pfc_checked_memory_close(pfc_checked *s, char *error, size_t size)
     if (s->pending[0])
         snprintf(error, size, "checked: %s", s->pending);
     else if (left)
-        snprintf(error, size, "checked: %zu buffers were not freed; the first is allocation %zu, of %zu bytes", left, first + 1, s->buffer[first].bytes);
+        snprintf(error, size, "checked: %zu buffer%s not freed; the first is allocation %zu, of %zu bytes", left, left > 1 ? "s" : "", first + 1,
+                 s->buffer[first].bytes);
     munmap((void *)s->arena, s->end - s->arena);
     pthread_rwlock_destroy(&s->lock);
     free(s->buffer);
