@@ -1,4 +1,6 @@
 libpfc_la_SOURCES += \
+    src/algo/matrix.c \
+    src/algo/matrix.h \
     src/algo/partial_fc.c \
     src/algo/partial_fc.h \
     src/algo/partial_fc_head.c \

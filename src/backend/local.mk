@@ -1,5 +1,12 @@
 libpfc_la_SOURCES += \
     src/backend/backend.h \
+    src/backend/checked/call.c \
+    src/backend/checked/checked.c \
+    src/backend/checked/checked.h \
+    src/backend/checked/memory.c \
+    src/backend/checked/wrap_core.c \
+    src/backend/checked/wrap_matrix.c \
+    src/backend/checked/wrap_partial_fc.c \
     src/backend/cpu/cpu_common.c \
     src/backend/cpu/cpu_common.h \
     src/backend/cpu/engine_amx.c \
@@ -11,6 +18,8 @@ libpfc_la_SOURCES += \
     src/backend/cpu/exact_acc.c \
     src/backend/cpu/exact_amx.h \
     src/backend/cpu/exact_kernels.h \
+    src/backend/cpu/exact_matrix.c \
+    src/backend/cpu/exact_ops.inc \
     src/backend/cpu/exact_products.c \
     src/backend/cpu/exact_rows.c \
     src/backend/cpu/exact_slices.c \
@@ -20,6 +29,8 @@ libpfc_la_SOURCES += \
     src/backend/cpu/fast_acc.c \
     src/backend/cpu/fast_block.c \
     src/backend/cpu/fast_kernels.h \
+    src/backend/cpu/fast_matrix.c \
+    src/backend/cpu/fast_ops.inc \
     src/backend/cpu/fast_ops.c \
     src/backend/cpuid.c \
     src/backend/cpuid.h \
@@ -28,10 +39,12 @@ libpfc_la_SOURCES += \
 ## Kernel files and the bodies they include.
 libpfc_scalar_la_SOURCES += \
     src/backend/cpu/exact_kernels.inc \
+    src/backend/cpu/exact_matrix.inc \
     src/backend/cpu/exact_scalar.c \
     src/backend/cpu/fast_exp.inc \
     src/backend/cpu/fast_gemm.inc \
     src/backend/cpu/fast_head.inc \
+    src/backend/cpu/fast_matrix.inc \
     src/backend/cpu/fast_rows.inc \
     src/backend/cpu/fast_scalar.c \
     src/backend/cpu/fast_table.inc \

@@ -80,3 +80,13 @@ double pfc_scalar_value(const pfc_scalar_sum *s, int32_t e)
     double r = round_magnitude(0, (u128)(negative ? -t : t));
     return px_scale(negative ? -r : r, e - 74);
 }
+
+double pfc_scalar_sum_of(const double *t, int64_t n)
+{
+    int32_t e = PFC_EXPO_MIN;
+    pfc_scalar_sum s = { 0, 0, 0 };
+    for (int64_t i = 0; i < n; i++)
+        if (px_finite(t[i]) && px_expo(t[i]) > e) e = px_expo(t[i]);
+    for (int64_t i = 0; i < n; i++) pfc_scalar_add(&s, t[i], e);
+    return pfc_scalar_value(&s, e);
+}

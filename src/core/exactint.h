@@ -45,6 +45,9 @@ static inline void pfc_scalar_add(pfc_scalar_sum *s, double t, int32_t e)
     s->b += px_toint((u - h) * 0x1p38);
 }
 
+/* The scalar sum of all terms, on the grid of the largest finite one. */
+double pfc_scalar_sum_of(const double *t, int64_t n);
+
 /* ---- product sums, 1.2: four limbs of base 2^40, T = l[0] + l[1]*2^40 + l[2]*2^80 + l[3]*2^120, each signed; K up to 2^24 terms and 2^20 ranks.
  * Limbs are normalised (0 <= l[0..2] < 2^40) before they go on the wire. ---- */
 

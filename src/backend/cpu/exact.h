@@ -161,6 +161,12 @@ pfc_status pfc_exact_acc_expo_fold(pfc_backend *be, pfc_acc *acc);
 pfc_status pfc_exact_acc_fold(pfc_backend *be, pfc_acc *acc, const pfc_rows_info *rows);
 pfc_status pfc_exact_acc_value(pfc_backend *be, const pfc_acc *acc, int64_t first, int64_t count, pfc_view out);
 
+/* exact_matrix.c */
+pfc_status pfc_exact_normalise(pfc_backend *be, pfc_view a, pfc_view norm, pfc_view out);
+pfc_status pfc_exact_normalise_backward(pfc_backend *be, pfc_view g, pfc_view unit, pfc_view norm, pfc_view out);
+pfc_status pfc_exact_softmax_rows(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum);
+pfc_status pfc_exact_column_expo(pfc_backend *be, int lane, pfc_view a, const int32_t *expo, pfc_acc *acc);
+
 /* Row i of a set. */
 static inline const double *exact_row(pfc_rowset set, int64_t i)
 {

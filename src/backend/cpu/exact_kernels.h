@@ -48,6 +48,24 @@ typedef struct pfc_exact_kernels {
     void (*finish_weight)(const double *t, double s1, double s2, const double *w, double d, double q, int project, int plain, int64_t n, double *g);
     /* SGD of one row (3.11); g NULL: zero gradient. buf untouched if momentum is 0. */
     void (*sgd)(double *w, double *buf, const double *g, double lr, double momentum, double decay, int nesterov, int64_t n);
+
+    /* ---- whole matrices (exact_matrix.inc; exact-v1 4) ---- */
+    /* out_i = a_i / d; out may be a. */
+    void (*divide_row)(const double *a, double d, int64_t n, double *out);
+    /* out = fma(-unit, q, g) / d, project 0: g / d; out may be g. */
+    void (*project_row)(const double *g, const double *unit, double q, double d, int project, int64_t n, double *out);
+    /* Largest a_i / t, NaN wins, no -0; -inf if n is 0. */
+    double (*scaled_max)(const double *a, double t, int64_t n);
+    /* a, b += exp(x_i / t - max) with exponent 0 (1.3). Returns 1 if a term is not finite (it is left out). */
+    int (*scaled_exp_sum)(const double *x, double t, double max, int64_t n, int64_t *a, int64_t *b);
+
+    /* ---- arcface_head (exact_arcface.inc) ---- */
+
+    /* ---- sinkhorn, swav (exact_swav.inc) ---- */
+
+    /* ---- moco (exact_moco.inc) ---- */
+
+    /* ---- batch_norm (exact_batch_norm.inc) ---- */
 } pfc_exact_kernels;
 
 extern const pfc_exact_kernels pfc_exact_kernels_scalar;

@@ -188,7 +188,8 @@ static void finish_weight_rows(pfc_exact *ex, const pfc_operand *x, double *t, c
 {
     for (int64_t c = 0; c < w.count; c++) {
         double *g = (double *)dw.data + c * dw.ld, *row = t + c * x->d;
-        double raw = ((const double *)wnorm.data)[c], q = normalised ? ((const double *)wdot.data)[c] : 0.0;
+        double raw = normalised ? ((const double *)wnorm.data)[c] : 1.0, q = normalised ? ((const double *)wdot.data)[c] : 0.0;
+        const double *wc = normalised ? exact_row(w, c) : NULL;
         int32_t power = grid[c] - 124;
         double s1 = px_pow2(power / 2), s2 = px_pow2(power - power / 2);
         if (marked) {
@@ -196,7 +197,7 @@ static void finish_weight_rows(pfc_exact *ex, const pfc_operand *x, double *t, c
             mark_weight(x, (const double *)h.data + c * h.ld, normalised, row);
             s1 = s2 = 1.0;
         }
-        ex->k->finish_weight(row, s1, s2, exact_row(w, c), exact_clamped(raw), q, !(raw < 1e-12), !normalised, x->d, g);
+        ex->k->finish_weight(row, s1, s2, wc, exact_clamped(raw), q, !(raw < 1e-12), !normalised, x->d, g);
     }
 }
 
@@ -228,8 +229,8 @@ pfc_status pfc_exact_weight_grad(pfc_backend *be, int lane, const pfc_operand *x
     for (int64_t c = 0; st == PFC_OK && c < w.count; c += strip) {
         int64_t count = w.count - c < strip ? w.count - c : strip;
         pfc_rowset part = { w.base, w.index ? w.index + c : NULL, w.first + c, count };
-        pfc_view dot = normalised ? pfc_view_rows(wdot, c, count) : wdot;
-        st = weight_strip(ex, mine, x, pfc_view_rows(h, c, count), part, pfc_view_rows(wnorm, c, count), dot, normalised, pfc_view_rows(dw, c, count));
+        pfc_view dot = normalised ? pfc_view_rows(wdot, c, count) : wdot, norm = normalised ? pfc_view_rows(wnorm, c, count) : wnorm;
+        st = weight_strip(ex, mine, x, pfc_view_rows(h, c, count), part, norm, dot, normalised, pfc_view_rows(dw, c, count));
     }
     return pfc_exact_fail(be, lane, st);
 }

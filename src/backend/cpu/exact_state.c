@@ -80,51 +80,19 @@ void pfc_exact_close(pfc_backend *be)
     be->state = NULL;
 }
 
-/* The tables differ in the kernels that pfc_exact_open is given, and in nothing else. */
-#define EXACT_OPS(suffix)                                     \
-    const pfc_ops pfc_ops_exact_##suffix = {                  \
-        .name = "cpu",                                        \
-        .isa = #suffix,                                       \
-        .mode = PFC_EXACT,                                    \
-        .real = PFC_F64,                                      \
-        .place = PFC_HOST,                                    \
-        .lanes = 0,                                           \
-        .block_classes = EXACT_BLOCK,                         \
-        .alloc = pfc_cpu_alloc,                               \
-        .free = pfc_cpu_free,                                 \
-        .upload = pfc_cpu_upload,                             \
-        .download = pfc_cpu_download,                         \
-        .sync = pfc_cpu_sync,                                 \
-        .for_lanes = pfc_cpu_for_lanes,                       \
-        .row_norms = pfc_exact_row_norms,                     \
-        .round_state = pfc_exact_round_state,                 \
-        .operand_create = pfc_exact_operand_create,           \
-        .operand_destroy = pfc_exact_operand_destroy,         \
-        .cosines = pfc_exact_cosines,                         \
-        .row_max = pfc_exact_row_max,                         \
-        .row_max_fold = pfc_exact_row_max_fold,               \
-        .row_sum = pfc_exact_row_sum,                         \
-        .target_prob = pfc_exact_target_prob,                 \
-        .mean_loss = pfc_cpu_mean_loss,                       \
-        .grad_expo = pfc_exact_grad_expo,                     \
-        .acc_expo_fold = pfc_exact_acc_expo_fold,             \
-        .logits = pfc_exact_logits,                           \
-        .dlogits = pfc_exact_dlogits,                         \
-        .logit_grad = pfc_exact_logit_grad,                   \
-        .feature_grad = pfc_exact_feature_grad,               \
-        .weight_grad = pfc_exact_weight_grad,                 \
-        .feature_grad_finish = pfc_exact_feature_grad_finish, \
-        .sgd_rows = pfc_exact_sgd_rows,                       \
-        .acc_create = pfc_exact_acc_create,                   \
-        .acc_destroy = pfc_exact_acc_destroy,                 \
-        .acc_fold = pfc_exact_acc_fold,                       \
-        .acc_value = pfc_exact_acc_value,                     \
-    }
-
-EXACT_OPS(scalar);
+const pfc_ops pfc_ops_exact_scalar = {
+    .isa = "scalar",
+#include "backend/cpu/exact_ops.inc"
+};
 #ifdef PFC_HAVE_AVX2
-EXACT_OPS(avx2);
+const pfc_ops pfc_ops_exact_avx2 = {
+    .isa = "avx2",
+#include "backend/cpu/exact_ops.inc"
+};
 #endif
 #ifdef PFC_HAVE_AVX512
-EXACT_OPS(avx512);
+const pfc_ops pfc_ops_exact_avx512 = {
+    .isa = "avx512",
+#include "backend/cpu/exact_ops.inc"
+};
 #endif

@@ -70,4 +70,9 @@ void pfc_fast_acc_destroy(pfc_backend *be, pfc_acc *acc);
 pfc_status pfc_fast_acc_fold(pfc_backend *be, pfc_acc *acc, const pfc_rows_info *rows);
 pfc_status pfc_fast_acc_value(pfc_backend *be, const pfc_acc *acc, int64_t first, int64_t count, pfc_view out);
 
+/* fast_matrix.c */
+pfc_status pfc_fast_normalise(pfc_backend *be, pfc_view a, pfc_view norm, pfc_view out);
+pfc_status pfc_fast_normalise_backward(pfc_backend *be, pfc_view g, pfc_view unit, pfc_view norm, pfc_view out);
+pfc_status pfc_fast_softmax_rows(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum);
+
 #endif

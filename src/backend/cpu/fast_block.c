@@ -172,7 +172,7 @@ pfc_status pfc_fast_weight_grad(pfc_backend *be, int lane, const pfc_operand *x,
 {
     fast_scratch *s = pfc_fast_scratch(be, lane, w.count, x->n, 0);
     if (!s) return no_scratch(be, w.count, x->n);
-    set_classes(s, w, wnorm, normalised);
+    if (normalised) set_classes(s, w, wnorm, normalised);
     if (normalised) /* the projection -(w / d) q; below the clamp there is none */
         for (int64_t c = 0; c < w.count; c++) s->a[c] = *pfc_fast_at(wnorm, c) < 1e-12f ? 0.0f : -(*pfc_fast_at(wdot, c) / s->wd[c]);
     pfc_fast_kernels_of(be)->weight_grad(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, s->w, normalised ? s->a : NULL, s->winv, x->d, dw.data,

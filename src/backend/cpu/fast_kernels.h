@@ -75,6 +75,26 @@ typedef struct pfc_fast_kernels {
     void (*sgd_row)(const float *dw, float *w, float *buf, int64_t n, const fast_sgd *sgd);
     /* y_i = exp(x_i), x_i <= 0 or NaN. */
     void (*exp_row)(const float *x, int64_t n, float *y);
+
+    /* ---- whole matrices (fast_matrix.inc) ---- */
+    /* out_i = a_i / d; out may be a. */
+    void (*divide_row)(const float *a, float d, int64_t n, float *out);
+    /* sum of a_i b_i in double. */
+    double (*dot)(const float *a, const float *b, int64_t n);
+    /* out = fma(a, x, g) / d; out may be g. */
+    void (*project_divide_row)(const float *g, const float *x, float a, float d, int64_t n, float *out);
+    /* Largest a_i / t, NaN wins; -inf if n is 0. */
+    float (*scaled_max)(const float *a, float t, int64_t n);
+    /* sum of exp(a_i / t - max) in double, max from scaled_max. */
+    double (*scaled_exp_sum)(const float *a, float t, float max, int64_t n);
+
+    /* ---- arcface_head (fast_arcface.inc) ---- */
+
+    /* ---- sinkhorn, swav (fast_swav.inc) ---- */
+
+    /* ---- moco (fast_moco.inc) ---- */
+
+    /* ---- batch_norm (fast_batch_norm.inc) ---- */
 } pfc_fast_kernels;
 
 extern const pfc_fast_kernels pfc_fast_kernels_scalar, pfc_fast_kernels_avx2, pfc_fast_kernels_avx512;

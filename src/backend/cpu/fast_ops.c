@@ -107,20 +107,19 @@ pfc_status pfc_fast_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pf
 
 /* ---- tables ---- */
 
-#define FAST_ENTRIES(isa_name)                                                                                                                       \
-    .name = "cpu", .isa = isa_name, .mode = PFC_FAST, .real = PFC_F32, .place = PFC_HOST, .lanes = FAST_LANES, .block_classes = FAST_BLOCK,          \
-    .alloc = pfc_cpu_alloc, .free = pfc_cpu_free, .upload = pfc_cpu_upload, .download = pfc_cpu_download, .sync = pfc_cpu_sync,                      \
-    .for_lanes = pfc_cpu_for_lanes, .row_norms = pfc_fast_row_norms, .round_state = pfc_fast_round_state, .operand_create = pfc_fast_operand_create, \
-    .operand_destroy = pfc_fast_operand_destroy, .cosines = pfc_fast_cosines, .row_max = pfc_fast_row_max, .row_max_fold = pfc_fast_row_max_fold,    \
-    .target_prob = pfc_fast_target_prob, .mean_loss = pfc_cpu_mean_loss, .logits = pfc_fast_logits, .dlogits = pfc_fast_dlogits,                     \
-    .logit_grad = pfc_fast_logit_grad, .feature_grad = pfc_fast_feature_grad, .weight_grad = pfc_fast_weight_grad,                                   \
-    .feature_grad_finish = pfc_fast_feature_grad_finish, .sgd_rows = pfc_fast_sgd_rows, .acc_create = pfc_fast_acc_create,                           \
-    .acc_destroy = pfc_fast_acc_destroy, .acc_fold = pfc_fast_acc_fold, .acc_value = pfc_fast_acc_value
-
-const pfc_ops pfc_ops_fast_scalar = { FAST_ENTRIES("scalar") };
+const pfc_ops pfc_ops_fast_scalar = {
+    .isa = "scalar",
+#include "backend/cpu/fast_ops.inc"
+};
 #ifdef PFC_HAVE_AVX2
-const pfc_ops pfc_ops_fast_avx2 = { FAST_ENTRIES("avx2") };
+const pfc_ops pfc_ops_fast_avx2 = {
+    .isa = "avx2",
+#include "backend/cpu/fast_ops.inc"
+};
 #endif
 #ifdef PFC_HAVE_AVX512
-const pfc_ops pfc_ops_fast_avx512 = { FAST_ENTRIES("avx512") };
+const pfc_ops pfc_ops_fast_avx512 = {
+    .isa = "avx512",
+#include "backend/cpu/fast_ops.inc"
+};
 #endif

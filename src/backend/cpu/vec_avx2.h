@@ -42,6 +42,7 @@ V16_FN void v16_store_part(float *p, v16 x, int64_t n)
 V16_FN v16 v16_add(v16 x, v16 y) { V16_EACH(_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)); }
 V16_FN v16 v16_sub(v16 x, v16 y) { V16_EACH(_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)); }
 V16_FN v16 v16_mul(v16 x, v16 y) { V16_EACH(_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)); }
+V16_FN v16 v16_div(v16 x, v16 y) { V16_EACH(_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)); }
 V16_FN v16 v16_fma(v16 x, v16 y, v16 z) { V16_EACH(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)); }
 V16_FN v16 v16_fnma(v16 x, v16 y, v16 z) { V16_EACH(_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)); }
 V16_FN v16 v16_and(v16 x, v16 mask) { V16_EACH(_mm256_and_ps(x.a, mask.a), _mm256_and_ps(x.b, mask.b)); }
@@ -68,6 +69,11 @@ V16_FN v16 v16_abs(v16 x)
 V16_FN __m256 v8_pow2(__m256 t) { return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_set1_epi32(0x3f800000))); }
 V16_FN v16 v16_pow2(v16 t) { V16_EACH(v8_pow2(t.a), v8_pow2(t.b)); }
 
+V16_FN __m128 v16_quarter(v16 x, int i)
+{
+    __m256 half = i < 2 ? x.a : x.b;
+    return i % 2 ? _mm256_extractf128_ps(half, 1) : _mm256_castps256_ps128(half);
+}
 V16_FN v16d v16d_zero(void)
 {
     v16d z = { { _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd() } };
@@ -75,11 +81,20 @@ V16_FN v16d v16d_zero(void)
 }
 V16_FN v16d v16d_add_square(v16d s, v16 x)
 {
-    const __m128 q[4] = { _mm256_castps256_ps128(x.a), _mm256_extractf128_ps(x.a, 1), _mm256_castps256_ps128(x.b), _mm256_extractf128_ps(x.b, 1) };
     for (int i = 0; i < 4; i++) {
-        __m256d v = _mm256_cvtps_pd(q[i]);
+        __m256d v = _mm256_cvtps_pd(v16_quarter(x, i));
         s.part[i] = _mm256_fmadd_pd(v, v, s.part[i]);
     }
+    return s;
+}
+V16_FN v16d v16d_add(v16d s, v16 x)
+{
+    for (int i = 0; i < 4; i++) s.part[i] = _mm256_add_pd(s.part[i], _mm256_cvtps_pd(v16_quarter(x, i)));
+    return s;
+}
+V16_FN v16d v16d_add_product(v16d s, v16 x, v16 y)
+{
+    for (int i = 0; i < 4; i++) s.part[i] = _mm256_fmadd_pd(_mm256_cvtps_pd(v16_quarter(x, i)), _mm256_cvtps_pd(v16_quarter(y, i)), s.part[i]);
     return s;
 }
 V16_FN void v16d_store(double *p, v16d s)

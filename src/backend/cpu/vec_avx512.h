@@ -22,6 +22,7 @@ V16_FN void v16_store_part(float *p, v16 x, int64_t n) { _mm512_mask_storeu_ps(p
 V16_FN v16 v16_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
 V16_FN v16 v16_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
 V16_FN v16 v16_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }
+V16_FN v16 v16_div(v16 a, v16 b) { return _mm512_div_ps(a, b); }
 V16_FN v16 v16_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
 V16_FN v16 v16_fnma(v16 a, v16 b, v16 c) { return _mm512_fnmadd_ps(a, b, c); }
 V16_FN v16 v16_and(v16 a, v16 mask) { return _mm512_and_ps(a, mask); }
@@ -46,6 +47,18 @@ V16_FN v16d v16d_add_square(v16d s, v16 x)
     __m512d lo = _mm512_cvtps_pd(_mm512_castps512_ps256(x)), hi = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
     s.half[0] = _mm512_fmadd_pd(lo, lo, s.half[0]);
     s.half[1] = _mm512_fmadd_pd(hi, hi, s.half[1]);
+    return s;
+}
+V16_FN v16d v16d_add(v16d s, v16 x)
+{
+    s.half[0] = _mm512_add_pd(s.half[0], _mm512_cvtps_pd(_mm512_castps512_ps256(x)));
+    s.half[1] = _mm512_add_pd(s.half[1], _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)));
+    return s;
+}
+V16_FN v16d v16d_add_product(v16d s, v16 x, v16 y)
+{
+    s.half[0] = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(_mm512_castps512_ps256(y)), s.half[0]);
+    s.half[1] = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(y, 1)), s.half[1]);
     return s;
 }
 V16_FN void v16d_store(double *p, v16d s)

@@ -30,6 +30,7 @@ V16_FN void v16_store_part(float *p, v16 x, int64_t n) { memcpy(p, x.f, (size_t)
 V16_FN v16 v16_add(v16 x, v16 y) { V16_EACH(x.f[i] + y.f[i]); }
 V16_FN v16 v16_sub(v16 x, v16 y) { V16_EACH(x.f[i] - y.f[i]); }
 V16_FN v16 v16_mul(v16 x, v16 y) { V16_EACH(x.f[i] * y.f[i]); }
+V16_FN v16 v16_div(v16 x, v16 y) { V16_EACH(x.f[i] / y.f[i]); }
 V16_FN v16 v16_fma(v16 x, v16 y, v16 z) { V16_EACH(__builtin_fmaf(x.f[i], y.f[i], z.f[i])); }
 V16_FN v16 v16_fnma(v16 x, v16 y, v16 z) { V16_EACH(__builtin_fmaf(-x.f[i], y.f[i], z.f[i])); }
 
@@ -66,6 +67,17 @@ V16_FN v16d v16d_zero(void)
 V16_FN v16d v16d_add_square(v16d s, v16 x)
 {
     for (int i = 0; i < 16; i++) s.f[i] = __builtin_fma((double)x.f[i], (double)x.f[i], s.f[i]);
+    return s;
+}
+/* Lane i gets x_i, or x_i y_i (exact products) by fma. */
+V16_FN v16d v16d_add(v16d s, v16 x)
+{
+    for (int i = 0; i < 16; i++) s.f[i] += (double)x.f[i];
+    return s;
+}
+V16_FN v16d v16d_add_product(v16d s, v16 x, v16 y)
+{
+    for (int i = 0; i < 16; i++) s.f[i] = __builtin_fma((double)x.f[i], (double)y.f[i], s.f[i]);
     return s;
 }
 V16_FN void v16d_store(double *p, v16d s) { memcpy(p, s.f, sizeof s.f); }

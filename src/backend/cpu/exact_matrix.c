@@ -1,0 +1,62 @@
+/* exact_matrix.c: whole matrices in exact mode: normalising rows and back, row softmax, grids of columns (doc/exact-v1.md section 4). */
+#include "backend/cpu/exact.h"
+
+enum { PARALLEL = 1 << 14 }; /* elements from which threads pay */
+
+static const double *row(pfc_view v, int64_t i) { return (const double *)v.data + i * v.ld; }
+static double *row_out(pfc_view v, int64_t i) { return (double *)v.data + i * v.ld; }
+
+pfc_status pfc_exact_normalise(pfc_backend *be, pfc_view a, pfc_view norm, pfc_view out)
+{
+    pfc_exact *ex = exact_of(be);
+#pragma omp parallel for num_threads(be->threads) if (a.rows * a.cols > PARALLEL)
+    for (int64_t i = 0; i < a.rows; i++) ex->k->divide_row(row(a, i), exact_clamped(*row(norm, i)), a.cols, row_out(out, i));
+    return pfc_exact_fail(be, 0, pfc_exact_environment(&ex->lane[0]));
+}
+
+/* The scalar sum of g_i u_i on the grid of its largest term (1.3). */
+static double dot(const pfc_exact_kernels *k, const double *g, const double *u, int64_t n)
+{
+    int nonfinite = 0;
+    pfc_scalar_sum s = { 0, 0, 0 };
+    int32_t e = px_expo(k->dot_max(g, u, n, &nonfinite));
+    k->dot_sum(g, u, px_pow2(36 - e), n, &s.a, &s.b);
+    for (int64_t i = 0; nonfinite && i < n; i++) s.mark |= pfc_mark_of(g[i] * u[i]);
+    return pfc_scalar_value(&s, e);
+}
+
+pfc_status pfc_exact_normalise_backward(pfc_backend *be, pfc_view g, pfc_view unit, pfc_view norm, pfc_view out)
+{
+    pfc_exact *ex = exact_of(be);
+#pragma omp parallel for num_threads(be->threads) if (g.rows * g.cols > PARALLEL)
+    for (int64_t i = 0; i < g.rows; i++) {
+        double raw = *row(norm, i);
+        int project = !(raw < 1e-12);
+        double q = project ? dot(ex->k, row(g, i), row(unit, i), g.cols) : 0.0;
+        ex->k->project_row(row(g, i), row(unit, i), q, exact_clamped(raw), project, g.cols, row_out(out, i));
+    }
+    return pfc_exact_fail(be, 0, pfc_exact_environment(&ex->lane[0]));
+}
+
+pfc_status pfc_exact_softmax_rows(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum)
+{
+    pfc_exact *ex = exact_of(be);
+#pragma omp parallel for num_threads(be->threads) if (a.rows * a.cols > PARALLEL)
+    for (int64_t i = 0; i < a.rows; i++) {
+        pfc_scalar_sum s = { 0, 0, 0 };
+        const double *x = row(a, i);
+        double m = ex->k->scaled_max(x, t, a.cols);
+        if (ex->k->scaled_exp_sum(x, t, m, a.cols, &s.a, &s.b))
+            for (int64_t j = 0; j < a.cols; j++) s.mark |= pfc_mark_of(px_exp(x[j] / t - m));
+        *row_out(max, i) = m;
+        *row_out(sum, i) = pfc_scalar_value(&s, 0);
+    }
+    return pfc_exact_fail(be, 0, pfc_exact_environment(&ex->lane[0]));
+}
+
+pfc_status pfc_exact_column_expo(pfc_backend *be, int lane, pfc_view a, const int32_t *expo, pfc_acc *acc)
+{
+    double *max = ((exact_acc_state *)acc->state)->product[lane].max;
+    for (int64_t i = 0; i < a.rows; i++) exact_of(be)->k->expo_row(row(a, i), NULL, 1.0, px_pow2(expo[i]), a.cols, max, NULL);
+    return PFC_OK;
+}
