@@ -16,6 +16,8 @@
  * New memory is filled with the same pattern. What is wrong is PFC_ERR_RUNTIME and one line in be->error: "checked: operation cosines: argument w: ...".
  * What free finds is said by the next operation, at the latest by pfc_backend_finish, which also says what was never freed.
  *
+ * Run any test or command over it with PFC_BACKEND=checked; stage "checked" of .ci/run does so with all that use a backend.
+ *
  * To add an operation: write its wrapper in wrap_FAMILY.c with the macros below and SET it at the end of that file. A new family: a new file and one line
  * in checked.c. An operation that the inner table has and nobody has wrapped is an error when the backend is opened, never passed through. */
 #ifndef PFC_CHECKED_H
