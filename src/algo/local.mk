@@ -1,4 +1,10 @@
 libpfc_la_SOURCES += \
+    src/algo/adaptive_margins.c \
+    src/algo/arcface_head.c \
+    src/algo/arcface_head.h \
+    src/algo/arcface_head_data.c \
+    src/algo/arcface_head_layer.c \
+    src/algo/arcface_head_step.c \
     src/algo/matrix.c \
     src/algo/matrix.h \
     src/algo/partial_fc.c \

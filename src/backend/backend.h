@@ -75,6 +75,22 @@ typedef struct pfc_acc {
 } pfc_acc;
 enum { PFC_ACC_SCALAR, PFC_ACC_PRODUCT };
 
+/* An angular margin per class (arcface_head.c; exact-v1 8.3). */
+typedef struct pfc_angular {
+    double scale;
+    int margins; /* 0: none anywhere, the logit is scale times the cosine (evaluation) */
+    int easy, cos_clamp;
+    pfc_view constant; /* real (classes of this rank, 4): cos m, sin m, threshold, fallback m sin m */
+} pfc_angular;
+
+/* What the rows of a batch aim at (exact-v1 8.5): q_nc = class weight times one-hot at the row's target, or times a probability. */
+typedef struct pfc_aims {
+    pfc_view soft;         /* real (classes of this rank, N), class-major; NULL data: one-hot at pfc_rows_info's target */
+    pfc_view class_weight; /* real (classes of this rank, 1); NULL data: ones */
+    pfc_view total;        /* real (N,1): sum of q over all classes */
+    double factor;         /* of the loss: loss weight / N */
+} pfc_aims;
+
 typedef struct pfc_sgd {
     double lr, momentum, weight_decay;
     int nesterov;
@@ -173,6 +189,21 @@ typedef struct pfc_ops {
     pfc_status (*column_expo)(pfc_backend *be, int lane, pfc_view a, const int32_t *expo, pfc_acc *acc);
 
     /* ---- arcface_head ---- */
+    /* cosine (classes, N) = max_j (z + bias) over the k rows of z (classes*k, N) of a class, winner (classes, N) int32 its j: the first of equal ones, NaN
+     * wins (8.2). bias (classes*k, 1), or NULL data. */
+    pfc_status (*subcenter_max)(pfc_backend *be, int lane, pfc_view z, pfc_view bias, int64_t k, pfc_view cosine, pfc_view winner);
+    /* l (classes, N) = logits of the block with the margin at the target (8.3). c0: its first class among this rank's. */
+    pfc_status (*angular_logits)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, int64_t c0, const pfc_rows_info *rows, pfc_view l);
+    /* p (classes, N) = exp(l - max) / sum (8.4). */
+    pfc_status (*softmax_prob)(pfc_backend *be, int lane, pfc_view l, const pfc_rows_info *rows, pfc_view p);
+    /* optional: raises total->expo and loss->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (8.5). Fast: NULL. */
+    pfc_status (*aims_expo)(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);
+    /* total_n += q, loss_n += q (log sum_n - (l - max_n)) over the block (8.5). */
+    pfc_status (*aims_sum)(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);
+    /* h (classes*k, N) = gradient of the sub-centers' cosines: (total p - q) factor slope in the winner's row, 0 in the others; bias_grad (classes*k, 1) =
+     * sum over the rows, if its data is not NULL (8.6). */
+    pfc_status (*subcenter_grad)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, pfc_view l, pfc_view winner, int64_t k, int64_t c0,
+                                 const pfc_rows_info *rows, const pfc_aims *aims, pfc_view h, pfc_view bias_grad);
 
     /* ---- sinkhorn, swav ---- */
 

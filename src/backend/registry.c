@@ -99,6 +99,11 @@ const char *pfc_ops_missing(const pfc_ops *ops)
     FIELD(normalise_backward);
     FIELD(softmax_rows);
     /* arcface_head */
+    FIELD(subcenter_max);
+    FIELD(angular_logits);
+    FIELD(softmax_prob);
+    FIELD(aims_sum);
+    FIELD(subcenter_grad);
     /* sinkhorn, swav */
     /* moco */
     /* batch_norm */

@@ -5,5 +5,7 @@
 #include "case/case.h"
 
 extern const pfc_algorithm pfc_algorithm_partial_fc;
+extern const pfc_algorithm pfc_algorithm_arcface_head;
+extern const pfc_algorithm pfc_algorithm_adaptive_margins;
 
 #endif

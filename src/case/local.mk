@@ -33,3 +33,15 @@ libpfcdriver_la_SOURCES += \
     src/case/partial_fc_bounds.h \
     src/case/partial_fc_bounds_backward.c \
     src/case/partial_fc_bounds_forward.c
+
+libpfcdriver_la_SOURCES += \
+    src/case/adaptive_margins_case.c \
+    src/case/arcface_head_bounds.c \
+    src/case/arcface_head_bounds.h \
+    src/case/arcface_head_bounds_backward.c \
+    src/case/arcface_head_case.c \
+    src/case/arcface_head_case.h \
+    src/case/arcface_head_check.c \
+    src/case/arcface_head_dense_case.c \
+    src/case/arcface_head_fill.c \
+    src/case/arcface_head_table.c

@@ -2,3 +2,7 @@ libpfcdriver_la_SOURCES += \
     src/dense/dense.h \
     src/dense/partial_fc_dense.c \
     src/dense/partial_fc_dense_sample.c
+
+libpfcdriver_la_SOURCES += \
+    src/dense/arcface_head_dense.c \
+    src/dense/arcface_head_dense.h

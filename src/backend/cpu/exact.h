@@ -167,6 +167,17 @@ pfc_status pfc_exact_normalise_backward(pfc_backend *be, pfc_view g, pfc_view un
 pfc_status pfc_exact_softmax_rows(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum);
 pfc_status pfc_exact_column_expo(pfc_backend *be, int lane, pfc_view a, const int32_t *expo, pfc_acc *acc);
 
+/* exact_arcface.c */
+pfc_status pfc_exact_subcenter_max(pfc_backend *be, int lane, pfc_view z, pfc_view bias, int64_t k, pfc_view cosine, pfc_view winner);
+pfc_status pfc_exact_angular_logits(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, int64_t c0, const pfc_rows_info *rows, pfc_view l);
+pfc_status pfc_exact_softmax_prob(pfc_backend *be, int lane, pfc_view l, const pfc_rows_info *rows, pfc_view p);
+pfc_status pfc_exact_aims_expo(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total,
+                               pfc_acc *loss);
+pfc_status pfc_exact_aims_sum(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total,
+                              pfc_acc *loss);
+pfc_status pfc_exact_subcenter_grad(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, pfc_view l, pfc_view winner, int64_t k, int64_t c0,
+                                    const pfc_rows_info *rows, const pfc_aims *aims, pfc_view h, pfc_view bias_grad);
+
 /* Row i of a set. */
 static inline const double *exact_row(pfc_rowset set, int64_t i)
 {
