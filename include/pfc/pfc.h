@@ -2,6 +2,7 @@
 #ifndef PFC_PFC_H
 #define PFC_PFC_H
 #include <pfc/ctx.h>
+#include <pfc/moco.h>
 #include <pfc/partial_fc.h>
 #include <pfc/rng.h>
 #include <pfc/shard.h>

@@ -57,3 +57,13 @@ endif
 if PFC_HAVE_AMX
 libpfc_amx_la_SOURCES += src/backend/cpu/exact_amx.c
 endif
+
+## moco
+libpfc_la_SOURCES += \
+    src/backend/cpu/exact_moco.c \
+    src/backend/cpu/exact_moco.h \
+    src/backend/cpu/fast_moco.c \
+    src/backend/cpu/fast_moco.h
+libpfc_scalar_la_SOURCES += \
+    src/backend/cpu/exact_moco.inc \
+    src/backend/cpu/fast_moco.inc
