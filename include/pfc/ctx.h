@@ -33,6 +33,9 @@ typedef struct pfc_options {
  * in `why` (size bytes), if why is not NULL. */
 pfc_status pfc_ctx_create(MPI_Comm comm, const pfc_options *options, pfc_ctx **out, char *why, size_t size);
 void pfc_ctx_destroy(pfc_ctx **ctx); /* collective; NULL-safe */
+/* The same, and says what backend "checked" found at the end: PFC_ERR_RUNTIME and a text in `why` (size bytes) on every rank, if a rank's objects were not
+ * destroyed before. Other backends do not look. Collective; NULL-safe. */
+pfc_status pfc_ctx_close(pfc_ctx **ctx, char *why, size_t size);
 
 int pfc_ctx_rank(const pfc_ctx *ctx);
 int pfc_ctx_ranks(const pfc_ctx *ctx);
@@ -48,7 +51,8 @@ typedef enum pfc_layout {
     PFC_REPLICATED, /* every rank holds all of it */
     PFC_BATCH_ROWS, /* rank r holds rows [r*N/P, (r+1)*N/P) */
     PFC_CLASS_ROWS, /* rows are split by pfc_shard_of */
-    PFC_CLASS_COLS  /* columns are split by pfc_shard_of */
+    PFC_CLASS_COLS, /* columns are split by pfc_shard_of */
+    PFC_RANK_SLICES /* the tensor's first axis has an element for each rank: rank r holds slice r, as a matrix */
 } pfc_layout;
 
 /* Called with every named intermediate result, in data-flow order, on every rank. The view is host memory, valid during the call. */

@@ -1,5 +1,12 @@
 libpfc_la_SOURCES += \
     src/backend/backend.h \
+    src/backend/checked/call.c \
+    src/backend/checked/checked.c \
+    src/backend/checked/checked.h \
+    src/backend/checked/memory.c \
+    src/backend/checked/wrap_core.c \
+    src/backend/checked/wrap_matrix.c \
+    src/backend/checked/wrap_partial_fc.c \
     src/backend/cpu/cpu_common.c \
     src/backend/cpu/cpu_common.h \
     src/backend/cpu/engine_amx.c \
