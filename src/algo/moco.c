@@ -159,12 +159,12 @@ pfc_status pfc_moco_run_loss(pfc_moco_run *s, pfc_view query, pfc_view keys)
     PFC_TRY(pfc_moco_upload(s->ctx, query, true, s->x));
     PFC_TRY(pfc_moco_upload(s->ctx, keys, false, s->k));
     if (s->b == 0) return PFC_OK;
-    PFC_TRY(unit_queries(s));                                                                /* 1 */
-    PFC_TRY(s->ops->positive_logits(s->be, s->q, s->k, s->head.scale, s->positive));         /* 2 */
-    PFC_TRY(for_blocks(s, forward_block));                                                   /* 3 */
-    PFC_TRY(softmax_statistics(s));                                                          /* 4 */
-    PFC_TRY(loss(s));                                                                        /* 5 */
-    return s->result->query_grad.data ? gradient(s) : PFC_OK;                                /* 6, 7 */
+    PFC_TRY(unit_queries(s));                                                        /* 1 */
+    PFC_TRY(s->ops->positive_logits(s->be, s->q, s->k, s->head.scale, s->positive)); /* 2 */
+    PFC_TRY(for_blocks(s, forward_block));                                           /* 3 */
+    PFC_TRY(softmax_statistics(s));                                                  /* 4 */
+    PFC_TRY(loss(s));                                                                /* 5 */
+    return s->result->query_grad.data ? gradient(s) : PFC_OK;                        /* 6, 7 */
 }
 
 /* 8, 9 */

@@ -15,8 +15,8 @@ struct pfc_moco {
     pfc_view queue; /* (K,D) real, one key per row */
     bool has_queue; /* false: the initial one is made when it is first needed */
     int64_t ptr;
-    pfc_view norm, expo;          /* (K,1): lengths and grid exponents of the rows that are not fresh */
-    int64_t fresh, fresh_count;   /* rows fresh, fresh + 1, ... (mod K) were written since the last step */
+    pfc_view norm, expo;        /* (K,1): lengths and grid exponents of the rows that are not fresh */
+    int64_t fresh, fresh_count; /* rows fresh, fresh + 1, ... (mod K) were written since the last step */
 };
 
 /* Host rows (f32 or f64) to a contiguous matrix of the table's place, and back. as_f32: every value is rounded to float32 on the way. Local. */
@@ -35,18 +35,18 @@ typedef struct pfc_moco_run {
     const pfc_ops *ops;
     pfc_backend *be;
     int64_t b, N, D, K;
-    pfc_head head;                    /* linear, scale 1/tau */
-    pfc_view x, xnorm, xexpo;         /* (b,D), (b,1): queries as given; then x holds g and dx */
-    pfc_view q, qnorm, qexpo;         /* (b,D), (b,1): unit queries */
-    pfc_view k;                       /* (b,D) */
-    pfc_operand *operand;             /* q for the products */
-    pfc_view Z;                       /* (K,b) */
-    pfc_view positive, max, sum;      /* (b,1) */
-    void *target, *valid;             /* (b) i64 -1, u8 1: no row has a target, all count */
+    pfc_head head;               /* linear, scale 1/tau */
+    pfc_view x, xnorm, xexpo;    /* (b,D), (b,1): queries as given; then x holds g and dx */
+    pfc_view q, qnorm, qexpo;    /* (b,D), (b,1): unit queries */
+    pfc_view k;                  /* (b,D) */
+    pfc_operand *operand;        /* q for the products */
+    pfc_view Z;                  /* (K,b) */
+    pfc_view positive, max, sum; /* (b,1) */
+    void *target, *valid;        /* (b) i64 -1, u8 1: no row has a target, all count */
     pfc_rows_info rows;
     pfc_acc *sum_acc, *feature_acc;
-    int64_t lane_rows;                /* rows of H that belong to one lane: the largest block */
-    pfc_view H;                       /* (lanes*lane_rows, b) */
+    int64_t lane_rows; /* rows of H that belong to one lane: the largest block */
+    pfc_view H;        /* (lanes*lane_rows, b) */
     pfc_status *lane_status;
     pfc_moco_result *result;
 } pfc_moco_run;

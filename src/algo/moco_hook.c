@@ -70,10 +70,10 @@ static pfc_status encode(hook *h, pfc_moco_encoder encoder, void *user)
 
 static pfc_status run(hook *h, pfc_view params_q, pfc_moco_encoder encoder, void *user, pfc_view keys)
 {
-    PFC_TRY(pfc_agree(h->ctx, momentum_update(h, params_q)));                                    /* 1 */
-    if (h->shuffle) PFC_TRY(pfc_moco_shuffle_rows(h->shuffle, h->images, h->shuffled));          /* 2 */
-    PFC_TRY(pfc_agree(h->ctx, encode(h, encoder, user)));                                        /* 3 */
-    if (h->shuffle) return pfc_moco_unshuffle_rows(h->shuffle, h->keys, keys);                   /* 4 */
+    PFC_TRY(pfc_agree(h->ctx, momentum_update(h, params_q)));                           /* 1 */
+    if (h->shuffle) PFC_TRY(pfc_moco_shuffle_rows(h->shuffle, h->images, h->shuffled)); /* 2 */
+    PFC_TRY(pfc_agree(h->ctx, encode(h, encoder, user)));                               /* 3 */
+    if (h->shuffle) return pfc_moco_unshuffle_rows(h->shuffle, h->keys, keys);          /* 4 */
     return pfc_moco_download(h->ctx, h->k, keys);
 }
 

@@ -6,6 +6,7 @@ libpfc_la_SOURCES += \
     src/backend/checked/memory.c \
     src/backend/checked/wrap_core.c \
     src/backend/checked/wrap_matrix.c \
+    src/backend/checked/wrap_moco.c \
     src/backend/checked/wrap_partial_fc.c \
     src/backend/cpu/cpu_common.c \
     src/backend/cpu/cpu_common.h \

@@ -5,5 +5,6 @@
 #include "case/case.h"
 
 extern const pfc_algorithm pfc_algorithm_partial_fc;
+extern const pfc_algorithm pfc_algorithm_moco_shuffle, pfc_algorithm_moco;
 
 #endif

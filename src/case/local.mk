@@ -33,3 +33,15 @@ libpfcdriver_la_SOURCES += \
     src/case/partial_fc_bounds.h \
     src/case/partial_fc_bounds_backward.c \
     src/case/partial_fc_bounds_forward.c
+
+## moco
+libpfcdriver_la_SOURCES += \
+    src/case/moco_bench.c \
+    src/case/moco_bounds.c \
+    src/case/moco_case.c \
+    src/case/moco_case.h \
+    src/case/moco_check.c \
+    src/case/moco_dense_case.c \
+    src/case/moco_fill.c \
+    src/case/moco_shuffle_case.c \
+    src/case/moco_table.c

@@ -19,9 +19,9 @@ static pfc_status fail(pfc_comm *comm, int rc, const char *what)
     return PFC_ERR_RUNTIME;
 }
 
-#define CHECK(call, what)                                           \
-    do {                                                            \
-        int check_rc_ = (call);                                     \
+#define CHECK(call, what)                                                 \
+    do {                                                                  \
+        int check_rc_ = (call);                                           \
         if (check_rc_ != MPI_SUCCESS) return fail(comm, check_rc_, what); \
     } while (0)
 
@@ -135,7 +135,7 @@ pfc_status pfc_comm_exchange_rows(pfc_comm *comm, const pfc_row_plan *plan, cons
 pfc_status pfc_comm_allgather_rows(pfc_comm *comm, const void *from, const int64_t *start, size_t bytes, void *to)
 {
     MPI_Datatype row;
-    int *count = malloc(2 * (size_t)comm->ranks * sizeof *count), *at = count + comm->ranks;
+    int *count = calloc(2 * (size_t)comm->ranks, sizeof *count), *at = count + comm->ranks;
     PFC_TRY(pfc_comm_agree_on_memory(comm, count));
     pfc_status st = start[comm->ranks] > INT_MAX ? PFC_ERR_RUNTIME : PFC_OK;
     if (st != PFC_OK) snprintf(comm->error, sizeof comm->error, "%lld rows are too many for one gather", (long long)start[comm->ranks]);

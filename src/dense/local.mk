@@ -2,3 +2,8 @@ libpfcdriver_la_SOURCES += \
     src/dense/dense.h \
     src/dense/partial_fc_dense.c \
     src/dense/partial_fc_dense_sample.c
+
+## moco
+libpfcdriver_la_SOURCES += \
+    src/dense/moco_dense.c \
+    src/dense/moco_dense.h

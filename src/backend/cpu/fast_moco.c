@@ -20,8 +20,7 @@ pfc_status pfc_fast_momentum_update(pfc_backend *be, pfc_view k, pfc_view q, dou
 
 pfc_status pfc_fast_positive_logits(pfc_backend *be, pfc_view q, pfc_view k, double s, pfc_view l)
 {
-    for (int64_t i = 0; i < q.rows; i++)
-        *pfc_fast_at(l, i) = (float)(s * pfc_fast_kernels_of(be)->dot(pfc_fast_at(q, i), pfc_fast_at(k, i), q.cols));
+    for (int64_t i = 0; i < q.rows; i++) *pfc_fast_at(l, i) = (float)(s * pfc_fast_kernels_of(be)->dot(pfc_fast_at(q, i), pfc_fast_at(k, i), q.cols));
     return PFC_OK;
 }
 
