@@ -132,7 +132,8 @@ static pfc_status loss(pfc_moco_run *s)
         shifted[n] -= max[n];
         all[n] = 1;
     }
-    if (st == PFC_OK) s->result->loss = s->ops->mean_loss(PFC_LOSS_LSE, NULL, host, shifted, all, s->b, s->rows.n);
+    if (st == PFC_OK)
+        s->result->loss = s->ops->mean_loss(PFC_LOSS_LSE, host, host, shifted, all, s->b, s->rows.n); /* the rule does not look at probabilities */
     free(host);
     free(all);
     return st;
