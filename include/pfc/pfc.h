@@ -3,6 +3,7 @@
 #define PFC_PFC_H
 #include <pfc/arcface_head.h>
 #include <pfc/ctx.h>
+#include <pfc/moco.h>
 #include <pfc/partial_fc.h>
 #include <pfc/rng.h>
 #include <pfc/shard.h>

@@ -14,3 +14,14 @@ libpfc_la_SOURCES += \
     src/algo/partial_fc_sample.c \
     src/algo/partial_fc_step.c \
     src/algo/partial_fc_taps.c
+
+## moco
+libpfc_la_SOURCES += \
+    src/algo/moco.c \
+    src/algo/moco.h \
+    src/algo/moco_hook.c \
+    src/algo/moco_state.c \
+    src/algo/moco_step.c \
+    src/algo/moco_shuffle.c \
+    src/algo/moco_shuffle.h \
+    src/algo/moco_shuffle_gather.c

@@ -208,6 +208,17 @@ typedef struct pfc_ops {
     /* ---- sinkhorn, swav ---- */
 
     /* ---- moco ---- */
+    /* k <- k*mu + q*(1-mu), elementwise (6.2); each product and the sum are rounded, 1-mu is formed in double. */
+    pfc_status (*momentum_update)(pfc_backend *be, pfc_view k, pfc_view q, double mu);
+    /* l_n = s <q_n, k_n>, real (rows,1) (6.4). The other logits are those of head linear with scale s and no target: cosines, row_max, row_sum, grad_expo,
+     * logit_grad, feature_grad, the queue's keys as classes. */
+    pfc_status (*positive_logits)(pfc_backend *be, pfc_view q, pfc_view k, double s, pfc_view l);
+    /* max_n = max(max_n, l_n). */
+    pfc_status (*positive_max)(pfc_backend *be, pfc_view l, pfc_view max);
+    /* sum_n += exp(l_n - max_n) (6.5). */
+    pfc_status (*positive_sum)(pfc_backend *be, pfc_view l, pfc_view max, pfc_view sum);
+    /* g_n += ((exp(l_n - max_n) / sum_n - 1) / count) s k_n (6.7); g, k (rows,D). */
+    pfc_status (*positive_grad)(pfc_backend *be, pfc_view l, pfc_view max, pfc_view sum, double count, double s, pfc_view k, pfc_view g);
 
     /* ---- batch_norm ---- */
 

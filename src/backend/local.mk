@@ -6,6 +6,7 @@ libpfc_la_SOURCES += \
     src/backend/checked/memory.c \
     src/backend/checked/wrap_core.c \
     src/backend/checked/wrap_matrix.c \
+    src/backend/checked/wrap_moco.c \
     src/backend/checked/wrap_partial_fc.c \
     src/backend/cpu/cpu_common.c \
     src/backend/cpu/cpu_common.h \
@@ -68,3 +69,13 @@ endif
 if PFC_HAVE_AMX
 libpfc_amx_la_SOURCES += src/backend/cpu/exact_amx.c
 endif
+
+## moco
+libpfc_la_SOURCES += \
+    src/backend/cpu/exact_moco.c \
+    src/backend/cpu/exact_moco.h \
+    src/backend/cpu/fast_moco.c \
+    src/backend/cpu/fast_moco.h
+libpfc_scalar_la_SOURCES += \
+    src/backend/cpu/exact_moco.inc \
+    src/backend/cpu/fast_moco.inc

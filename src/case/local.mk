@@ -45,3 +45,14 @@ libpfcdriver_la_SOURCES += \
     src/case/arcface_head_dense_case.c \
     src/case/arcface_head_fill.c \
     src/case/arcface_head_table.c
+## moco
+libpfcdriver_la_SOURCES += \
+    src/case/moco_bench.c \
+    src/case/moco_bounds.c \
+    src/case/moco_case.c \
+    src/case/moco_case.h \
+    src/case/moco_check.c \
+    src/case/moco_dense_case.c \
+    src/case/moco_fill.c \
+    src/case/moco_shuffle_case.c \
+    src/case/moco_table.c

@@ -6,3 +6,7 @@ libpfcdriver_la_SOURCES += \
 libpfcdriver_la_SOURCES += \
     src/dense/arcface_head_dense.c \
     src/dense/arcface_head_dense.h
+## moco
+libpfcdriver_la_SOURCES += \
+    src/dense/moco_dense.c \
+    src/dense/moco_dense.h

@@ -75,6 +75,10 @@ typedef struct pfc_exact_kernels {
     /* ---- sinkhorn, swav (exact_swav.inc) ---- */
 
     /* ---- moco (exact_moco.inc) ---- */
+    /* k = k*mu + q*rest, three roundings; k is overwritten. */
+    void (*momentum)(double *k, const double *q, double mu, double rest, int64_t n);
+    /* g = fma(c, x, g). */
+    void (*add_scaled)(double c, const double *x, int64_t n, double *g);
 
     /* ---- batch_norm (exact_batch_norm.inc) ---- */
 } pfc_exact_kernels;

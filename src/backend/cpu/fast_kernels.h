@@ -109,6 +109,10 @@ typedef struct pfc_fast_kernels {
     /* ---- sinkhorn, swav (fast_swav.inc) ---- */
 
     /* ---- moco (fast_moco.inc) ---- */
+    /* k = k*mu + q*rest, three roundings; k is overwritten. */
+    void (*momentum)(float *k, const float *q, float mu, float rest, int64_t n);
+    /* g = fma(c, x, g). */
+    void (*add_scaled)(float c, const float *x, int64_t n, float *g);
 
     /* ---- batch_norm (fast_batch_norm.inc) ---- */
 } pfc_fast_kernels;
