@@ -2,14 +2,18 @@
 dist_pkgdata_DATA += data/han256.bin
 EXTRA_DIST += \
     data/README.md \
+    data/case_source.py \
+    data/digests.txt \
     data/faces.txt \
     data/get_fonts.sh \
     data/han256.sha256 \
     data/make_cases.py \
+    data/make_goldens.sh \
     tests/test_cases.py \
     tests/test_glyphs.py \
     tests/test_hanglyph.sh
 TESTS += \
+    tests/test_cases.py \
     tests/test_glyphs.py \
     tests/test_hanglyph.sh
 
@@ -21,5 +25,9 @@ data_hanglyph_SOURCES = data/hanglyph.c
 data_hanglyph_CFLAGS = $(AM_CFLAGS) $(FREETYPE_CFLAGS)
 data_hanglyph_LDADD = $(FREETYPE_LIBS) $(SHA_LIBS)
 
-include data/goldens.mk
-EXTRA_DIST += data/digests.txt
+## The goldens, one list for each family.
+include data/partial_fc.mk
+include data/arcface.mk
+include data/swav.mk
+include data/moco.mk
+include data/batch_norm.mk

@@ -30,6 +30,7 @@ static const pfc_tensor_spec outputs[] = {
 static const pfc_tensor_spec steps[] = {
     { "logits", PFC_KIND_REAL, "N,C", PFC_DIST_CLASS, 'C', false, "" },
     { "row_sum_<t>", PFC_KIND_REAL, "N", PFC_DIST_NONE, 0, false, "" },
+    { "scores", PFC_KIND_REAL, "P,V*bs,D", PFC_DIST_RANK, 'P', true, "" },
     { NULL, PFC_KIND_REAL, NULL, PFC_DIST_NONE, 0, false, NULL },
 };
 

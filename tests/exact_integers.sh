@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# exact mode against an implementation in Python integers (exact_v1.py), bit for bit: some fifty tiny cases on 1 and 3 ranks, 1 and 2 threads, both engines.
+# exact mode against an implementation in Python integers (exact_v1.py), bit for bit: the tiny cases of every family on 1 and 3 ranks, or on the number
+# that their name begins with; 1 and 2 threads, both engines.
+#   exact_integers.sh [FAMILY...]     these families only
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 : "${PFC_TOP_SRCDIR:=$here/..}"
@@ -18,11 +20,12 @@ command -v "${MPIRUN%% *}" >/dev/null || { echo "skipped: ${MPIRUN%% *} not foun
 
 work=$(mktemp -d ./exact_integers.XXXXXX) || exit 99
 trap 'rm -rf "$work"' EXIT
-mkdir "$work/cases" "$work/1" "$work/1-int128" "$work/3" && "$python" "$here/make_tiny_cases.py" "$work/cases" || exit 99
+mkdir "$work/cases" && "$python" "$here/make_tiny_cases.py" "$work/cases" "$@" || exit 99
 
 failed=0 runs=0
 run() { # folder, ranks, case; the environment of the run in NAME=VALUE after that
     local out="$work/$1/${3##*/}" ranks=$2 case=$3
+    mkdir -p "$work/$1"
     shift 3
     # shellcheck disable=SC2086
     env "$@" timeout -k 5 120 $MPIRUN $MPIRUN_FLAGS -np "$ranks" "$PFC_REF" run "$case" -o "$out" --steps >"$work/log" 2>&1 && [ -s "$out" ] && runs=$((runs + 1)) && return
@@ -31,15 +34,20 @@ run() { # folder, ranks, case; the environment of the run in NAME=VALUE after th
     failed=$((failed + 1))
 }
 for case in "$work"/cases/*.h5; do
-    name=${case##*/}
-    case $name in w3_*) ;; *)
-        run 1 1 "$case" OMP_NUM_THREADS=2
-        run 1-int128 1 "$case" PFC_ENGINE=int128 PFC_MAX_ISA=scalar ;;
-    esac
-    case $name in w1_*) ;; *) run 3 3 "$case" PFC_ENGINE=dgemm ;; esac
+    name=${case##*/} counts="1 3"
+    case $name in w*) name=${name%%_*} counts=${name#w} ;; esac
+    for ranks in $counts; do
+        if [ "$ranks" = 1 ]; then
+            run 1 1 "$case" OMP_NUM_THREADS=2
+            run 1-int128 1 "$case" PFC_ENGINE=int128 PFC_MAX_ISA=scalar
+        else
+            run "$ranks" "$ranks" "$case" PFC_ENGINE=dgemm
+        fi
+    done
 done
-for folder in 1 1-int128 3; do
-    "$python" "$here/exact_v1.py" --quiet --ranks "${folder%-*}" "$work/$folder"/*.h5 || failed=$((failed + 1))
+for folder in "$work"/[1-9]*; do
+    ranks=${folder##*/}
+    "$python" "$here/exact_v1.py" --quiet --ranks "${ranks%-*}" "$folder"/*.h5 || failed=$((failed + 1))
 done
 echo "$runs runs compared bit for bit, $failed failures"
 [ "$runs" -gt 0 ] && [ "$failed" = 0 ]

@@ -1,67 +1,62 @@
 #!/usr/bin/env python3
-"""Compares results of partial_fc with exact-v1 in Python integers (exact_v1_spec.py), bit for bit: the test of the tests.
+"""Compares results with exact-v1 in Python integers (exact_v1_core.py and a module for each family), bit for bit: the test of the tests.
 
     exact_v1.py RESULT.h5... [--ranks P]           recompute a result of `pfc_ref run CASE.h5 -o RESULT.h5 --steps` and compare it bit for bit
     exact_v1.py --expect CASE.h5 [--ranks P]       compare with /expect of a case, to 1e-9 of each tensor's largest value
-    exact_v1.py --self-test                        known answers: Philox, constants, elementwise functions, semantics 10.1
+    exact_v1.py --self-test                        known answers: Philox, constants, elementwise functions, those of the families
 
-The number of ranks matters for the sampling rule `shard` and the default of xgrad_scale only; --ranks wins over /param/world, the default is 1.
-Exit status: 0 all equal, 1 something differs or a file is not what it should be.
+--ranks wins over /param/world, the default is 1. A family's module has run(algorithm, param, inputs, ranks) -> (out, step): names -> nested lists
+or arrays, exactly the tensors that a result must have; Moved(x) where zeros keep their sign. Its self_test(check), if there is one, checks
+known answers. Exit status: 0 all equal, 1 something differs or a file is not what it should be.
 """
 import argparse
+import importlib
 import math
+import os
 import sys
 from fractions import Fraction
 
-from exact_v1_spec import (INF, LN2HI, LN2LO, LOG2E, P1, P2, P3, TWO_OVER_PI, canonical, fma, philox4x32, px_exp, px_log, px_sincos, rn,
-                           run, samples)
+from exact_v1_core import (INF, LN2HI, LN2LO, LOG2E, P1, P2, P3, TWO_OVER_PI, Moved, canonical, fma, philox4x32, px_exp, px_log, px_sincos, rn)
+
+MODULES = {"partial_fc": "partial_fc", "arcface_head": "arcface", "adaptive_margins": "arcface", "sinkhorn": "swav", "swav": "swav",
+           "lr_schedule": "swav", "moco_shuffle": "moco", "moco": "moco", "group_gather": "batch_norm", "batch_norm": "batch_norm"}
+REAL64 = {"margins", "sample_keys"}  # inputs that are not rounded to float32
+
+
+def has_module(algorithm):
+    return os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), "exact_v1_%s.py" % MODULES[algorithm]))
+
+
+def module_of(algorithm):
+    if algorithm not in MODULES:
+        raise SystemExit("algorithm %s: not one of %s" % (algorithm, ", ".join(MODULES)))
+    if not has_module(algorithm):
+        raise SystemExit("algorithm %s: there is no exact_v1_%s.py" % (algorithm, MODULES[algorithm]))
+    return importlib.import_module("exact_v1_" + MODULES[algorithm])
+
 
 # ---- case files ------------------------------------------------------------------------------------------------------------------------------
 
-DEFAULTS = {"margin": 0.0, "sample_rate": 1.0, "num_sample": None, "sample_rule": "shard", "seed": 0, "first_step": 0, "lr": 0.0, "momentum": 0.9,
-            "weight_decay": 0.0, "nesterov": 0, "steps": 1, "xgrad_scale": None, "loss": "clamp", "arc_gradient": "exact", "arc_fallback": "none",
-            "cos_clamp": 0, "interclass_threshold": 0.0, "momentum_rule": "lazy", "unowned_label": "source"}
-INTEGERS = {"num_sample", "seed", "first_step", "nesterov", "steps", "cos_clamp", "world", "allow_nonfinite"}
-OUT = ["loss", "x_grad", "weight_grad", "weight", "weight_momentum", "sampled"]
-STEP = ["sample_keys", "cosine", "logits", "row_max", "row_sum", "prob_target", "dlogits"]
-
-
 def scalar(value):
-    """An HDF5 attribute as a Python value."""
+    """An HDF5 attribute as int, float or str."""
     value = value.reshape(-1)[0] if hasattr(value, "reshape") else value
     value = value.decode() if isinstance(value, bytes) else value
     return value.item() if hasattr(value, "item") else value
 
 
-def read_params(group):
-    param = dict(DEFAULTS)
-    for name, value in group.attrs.items():
-        value = scalar(value)
-        param[name] = value if isinstance(value, str) else int(value) if name in INTEGERS else float(value)
-    return param
-
-
 def read_case(h5):
-    """/param and /in as Python numbers; real inputs are rounded to float32. What may change with the step is a function of it."""
+    """Algorithm, /param and /in: arrays of int64, or of float64 with values rounded to float32."""
     import numpy as np
-    algorithm = scalar(h5.attrs["algorithm"])
-    if algorithm != "partial_fc":
-        raise SystemExit("algorithm %s: this is for partial_fc only" % algorithm)
-    param = read_params(h5["param"])
 
-    def real(name):
+    def array(name, a):
+        if a.dtype.kind in "iu":
+            return a.astype(np.int64)
         with np.errstate(over="ignore"):
-            return h5["in"][name][()].astype(np.float32).astype(np.float64)
+            return a.astype(np.float64) if name in REAL64 else a.astype(np.float32).astype(np.float64)
 
-    def per_step(array, ndim):
-        return (lambda t: None) if array is None else (lambda t: (array if array.ndim == ndim else array[t]).tolist())
-
-    features, weight = real("features"), real("weight")
-    momentum = real("weight_momentum") if "weight_momentum" in h5["in"] else 0.0 * np.zeros_like(weight)
-    keys = h5["in/sample_keys"][()].astype(np.float64) if "sample_keys" in h5["in"] else None
-    return {"param": param, "weight": weight.tolist(), "weight_momentum": momentum.tolist(), "features": per_step(features, 2),
-            "labels": per_step(h5["in/labels"][()].astype(np.int64), 1), "sample_keys": per_step(keys, 1),
-            "x_grad_has_steps": features.ndim == 3 or param["steps"] != 1}
+    param = {name: scalar(value) for name, value in h5["param"].attrs.items()}
+    inputs = {name: array(name, data[()]) for name, data in h5["in"].items()} if "in" in h5 else {}
+    return scalar(h5.attrs["algorithm"]), param, inputs
 
 
 def bits(array):
@@ -79,12 +74,15 @@ def describe(array, flat):
 def compare_bits(name, got, want, quiet):
     """One line for a tensor; True if it is equal bit for bit, NaN equal to NaN. What is stored must be canonical already. Quiet: differences only."""
     import numpy as np
-    want = np.array(want, dtype=np.int64 if name == "/out/sampled" else np.float64)
+    moved = isinstance(want, Moved)
+    want = np.array(want.value if moved else want)
+    want = want if want.dtype.kind in "iu" else want.astype(np.float64)
     if got.dtype != want.dtype or got.shape != want.shape:
         print("%-24s DIFFERENT: found %s %s, expected %s %s" % (name, got.dtype, got.shape, want.dtype, want.shape))
         return False
-    left, right = (got.copy(), want) if want.dtype == np.int64 else (got.copy().view(np.uint64), bits(want))
-    wrong = np.flatnonzero(left.reshape(-1) != right.reshape(-1))
+    flat = [a.reshape(-1) for a in (got, want)]
+    left, right = flat if want.dtype.kind in "iu" else (flat[0].view(np.uint64), flat[1].view(np.uint64) if moved else bits(flat[1]))
+    wrong = np.flatnonzero(left != right)
     if wrong.size:
         where = tuple(int(k) for k in np.unravel_index(wrong[0], want.shape))
         print("%-24s DIFFERENT: %d of %d, first at %s: found %s, expected %s"
@@ -95,41 +93,43 @@ def compare_bits(name, got, want, quiet):
     return True
 
 
-def compare_near(name, got, want):
+def compare_near(name, got, want, tolerance=1e-9):
     """One line for a tensor; True if it is equal to 1e-9 of its largest value, NaN where NaN is expected. Integers exactly."""
     import numpy as np
-    got, want = np.array(got, dtype=np.float64), want.astype(np.float64)
+    tolerance = 0.0 if want.dtype.kind in "iu" else tolerance
+    got, want = np.array(got.value if isinstance(got, Moved) else got, dtype=np.float64), want.astype(np.float64)
     same = got.shape == want.shape and np.array_equal(np.isfinite(got), np.isfinite(want))
     good = np.isfinite(want)
     same = same and np.array_equal(got[~good], want[~good], equal_nan=True)
     largest = np.max(np.abs(want[good]), initial=0.0)
     error = np.max(np.abs(got[good] - want[good]), initial=0.0) if same else INF
-    same = same and bool(error <= (0 if name.endswith("/sampled") else 1e-9 * largest))
+    same = same and bool(error <= tolerance * largest)
     print("%-24s %s, error %.3g of %.3g" % (name, "close" if same else "DIFFERENT", error, largest))
     return same
+
+
+def compare_group(h5, group, want, quiet):
+    """Every tensor of a group of the file, and none missing."""
+    found, good = (set(h5[group]) if group in h5 else set()), True
+    for name in sorted(found | set(want)):
+        item = "/%s/%s" % (group, name)
+        if name in found and name in want:
+            good = compare_bits(item, h5[item][()], want[name], quiet) and good
+        else:
+            print("%-24s DIFFERENT: %s" % (item, "missing" if name in want else "not a result of this case"))
+            good = False
+    return good
 
 
 def check_file(path, ranks, near, quiet):
     import h5py
     with h5py.File(path, "r") as h5:
-        case = read_case(h5)
-        out, steps = run(case, ranks or case["param"].get("world") or 1)
+        algorithm, param, inputs = read_case(h5)
+        out, step = module_of(algorithm).run(algorithm, param, inputs, ranks or param.get("world") or 1)
         if near:
             return all([compare_near("/expect/" + name, out[name], h5["expect"][name][()]) for name in h5["expect"]])
-        pairs = [("/out/" + name, out[name]) for name in OUT]
-        names = [name for name in STEP if name != "sample_keys" or samples(case["param"])]
-        pairs += [("/step/" + name, steps[name]) for name in names] if "step" in h5 else []
-        extra = ["/%s/%s" % (g, name) for g in ("out", "step") if g in h5 for name in h5[g] if "/%s/%s" % (g, name) not in dict(pairs)]
-        good = not extra
-        for name in extra:
-            print("%-24s DIFFERENT: not a result of partial_fc" % name)
-        for name, want in pairs:
-            if name in h5:
-                good = compare_bits(name, h5[name][()], want, quiet) and good
-            else:
-                print("%-24s DIFFERENT: missing" % name)
-                good = False
-    return good
+        good = compare_group(h5, "out", out, quiet)
+        return (compare_group(h5, "step", step, quiet) if "step" in h5 else True) and good
 
 
 # ---- known answers ---------------------------------------------------------------------------------------------------------------------------
@@ -178,44 +178,13 @@ def self_test_philox(check):
         check("Philox4x32-10 of %08x" % counter[0], philox4x32(counter, key) == want)
 
 
-def golden_case(ranks, **param):
-    """semantics.md 10.1: inputs by a formula, in double."""
-    def mat(seed, rows, cols):
-        return [[math.sin(1.0 + 0.7 * (a * cols + b) + 1.3 * seed) for b in range(cols)] for a in range(rows)]
-    case = {"param": dict(DEFAULTS, xgrad_scale=1.0, **param), "weight": mat(2, 5, 4), "weight_momentum": [[0.0] * 4 for _ in range(5)],
-            "features": lambda t: mat(1, 4, 4), "labels": lambda t: [0, 3, 4, 1], "sample_keys": lambda t: [0.9, 0.8, 0.1, 0.9, 0.8],
-            "x_grad_has_steps": False}
-    return run(case, ranks)
-
-
-GOLDEN = [  # head, scale, margin, gradient, loss, x_grad row 0, weight_grad of class 3
-    ("linear", 1.0, 0.0, "exact", 1.589853494745, ".2044305994 .1848098000 .0782700640 -.0650813062", ".0823723796 .0261631471 -.0423510224 -.0909468443"),
-    ("cos", 16.0, 0.4, "exact", 11.024397157547, "1.4442496734 2.0286100997 1.6588834982 .5089580667", ".0901167788 .0970635944 .0583598849 -.0077913904"),
-    ("arc", 16.0, 0.5, "exact", 11.219629818744, "1.4735162361 2.0697182583 1.6924994434 .5192716943", ".1311140711 .1412212375 .0849098492 -.0113359679"),
-    ("circle", 16.0, 0.25, "exact", 16.812555530310, "1.4531952246 2.0411751262 1.6691584718 .5121105067", ".4066774891 .4380269620 .2633655104 -.0351608560"),
-    ("arc", 16.0, 0.5, "straight_through", 11.219629818744, "1.4442496943 2.0286101291 1.6588835223 .5089580741",
-     ".0899168076 .0968482081 .0582303830 -.0077741011"),
-]
-
-
-def self_test_golden(check):
-    def near(got, want, digits):
-        return len(got) == len(want) and all(abs(g - w) <= 0.6 * 10.0**-digits for g, w in zip(got, want))
-
-    def numbers(text):
-        return [float(x) for x in text.split()]
-
-    for head, s, m, gradient, loss, x_row, w_row in GOLDEN:
-        out, steps = golden_case(1, head=head, scale=s, margin=m, arc_gradient=gradient)
-        name = "golden %s %s" % (head, gradient)
-        check(name + " loss", near(out["loss"], [loss], 12))
-        check(name + " x_grad", near(out["x_grad"][0], numbers(x_row), 10))
-        check(name + " weight_grad", near(out["weight_grad"][3], numbers(w_row), 10))
-        if head == "cos":
-            check(name + " cosine", near(steps["cosine"][0], numbers("0.2871630367 -0.5608121071 0.7940457061 -0.9544818142 0.9971923844"), 10))
-            check(name + " row_sum", near(steps["row_sum"], [1.038760780570, 1.084040946415, 1.070352580056, 1.000271747201], 12))
-    out, _ = golden_case(2, head="cos", scale=16.0, margin=0.4, num_sample=2)
-    check("golden sampled", out["sampled"] == [1, 1, 0, 1, 1] and near(out["loss"], [11.007816606866], 12))
+def self_tests():
+    """Those of the shared part and of every family that is there."""
+    tests = [("exact_v1_core." + f.__name__[10:], f) for f in (self_test_philox, self_test_constants, self_test_functions)]
+    for module in {MODULES[a]: module_of(a) for a in MODULES if has_module(a)}.values():
+        if hasattr(module, "self_test"):
+            tests.append((module.__name__, module.self_test))
+    return tests
 
 
 def self_test():
@@ -225,17 +194,17 @@ def self_test():
         if not good:
             failures.append(name)
             print("FAILED: " + name)
-    for test in (self_test_philox, self_test_constants, self_test_functions, self_test_golden):
+    for name, test in self_tests():
         before = len(failures)
         test(check)
-        print("%-24s %s" % (test.__name__, "good" if len(failures) == before else "BAD"))
+        print("%-24s %s" % (name, "good" if len(failures) == before else "BAD"))
     return not failures
 
 
 def main():
-    parser = argparse.ArgumentParser(description="exact-v1 of partial_fc in Python integers")
+    parser = argparse.ArgumentParser(description="exact-v1 in Python integers")
     parser.add_argument("file", nargs="*", metavar="RESULT.h5")
-    parser.add_argument("--ranks", type=int, default=0, help="number of ranks, for sampling by shard")
+    parser.add_argument("--ranks", type=int, default=0, help="number of ranks of the run")
     parser.add_argument("--expect", action="store_true", help="compare with /expect to 1e-9 instead")
     parser.add_argument("--quiet", action="store_true", help="print differences only")
     parser.add_argument("--self-test", action="store_true", help="known answers")

@@ -5,18 +5,17 @@
 ## C tests link the library, the case and dense code and pfc_test; more than one source file: tests_test_NAME_SOURCES = ...
 ## Scripts find the binary in $PFC_REF, how to start ranks in $MPIRUN $MPIRUN_FLAGS, and write only into a directory of their own
 ## below the current one. Exit 77 is a skip.
+## What belongs to one family stands in tests/FAMILY.mk.
 C_TESTS = \
-    tests/test_dense \
+    tests/test_core \
     tests/test_engines \
-    tests/test_fast_kernels
+    tests/test_openblas
 
 mpi_programs = \
     tests/test_case \
     tests/test_case_file \
-    tests/test_partial_fc \
-    tests/test_partial_fc_bounds \
-    tests/test_partial_fc_gradients \
-    tests/test_partial_fc_rules
+    tests/test_comm \
+    tests/test_family
 MPI_TESTS = \
     tests/test_case-1.mpi \
     tests/test_case-2.mpi \
@@ -26,28 +25,39 @@ MPI_TESTS = \
     tests/test_case_file-2.mpi \
     tests/test_case_file-3.mpi \
     tests/test_case_file-5.mpi \
-    tests/test_partial_fc-1.mpi \
-    tests/test_partial_fc-2.mpi \
-    tests/test_partial_fc-3.mpi \
-    tests/test_partial_fc-5.mpi \
-    tests/test_partial_fc-8.mpi \
-    tests/test_partial_fc_bounds-1.mpi \
-    tests/test_partial_fc_bounds-3.mpi \
-    tests/test_partial_fc_gradients-1.mpi \
-    tests/test_partial_fc_gradients-3.mpi \
-    tests/test_partial_fc_rules-1.mpi \
-    tests/test_partial_fc_rules-2.mpi \
-    tests/test_partial_fc_rules-3.mpi \
-    tests/test_partial_fc_rules-5.mpi \
-    tests/test_partial_fc_rules-8.mpi
+    tests/test_comm-1.mpi \
+    tests/test_comm-2.mpi \
+    tests/test_comm-3.mpi \
+    tests/test_comm-5.mpi \
+    tests/test_comm-8.mpi \
+    tests/test_family-1.mpi \
+    tests/test_family-3.mpi \
+    tests/test_family-5.mpi \
+    tests/test_family-8.mpi
 
+## The driver from outside: exit statuses, files, comparisons (tests/driver_lib.sh says how).
 SCRIPT_TESTS = \
     tests/bit_matrix.sh \
+    tests/driver_bad_files.sh \
+    tests/driver_cases.sh \
+    tests/driver_check.sh \
+    tests/driver_goldens.sh \
+    tests/driver_inputs.sh \
+    tests/driver_ranks.sh \
+    tests/driver_status.sh \
+    tests/driver_verify.sh \
     tests/exact_integers.sh \
     tests/peer_torch.sh \
     tests/test_harness.sh \
     tests/test_headers.sh \
     tests/test_isa.sh
+
+include tests/partial_fc.mk
+include tests/arcface.mk
+include tests/swav.mk
+include tests/moco.mk
+include tests/batch_norm.mk
+include tests/checked.mk
 
 check_LIBRARIES += libpfctest.a
 libpfctest_a_SOURCES = tests/pfc_test.c tests/pfc_test.h
@@ -57,10 +67,7 @@ endif
 
 tests_test_case_SOURCES = tests/test_case.c tests/case_toy.c tests/case_toy.h
 tests_test_case_file_SOURCES = tests/test_case_file.c tests/case_toy.c tests/case_toy.h
-tests_test_fast_kernels_SOURCES = tests/test_fast_kernels.c tests/fast_reference.c tests/fast_step.c tests/fast_step.h
-tests_test_partial_fc_SOURCES = tests/test_partial_fc.c tests/partial_fc_problem.c tests/partial_fc_problem.h
-tests_test_partial_fc_gradients_SOURCES = tests/test_partial_fc_gradients.c tests/partial_fc_problem.c tests/partial_fc_problem.h
-tests_test_partial_fc_rules_SOURCES = tests/test_partial_fc_rules.c tests/partial_fc_problem.c tests/partial_fc_problem.h
+tests_test_family_SOURCES = tests/test_family.c tests/case_toy.c tests/case_toy.h
 
 ## harness_fails fails on purpose: tests/test_harness.sh looks at how.
 check_PROGRAMS += tests/harness_fails $(C_TESTS) $(mpi_programs)
@@ -70,11 +77,11 @@ EXTRA_DIST += $(SCRIPT_TESTS) tests/env.sh tests/mpi-env.sh tests/mpi-log-compil
     tests/lsan.supp tests/sanitize_dlclose.c tests/installcheck.sh
 
 EXTRA_DIST += \
+    tests/driver_lib.sh \
     tests/exact_v1.py \
-    tests/exact_v1_spec.py \
-    tests/make_matrix_cases.py \
-    tests/make_tiny_cases.py \
-    tests/peer_torch_partial_fc.py
+    tests/exact_v1_core.py \
+    tests/make_bad_cases.py \
+    tests/make_tiny_cases.py
 
 ## The stub of an MPI test only carries its name.
 $(MPI_TESTS):
@@ -94,36 +101,3 @@ AM_TESTS_ENVIRONMENT = \
     MPIRUN='$(MPIRUN)'; MPIRUN_FLAGS='$(MPIRUN_FLAGS)'; PYTHON='$(PYTHON)'; CC='$(CC)'; OBJDUMP='$(OBJDUMP)'; CFLAGS='$(CFLAGS)'; \
     PFC_TOP_SRCDIR='$(abs_top_srcdir)'; PFC_TOP_BUILDDIR='$(abs_top_builddir)'; PFC_REF='$(abs_top_builddir)/pfc_ref$(EXEEXT)'; \
     export MPIRUN MPIRUN_FLAGS PYTHON CC OBJDUMP CFLAGS PFC_TOP_SRCDIR PFC_TOP_BUILDDIR PFC_REF; . '$(abs_top_srcdir)/tests/env.sh';
-
-## The driver from outside: exit statuses, files, comparisons (tests/driver_lib.sh says how).
-SCRIPT_TESTS += \
-    tests/driver_bad_files.sh \
-    tests/driver_cases.sh \
-    tests/driver_check.sh \
-    tests/driver_goldens.sh \
-    tests/driver_ranks.sh \
-    tests/driver_status.sh \
-    tests/driver_verify.sh
-EXTRA_DIST += tests/driver_lib.sh tests/make_bad_cases.py $(driver_cases)
-driver_cases = \
-    tests/cases/pfc_arc_pole_nan.h5 \
-    tests/cases/pfc_encoding.h5 \
-    tests/cases/pfc_full_arc.h5 \
-    tests/cases/pfc_full_cos.h5 \
-    tests/cases/pfc_full_steps_w2.h5 \
-    tests/cases/pfc_sampled_cos_w2.h5 \
-    tests/cases/pfc_sampled_linear_w3.h5 \
-    tests/cases/pfc_switch_straight.h5 \
-    tests/cases/pfc_unowned.h5
-
-## OpenBLAS moved off the wrong core.
-C_TESTS += tests/test_openblas
-
-C_TESTS += tests/test_core tests/test_exact_kernels
-mpi_programs += tests/test_comm
-MPI_TESTS += \
-    tests/test_comm-1.mpi \
-    tests/test_comm-2.mpi \
-    tests/test_comm-3.mpi \
-    tests/test_comm-5.mpi \
-    tests/test_comm-8.mpi

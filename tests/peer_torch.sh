@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# exact mode against PyTorch's autograd in float64 (peer_torch_partial_fc.py), 1e-9 of each tensor's largest value; skipped without PyTorch.
+# exact mode against PyTorch in float64: every peer_torch_FAMILY.py that is here, 1e-9 of each tensor's largest value; skipped without PyTorch.
+#   peer_torch.sh [FAMILY...]     these families only
+# peer_torch_FAMILY.py --cases prints lines "RANKS NAME": the tiny cases (tiny_cases_FAMILY.py) to run; peer_torch_FAMILY.py --ranks P RESULT.h5...
+# compares their results. Exit 77 of either is a skip.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 : "${PFC_TOP_SRCDIR:=$here/..}"
@@ -16,26 +19,43 @@ command -v "${MPIRUN%% *}" >/dev/null || { echo "skipped: ${MPIRUN%% *} not foun
 
 work=$(mktemp -d ./peer_torch.XXXXXX) || exit 99
 trap 'rm -rf "$work"' EXIT
-mkdir "$work/cases" "$work/1" "$work/2" && "$python" "$here/make_tiny_cases.py" "$work/cases" || exit 99
+failed=0 runs=0 skipped=0
 
-failed=0 runs=0
-compare() { # ranks case...
-    local ranks=$1 case
-    shift
-    for case in "$@"; do
-        # shellcheck disable=SC2086
-        if timeout -k 5 120 $MPIRUN $MPIRUN_FLAGS -np "$ranks" "$PFC_REF" run "$work/cases/$case.h5" -o "$work/$ranks/$case.h5" >"$work/log" 2>&1; then
-            runs=$((runs + 1))
-        else
-            echo "FAIL run of $case on $ranks ranks"
-            cat "$work/log"
-            failed=$((failed + 1))
-        fi
-    done
-    timeout -k 5 300 "$python" "$here/peer_torch_partial_fc.py" --ranks "$ranks" "$work/$ranks"/*.h5 || failed=$((failed + 1))
+run() { # ranks, case
+    mkdir -p "$work/$1"
+    # shellcheck disable=SC2086
+    timeout -k 5 120 $MPIRUN $MPIRUN_FLAGS -np "$1" "$PFC_REF" run "$work/cases/$2.h5" -o "$work/$1/$2.h5" >"$work/log" 2>&1 </dev/null && runs=$((runs + 1)) && return
+    echo "FAIL run of $2 on $1 ranks"
+    cat "$work/log"
+    failed=$((failed + 1))
 }
-compare 1 any_linear any_arc any_straight_through any_fallback_linear any_fallback_easy any_interclass_arc any_lse any_clamp_far \
-    any_unowned_ignore any_zero_row any_tiny_rows any_pole any_pole_straight any_pole_clamp any_dense any_sampled_number any_nan_feature any_nan_linear
-compare 2 any_circle any_steps_lazy any_sampled_shard any_sampled_own any_sampled_global any_unowned_source any_interclass_cos
-echo "$runs runs compared, $failed failures"
-[ "$runs" -gt 0 ] && [ "$failed" = 0 ]
+
+family() {
+    local peer=$here/peer_torch_$1.py ranks case folder status
+    rm -rf "$work/cases" "$work"/[1-9]*
+    mkdir "$work/cases" && "$python" "$here/make_tiny_cases.py" "$work/cases" "$1" || exit 99
+    "$python" "$peer" --cases >"$work/list"
+    status=$?
+    while read -r ranks case; do run "$ranks" "$case"; done <"$work/list"
+    for folder in "$work"/[1-9]*; do
+        [ $status = 0 ] || break
+        timeout -k 5 300 "$python" "$peer" --ranks "${folder##*/}" "$folder"/*.h5
+        status=$?
+    done
+    case $status in
+    0) ;;
+    77) echo "skipped: $1"; skipped=$((skipped + 1)) ;;
+    *) echo "FAIL $1"; failed=$((failed + 1)) ;;
+    esac
+}
+
+if [ $# = 0 ]; then
+    for peer in "$here"/peer_torch_*.py; do
+        peer=${peer##*/peer_torch_}
+        set -- "$@" "${peer%.py}"
+    done
+fi
+for name in "$@"; do family "$name"; done
+echo "$runs runs compared, $failed failures, $skipped families skipped"
+[ "$failed" = 0 ] || exit 1
+[ "$runs" -gt 0 ] || exit 77

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """PyTorch as a peer: recomputes a partial_fc result by autograd in float64 and compares /out to 1e-9 of each tensor's largest value.
 
+    peer_torch_partial_fc.py --cases                     the tiny cases to run, as lines "RANKS NAME"
     peer_torch_partial_fc.py RESULT.h5... [--ranks P]
 
 Once in a single process with textbook operations; and, with P = 2 and gloo at hand, in two processes that own a shard each and talk as the
@@ -24,10 +25,25 @@ except ImportError as missing:
     print("skipped: %s" % missing)
     sys.exit(77)
 
-from exact_v1 import compare_near, read_case
-from exact_v1_spec import class_key, samples, shard
+import exact_v1
+from exact_v1 import compare_near
+from exact_v1_core import class_key, shard
+from exact_v1_partial_fc import case_of, samples
 
 F64 = torch.float64
+
+# The tiny cases to compare, by number of ranks.
+CASES = {
+    1: ["any_linear", "any_arc", "any_straight_through", "any_fallback_linear", "any_fallback_easy", "any_interclass_arc", "any_lse", "any_clamp_far",
+        "any_unowned_ignore", "any_zero_row", "any_tiny_rows", "any_pole", "any_pole_straight", "any_pole_clamp", "any_dense", "any_sampled_number",
+        "any_nan_feature", "any_nan_linear"],
+    2: ["any_circle", "any_steps_lazy", "any_sampled_shard", "any_sampled_own", "any_sampled_global", "any_unowned_source", "any_interclass_cos"],
+}
+
+
+def read_case(h5):
+    _, param, inputs = exact_v1.read_case(h5)
+    return case_of(param, inputs)
 
 
 class Alone:
@@ -248,9 +264,13 @@ def check(path, ranks):
 
 def main():
     parser = argparse.ArgumentParser(description="PyTorch as a peer of pfc_ref, partial_fc")
-    parser.add_argument("file", nargs="+", metavar="RESULT.h5")
+    parser.add_argument("file", nargs="*", metavar="RESULT.h5")
+    parser.add_argument("--cases", action="store_true", help="list the cases to run")
     parser.add_argument("--ranks", type=int, default=0, help="ranks of the run; default /param/world or 1")
     options = parser.parse_args()
+    if options.cases:
+        print(*["%d %s" % (ranks, name) for ranks in CASES for name in CASES[ranks]], sep="\n")
+        return 0
     torch.set_num_threads(1)
     good = True
     for path in options.file:

@@ -102,7 +102,7 @@ static pfc_case *read_toy(const char *name, int what, pfc_diag *d)
 {
     pfc_case *c = NULL;
     *d = (pfc_diag){ 0 };
-    pfc_case_read_from(WORLD, at(name), what, case_toy_table, &c, d);
+    pfc_case_read_from(WORLD, at(name), what, case_toy_table, NULL, &c, d);
     return c;
 }
 

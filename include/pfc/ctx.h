@@ -48,7 +48,8 @@ typedef enum pfc_layout {
     PFC_REPLICATED, /* every rank holds all of it */
     PFC_BATCH_ROWS, /* rank r holds rows [r*N/P, (r+1)*N/P) */
     PFC_CLASS_ROWS, /* rows are split by pfc_shard_of */
-    PFC_CLASS_COLS  /* columns are split by pfc_shard_of */
+    PFC_CLASS_COLS, /* columns are split by pfc_shard_of */
+    PFC_RANK_SLICES /* the tensor's first axis has an element for each rank: rank r holds slice r, as a matrix */
 } pfc_layout;
 
 /* Called with every named intermediate result, in data-flow order, on every rank. The view is host memory, valid during the call. */

@@ -130,9 +130,16 @@ typedef struct pfc_algorithm {
     int (*bounds)(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
     /* Makes c->in for `golden ALGORITHM --size --fill`: sizes are in c->size, parameters in c->param. Collective. */
     int (*fill)(MPI_Comm comm, pfc_case *c, const char *fill, int64_t seed, pfc_diag *diag);
-    /* Sizes and parameters of a small case that is defined for this many ranks and has the same results on any number; `verify` fills and runs it
-     * whatever the number of ranks is. Local. May be NULL. */
+    /* Sizes and parameters of a small case that is defined for this many ranks; `verify` fills and runs it whatever the number of ranks is. It should have
+     * the same results on any number; where `check` sets depends_on_world it is compared with the dense equations and the bounds only. Local. May be NULL. */
     int (*any_ranks)(pfc_case *c, int ranks, pfc_diag *diag);
+    /* `bench`: makes what a step needs from a filled and checked case, so that bench_step is the library's work alone. NULL, and a failure in diag: it
+     * cannot. Without bench_open and bench_step (both NULL) `run` is timed. Collective, but bench_close (NULL: nothing to free) may be local. */
+    void *(*bench_open)(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
+    int (*bench_step)(void *bench, pfc_diag *diag);
+    void (*bench_close)(void *bench);
+    /* Floating-point operations of one step over all ranks, and bytes that it must move at least, with reals of this type. Local. May be NULL. */
+    void (*bench_cost)(const pfc_case *c, int ranks, pfc_dtype real, double *flops, double *bytes);
 } pfc_algorithm;
 
 /* All algorithms, ending with NULL; find returns NULL for an unknown name. Local. */
@@ -183,6 +190,9 @@ enum { PFC_READ_INPUTS = 1, PFC_READ_RESULTS = 2, PFC_READ_BOUNDS = 4 };
 
 /* Reads /param and /in of a case or golden (and /out, /step, /bound if asked), checks it. Collective. On failure *out is NULL. */
 int pfc_case_read(MPI_Comm comm, const char *path, int what, pfc_case **out, pfc_diag *diag);
+
+/* The same, with inputs that are given beside the file or instead of it: whole on every rank, float64 or int64. Collective. */
+int pfc_case_read_with(MPI_Comm comm, const char *path, int what, const pfc_tensor_list *given, pfc_case **out, pfc_diag *diag);
 
 enum { PFC_WRITE_INPUTS = 1, PFC_WRITE_STEPS = 2, PFC_WRITE_BOUNDS = 4 };
 

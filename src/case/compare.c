@@ -21,8 +21,10 @@ typedef struct bound_map {
     int64_t start; /* of the tensor's cut axis, where the bound is cut there too */
 } bound_map;
 
+/* () and (1,) are both a scalar. */
 static bool same_shape(const pfc_tensor *a, const pfc_tensor *b)
 {
+    if (a->ndim + b->ndim == 1) return pfc_tensor_elements(a) == 1 && pfc_tensor_elements(b) == 1;
     return a->ndim == b->ndim && memcmp(a->dims, b->dims, (size_t)a->ndim * sizeof a->dims[0]) == 0;
 }
 

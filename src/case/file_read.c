@@ -194,13 +194,15 @@ static int read_tensors(pfc_reader *r, const pfc_folder *folder)
     for (int k = 0; k < folder->list->count && !r->diag->exit_status; k++) {
         char item[160];
         pfc_tensor *t = &folder->list->items[k];
+        if (t->data) continue; /* given */
+        bool counts = folder->purpose == PFC_FOR_INPUT && (t->dist != PFC_DIST_NONE || r->rank == 0);
         snprintf(item, sizeof item, "%s/%s", folder->path, t->name);
         hid_t dataset = pfc_reader_open_dataset(r, group, t->name, item);
         if (dataset < 0) break;
         if (!pfc_tensor_allocate(t))
             pfc_diag_fail(r->diag, PFC_EXIT_RUNTIME, "%s: out of memory while reading", item);
         else
-            pfc_h5_read_block(dataset, r->c, item, t, folder->purpose == PFC_FOR_INPUT ? &r->c->rounded : NULL, r->diag);
+            pfc_h5_read_block(dataset, r->c, item, t, counts ? &r->c->rounded : NULL, r->diag);
         H5Dclose(dataset);
     }
     H5Gclose(group);
@@ -224,6 +226,7 @@ static int read_case(pfc_reader *r)
     int n = (int)(sizeof folders / sizeof folders[0]);
     for (int f = 0; f < n && !r->diag->exit_status; f++)
         if (r->what & folders[f].what) pfc_reader_describe(r, &folders[f]);
+    for (int k = 0; r->given && k < r->given->count && !r->diag->exit_status; k++) pfc_case_put_input(r->comm, c, &r->given->items[k], r->diag);
     if (!r->diag->exit_status && (r->what & PFC_READ_INPUTS)) pfc_case_check_form(c, r->ranks, r->diag);
     if (pfc_diag_agree(r->comm, r->diag) || check_memory(r, folders, n)) return r->diag->exit_status;
     for (int f = 0; f < n; f++)
@@ -233,9 +236,10 @@ static int read_case(pfc_reader *r)
     return r->what & PFC_READ_INPUTS ? pfc_case_check(r->comm, c, r->diag) : 0;
 }
 
-int pfc_case_read_from(MPI_Comm comm, const char *path, int what, const pfc_algorithm *const *table, pfc_case **out, pfc_diag *diag)
+int pfc_case_read_from(MPI_Comm comm, const char *path, int what, const pfc_algorithm *const *table, const pfc_tensor_list *given, pfc_case **out,
+                       pfc_diag *diag)
 {
-    pfc_reader r = { .what = what, .file = -1, .path = path, .table = table, .diag = diag };
+    pfc_reader r = { .what = what, .file = -1, .path = path, .table = table, .given = given, .diag = diag };
     *out = NULL;
     if (pfc_diag_agree(comm, diag)) return diag->exit_status;
     MPI_Comm_dup(comm, &r.comm);

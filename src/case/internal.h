@@ -20,8 +20,9 @@ const char *pfc_tensor_place_text(const pfc_tensor *t, int64_t local, char *buff
 /* ---- algorithms ---- */
 
 const pfc_algorithm *pfc_algorithm_find_in(const pfc_algorithm *const *table, const char *name);
-/* pfc_case_read with any table of algorithms. Collective. */
-int pfc_case_read_from(MPI_Comm comm, const char *path, int what, const pfc_algorithm *const *table, pfc_case **out, pfc_diag *diag);
+/* pfc_case_read_with and any table of algorithms; given may be NULL. Collective. */
+int pfc_case_read_from(MPI_Comm comm, const char *path, int what, const pfc_algorithm *const *table, const pfc_tensor_list *given, pfc_case **out,
+                       pfc_diag *diag);
 /* The entry whose name it is; a table name that ends in "<t>" stands for any number there ("row_sum_<t>"). NULL: none. */
 const pfc_tensor_spec *pfc_spec_find(const pfc_tensor_spec *specs, const char *name);
 
@@ -46,12 +47,18 @@ int pfc_case_apply_defaults(pfc_case *c, pfc_diag *diag);
 int pfc_case_check_shapes(pfc_case *c, int ranks, pfc_diag *diag);
 /* The cut axis of a tensor with ndim axes; -1: none of the alternatives has the cut letter there. */
 int pfc_shape_axis(const pfc_tensor_spec *spec, int ndim);
+/* The shape that the table gives a tensor: of the alternative with *ndim axes, or (*ndim < 0) of the first one with the fewest unknown axes. An axis that
+ * bound letters, P, parameters and numbers do not tell is -1. Returns how many these are; -1: no such alternative. Local. */
+int pfc_shape_dims(const pfc_case *c, const pfc_tensor_spec *spec, int ranks, int *ndim, int64_t dims[PFC_MAX_DIMS]);
 /* The number of elements; false if it or its bytes overflow int64. */
 bool pfc_dims_elements(int ndim, const int64_t *dims, int64_t *elements);
 /* Parameters, world, presence and shapes of inputs: all that needs no data. Local. */
 int pfc_case_check_form(pfc_case *c, int ranks, pfc_diag *diag);
 
 /* ---- tensors ---- */
+
+/* The input `name` of the case becomes these numbers (float64 or int64, whole on every rank), whatever it was; this rank keeps its block. Local. */
+int pfc_case_put_input(MPI_Comm comm, pfc_case *c, const pfc_tensor *given, pfc_diag *diag);
 
 /* Appends a tensor without data. NULL: out of memory. */
 pfc_tensor *pfc_tensor_describe(pfc_tensor_list *list, const char *name, pfc_dtype dtype, int ndim, const int64_t *dims);

@@ -5,10 +5,13 @@ libpfcdriver_la_SOURCES += \
     src/case/compare.c \
     src/case/diag.c \
     src/case/digest.c \
+    src/case/family.c \
+    src/case/family.h \
     src/case/file_data.c \
     src/case/file_describe.c \
     src/case/file_read.c \
     src/case/file_write.c \
+    src/case/given.c \
     src/case/h5util.c \
     src/case/internal.h \
     src/case/params.c \

@@ -85,6 +85,7 @@ static int set_known(pfc_case *c, const pfc_param_spec *spec, pfc_param *p, cons
     } else {
         if (v->kind == PFC_VALUE_TEXT) return pfc_case_fail(c, diag, item, "found %s, expected a number", found);
         p->r = v->kind == PFC_VALUE_INT ? (double)v->i : v->r;
+        if (isnan(p->r)) p->r = NAN; /* one of them: it is written */
     }
     p->present = true;
     return 0;

@@ -7,26 +7,6 @@
 
 #include <string.h>
 
-/* A bound like tensor `name` of `of`, whole on every rank; NULL if there is no such tensor (nothing to bound) or no memory (diag). */
-static pfc_tensor *add_like(MPI_Comm comm, const pfc_tensor_list *of, pfc_tensor_list *list, const char *name, pfc_diag *diag)
-{
-    const pfc_tensor *t = pfc_tensor_find(of, name);
-    if (!t) return NULL;
-    pfc_tensor *bound = pfc_tensor_add(comm, list, name, PFC_F64, t->ndim, t->dims, PFC_DIST_NONE, 0);
-    if (!bound) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "bounds of %s: out of memory", name);
-    return bound;
-}
-
-static const char *const OUT[] = { "loss", "x_grad", "weight_grad", "weight", "weight_momentum" };
-static const char *const STEP[] = { "sample_keys", "cosine", "logits", "row_max", "row_sum", "prob_target", "dlogits" };
-enum { OUTS = sizeof OUT / sizeof OUT[0], STEPS = sizeof STEP / sizeof STEP[0] };
-
-static void put(pfc_tensor_list *list, const char *name, const double *e, int64_t offset, int64_t count)
-{
-    pfc_tensor *t = pfc_tensor_find(list, name);
-    if (t) memcpy((double *)t->data + offset, e, (size_t)count * sizeof(double));
-}
-
 /* Keys are random float64; a port may keep them in float32. */
 static void put_keys(pfc_tensor_list *list, int64_t count)
 {
@@ -56,8 +36,8 @@ static void run_step(pfc_bound_step *s, const pfc_partial_fc_inputs *in, pfc_den
         store_state(&s->m, s->c * s->d);
     }
     pfc_bound_step_run(s);
-    put(&c->bound_out, "loss", &s->eloss, t, 1);
-    put(&c->bound_out, "x_grad", s->xg.e, t * s->n * s->d, s->n * s->d);
+    pfc_bound_put(&c->bound_out, "loss", &s->eloss, t, 1);
+    pfc_bound_put(&c->bound_out, "x_grad", s->xg.e, t * s->n * s->d, s->n * s->d);
 }
 
 /* All steps on rank 0; the last step's bounds into the tensors. */
@@ -74,44 +54,26 @@ static void compute(const pfc_partial_fc_inputs *in, pfc_case *c, pfc_diag *diag
     memcpy(s.w.v, in->weight, (size_t)cd * sizeof(double));
     memcpy(s.m.v, in->momentum, (size_t)cd * sizeof(double));
     for (int64_t t = 0; t < in->steps; t++) run_step(&s, in, sampler, t, c);
-    put(&c->bound_out, "weight_grad", s.wg.e, 0, cd);
-    put(&c->bound_out, "weight", s.w.e, 0, cd);
-    put(&c->bound_out, "weight_momentum", s.m.e, 0, cd);
+    pfc_bound_put(&c->bound_out, "weight_grad", s.wg.e, 0, cd);
+    pfc_bound_put(&c->bound_out, "weight", s.w.e, 0, cd);
+    pfc_bound_put(&c->bound_out, "weight_momentum", s.m.e, 0, cd);
     put_keys(&c->bound_step, s.c);
-    put(&c->bound_step, "cosine", s.z.e, 0, nc);
-    put(&c->bound_step, "logits", s.l.e, 0, nc);
-    put(&c->bound_step, "row_max", s.top.e, 0, s.n);
-    put(&c->bound_step, "row_sum", s.sum.e, 0, s.n);
-    put(&c->bound_step, "prob_target", s.prob.e, 0, s.n);
-    put(&c->bound_step, "dlogits", s.g.e, 0, nc);
+    pfc_bound_put(&c->bound_step, "cosine", s.z.e, 0, nc);
+    pfc_bound_put(&c->bound_step, "logits", s.l.e, 0, nc);
+    pfc_bound_put(&c->bound_step, "row_max", s.top.e, 0, s.n);
+    pfc_bound_put(&c->bound_step, "row_sum", s.sum.e, 0, s.n);
+    pfc_bound_put(&c->bound_step, "prob_target", s.prob.e, 0, s.n);
+    pfc_bound_put(&c->bound_step, "dlogits", s.g.e, 0, nc);
     pfc_bound_step_free(&s);
     pfc_dense_partial_fc_free(sampler);
-}
-
-/* Every rank holds all of a bound, in pieces that an int can count. */
-static void share(MPI_Comm comm, pfc_tensor_list *list)
-{
-    const int64_t piece = 1 << 24;
-    for (int k = 0; k < list->count; k++) {
-        int64_t total = pfc_tensor_elements(&list->items[k]);
-        double *data = list->items[k].data;
-        for (int64_t at = 0; at < total; at += piece) MPI_Bcast(data + at, (int)(total - at < piece ? total - at : piece), MPI_DOUBLE, 0, comm);
-    }
 }
 
 int pfc_partial_fc_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
 {
     MPI_Comm comm = ctx->comm.mpi;
     pfc_partial_fc_inputs in;
-    pfc_tensor_list_free(&c->bound_out);
-    pfc_tensor_list_free(&c->bound_step);
     if (pfc_partial_fc_inputs_gather(comm, c, &in, diag)) return diag->exit_status;
-    for (int k = 0; k < OUTS; k++) add_like(comm, &c->out, &c->bound_out, OUT[k], diag);
-    for (int k = 0; k < STEPS; k++) add_like(comm, &c->step, &c->bound_step, STEP[k], diag);
-    if (!pfc_diag_agree(comm, diag) && pfc_ctx_rank(ctx) == 0) compute(&in, c, diag);
+    if (!pfc_bounds_begin(comm, c, diag) && pfc_ctx_rank(ctx) == 0) compute(&in, c, diag);
     pfc_partial_fc_inputs_free(&in);
-    if (pfc_diag_agree(comm, diag)) return diag->exit_status;
-    share(comm, &c->bound_out);
-    share(comm, &c->bound_step);
-    return 0;
+    return pfc_bounds_share(comm, c, diag);
 }

@@ -4,11 +4,8 @@
 #ifndef PFC_PARTIAL_FC_BOUNDS_H
 #define PFC_PARTIAL_FC_BOUNDS_H
 
+#include "case/family.h"
 #include "case/partial_fc_inputs.h"
-#include "core/px.h"
-
-/* Four units in the last place of a float32: the unit in which rounding errors are counted. */
-#define PFC_BOUND_EPS 0x1p-22
 
 /* value and its bound: |port - value| <= bound for a correct float32 port. PX_INF: cannot be decided. */
 typedef struct pfc_bound_pair {
@@ -41,13 +38,5 @@ void pfc_bound_step_free(pfc_bound_step *s);
 void pfc_bound_step_run(pfc_bound_step *s);
 /* Its backward half: xg, wg, and the new state. */
 void pfc_bound_step_backward(pfc_bound_step *s);
-
-/* The bound of a value that an operand left open (undecided), or else of about e: 0 for a NaN or infinity that any port must have too. */
-static inline double pfc_bound_settle(double value, bool open, double e)
-{
-    if (open) return PX_INF;
-    if (!px_finite(value)) return 0;
-    return px_nan(e) ? PX_INF : e;
-}
 
 #endif

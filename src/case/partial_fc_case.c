@@ -1,10 +1,9 @@
 /* partial_fc_case.c: runs a partial_fc case through the library: state in, a loop over the steps, results and intermediate results out. */
+#include "case/family.h"
 #include "case/partial_fc_case.h"
 #include "core/ctx.h"
-#include "core/px.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 pfc_partial_fc_config pfc_partial_fc_case_config(const pfc_case *c)
 {
@@ -48,63 +47,25 @@ static pfc_view whole(pfc_tensor *t, int64_t rows, int64_t cols) { return pfc_vi
 typedef struct run {
     pfc_ctx *ctx;
     pfc_case *c;
-    MPI_Comm comm;                       /* only the split of tensors is asked of it */
+    MPI_Comm comm;
     int64_t steps, rows, classes, width; /* rows and classes: of this rank */
     pfc_tensor *loss, *x_grad, *weight_grad, *weight, *weight_momentum, *sampled;
     unsigned char *touched; /* (classes) 1 where a step updated the row; the others are moved, not computed */
-    bool no_memory;
 } run;
 
-static bool add_outputs(run *r)
+static int add_outputs(run *r, pfc_diag *diag)
 {
     pfc_case *c = r->c;
-    pfc_dtype real = pfc_ctx_real(r->ctx);
-    int64_t n = c->size['N' - 'A'], d = c->size['D' - 'A'], classes = c->size['C' - 'A'];
     bool steps_axis = r->steps > 1 || pfc_tensor_find(&c->in, "features")->ndim == 3;
-    int64_t x[3] = { r->steps, n, d }, w[2] = { classes, d };
     pfc_tensor_list_free(&c->out);
     pfc_tensor_list_free(&c->step);
-    static const char *const names[] = { "loss", "x_grad", "weight_grad", "weight", "weight_momentum", "sampled" };
-    bool ok = pfc_tensor_add(r->comm, &c->out, names[0], real, 1, &r->steps, PFC_DIST_NONE, 0) != NULL;
-    ok = ok && pfc_tensor_add(r->comm, &c->out, names[1], real, steps_axis ? 3 : 2, steps_axis ? x : x + 1, PFC_DIST_BATCH, steps_axis ? 1 : 0);
-    for (int i = 2; i < 5; i++) ok = ok && pfc_tensor_add(r->comm, &c->out, names[i], real, 2, w, PFC_DIST_CLASS, 0);
-    ok = ok && pfc_tensor_add(r->comm, &c->out, names[5], PFC_I64, 1, &classes, PFC_DIST_CLASS, 0);
-    if (!ok) return false;
-    pfc_tensor **slot[] = { &r->loss, &r->x_grad, &r->weight_grad, &r->weight, &r->weight_momentum, &r->sampled };
-    for (int i = 0; i < 6; i++) *slot[i] = pfc_tensor_find(&c->out, names[i]); /* adding may move the list */
-    return true;
-}
-
-/* Copies an intermediate result into c->step. Class-wise matrices arrive as (N, C_r), row-wise ones as (N, 1), keys as (C_r, 1). */
-static void keep_step(void *user, const char *name, pfc_view local, pfc_layout layout)
-{
-    run *r = user;
-    pfc_case *c = r->c;
-    int64_t n = c->size['N' - 'A'], classes = c->size['C' - 'A'];
-    int64_t matrix[2] = { n, classes };
-    pfc_tensor *t;
-    if (layout == PFC_CLASS_COLS)
-        t = pfc_tensor_add(r->comm, &c->step, name, local.dtype, 2, matrix, PFC_DIST_CLASS, 1);
-    else if (layout == PFC_CLASS_ROWS)
-        t = pfc_tensor_add(r->comm, &c->step, name, local.dtype, 1, &classes, PFC_DIST_CLASS, 0);
-    else
-        t = pfc_tensor_add(r->comm, &c->step, name, local.dtype, 1, &n, PFC_DIST_NONE, 0);
-    if (!t) {
-        r->no_memory = true;
-        return;
-    }
-    size_t size = pfc_dtype_size(local.dtype);
-    for (int64_t i = 0; i < local.rows; i++)
-        memcpy((char *)t->data + (size_t)(i * local.cols) * size, (const char *)local.data + (size_t)(i * local.ld) * size, (size_t)local.cols * size);
-    t->order = c->step.count - 1;
-}
-
-static void set_loss(pfc_tensor *t, int64_t s, double value)
-{
-    if (t->dtype == PFC_F32)
-        ((float *)t->data)[s] = (float)value;
-    else
-        ((double *)t->data)[s] = value;
+    r->loss = pfc_case_add_out(r->ctx, c, "loss", -1, NULL, diag);
+    r->x_grad = pfc_case_add_out(r->ctx, c, "x_grad", steps_axis ? 3 : 2, NULL, diag);
+    r->weight_grad = pfc_case_add_out(r->ctx, c, "weight_grad", -1, NULL, diag);
+    r->weight = pfc_case_add_out(r->ctx, c, "weight", -1, NULL, diag);
+    r->weight_momentum = pfc_case_add_out(r->ctx, c, "weight_momentum", -1, NULL, diag);
+    r->sampled = pfc_case_add_out(r->ctx, c, "sampled", -1, NULL, diag);
+    return diag->exit_status;
 }
 
 /* Which rows the step updates: the sampled ones, or all with the dense rule. */
@@ -115,27 +76,28 @@ static void mark_touched(run *r, bool all)
 }
 
 /* All steps; the state stays in the layer between them. */
-static pfc_status run_steps(run *r, pfc_partial_fc *layer, bool want_steps)
+static pfc_status run_steps(run *r, pfc_partial_fc *layer, bool want_steps, pfc_diag *diag)
 {
     const pfc_tensor *features = pfc_tensor_find(&r->c->in, "features"), *labels = pfc_tensor_find(&r->c->in, "labels"),
                      *keys = pfc_tensor_find(&r->c->in, "sample_keys");
     pfc_view none = pfc_view_make(NULL, pfc_ctx_real(r->ctx), 0, 0);
+    pfc_capture capture;
     for (int64_t s = 0; s < r->steps; s++) {
         bool last = s == r->steps - 1;
         pfc_partial_fc_result result = { 0.0, input_step(r->x_grad, 2, s, r->rows, r->width), none, whole(r->sampled, r->classes, 1) };
         if (last) result.weight_grad = whole(r->weight_grad, r->classes, r->width);
-        if (last && want_steps) pfc_ctx_set_tap(r->ctx, keep_step, r);
+        if (last && want_steps) pfc_capture_begin(&capture, r->ctx, r->c, NULL);
         pfc_status status = pfc_partial_fc_step(layer, input_step(features, 2, s, r->rows, r->width), input_step(labels, 1, s, r->rows, 1),
                                                 input_step(keys, 1, s, r->classes, 1), &result);
-        pfc_ctx_set_tap(r->ctx, NULL, NULL);
+        if (last && want_steps) pfc_capture_end(&capture, diag);
         if (status != PFC_OK) return status;
-        set_loss(r->loss, s, result.loss);
+        pfc_tensor_set(r->loss, s, result.loss);
         mark_touched(r, pfc_param_choice(r->c, "momentum_rule") == PFC_MOMENTUM_DENSE);
     }
     return pfc_partial_fc_get_state(layer, whole(r->weight, r->classes, r->width), whole(r->weight_momentum, r->classes, r->width));
 }
 
-static pfc_status run_layer(run *r, bool want_steps)
+static pfc_status run_layer(run *r, bool want_steps, pfc_diag *diag)
 {
     pfc_partial_fc_config cfg = pfc_partial_fc_case_config(r->c);
     pfc_tensor *weight = pfc_tensor_find(&r->c->in, "weight"), *momentum = pfc_tensor_find(&r->c->in, "weight_momentum");
@@ -144,7 +106,7 @@ static pfc_status run_layer(run *r, bool want_steps)
     pfc_view none = pfc_view_make(NULL, PFC_F32, 0, 0);
     pfc_status status = pfc_partial_fc_set_state(layer, whole(weight, r->classes, r->width), momentum ? whole(momentum, r->classes, r->width) : none);
     status = pfc_agree(r->ctx, status); /* setting the state is local, the steps are not */
-    if (status == PFC_OK) status = run_steps(r, layer, want_steps);
+    if (status == PFC_OK) status = run_steps(r, layer, want_steps, diag);
     pfc_partial_fc_destroy(&layer);
     return status;
 }
@@ -168,16 +130,10 @@ static void canonical_state(const run *r, pfc_tensor *t, bool computed)
 
 static void canonical(const run *r)
 {
-    for (int i = 0; i < r->c->out.count; i++) {
-        pfc_tensor *t = &r->c->out.items[i];
-        if (t == r->weight)
-            canonical_state(r, t, true);
-        else if (t == r->weight_momentum)
-            canonical_state(r, t, pfc_param_real(r->c, "momentum") != 0.0);
-        else
-            pfc_tensor_canonical(t);
-    }
-    for (int i = 0; i < r->c->step.count; i++) pfc_tensor_canonical(&r->c->step.items[i]);
+    static const char *const state[] = { "weight", "weight_momentum", NULL };
+    canonical_state(r, r->weight, true);
+    canonical_state(r, r->weight_momentum, pfc_param_real(r->c, "momentum") != 0.0);
+    pfc_case_canonical(r->c, state);
 }
 
 int pfc_partial_fc_run(pfc_ctx *ctx, pfc_case *c, bool want_steps, pfc_diag *diag)
@@ -188,13 +144,10 @@ int pfc_partial_fc_run(pfc_ctx *ctx, pfc_case *c, bool want_steps, pfc_diag *dia
     r.classes = pfc_shard_of(c->size['C' - 'A'], ranks, pfc_ctx_rank(ctx)).count;
     r.width = c->size['D' - 'A'];
     r.touched = calloc((size_t)r.classes + 1, 1);
-    if (!r.touched || !add_outputs(&r)) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory for the results", c->name);
+    if (!r.touched) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory for the results", c->name);
+    add_outputs(&r, diag);
     if (!pfc_diag_agree(r.comm, diag)) {
-        pfc_status status = run_layer(&r, want_steps);
-        if (status != PFC_OK)
-            pfc_diag_from_status(diag, status, ctx, c->path[0] ? c->path : c->name);
-        else if (r.no_memory)
-            pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory for the intermediate results", c->name);
+        pfc_case_status(diag, run_layer(&r, want_steps, diag), ctx, c);
         if (!pfc_diag_agree(r.comm, diag)) canonical(&r);
     }
     free(r.touched);

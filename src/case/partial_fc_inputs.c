@@ -1,33 +1,14 @@
 /* partial_fc_inputs.c: a partial_fc case gathered on rank 0. */
 #include "case/partial_fc_inputs.h"
+#include "case/family.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* The whole tensor as doubles on rank 0; *out stays NULL for an absent one and on other ranks. Collective. */
-static int gather_reals(MPI_Comm comm, const pfc_tensor *t, double **out, pfc_diag *diag)
-{
-    *out = NULL;
-    if (!t) return 0;
-    void *whole = NULL;
-    int status = pfc_tensor_gather(comm, t, &whole, diag);
-    if (status || !whole) return status;
-    if (t->dtype == PFC_F64) {
-        *out = whole;
-        return 0;
-    }
-    int64_t count = pfc_tensor_elements(t);
-    *out = malloc((size_t)(count + 1) * sizeof(double));
-    if (!*out) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory", t->name);
-    for (int64_t k = 0; *out && k < count; k++) (*out)[k] = (double)((const float *)whole)[k];
-    free(whole);
-    return diag->exit_status;
-}
-
 int pfc_partial_fc_inputs_gather(MPI_Comm comm, const pfc_case *c, pfc_partial_fc_inputs *in, pfc_diag *diag)
 {
     const pfc_tensor *x = pfc_tensor_find(&c->in, "features"), *y = pfc_tensor_find(&c->in, "labels"), *w = pfc_tensor_find(&c->in, "weight");
-    const pfc_tensor *m = pfc_tensor_find(&c->in, "weight_momentum"), *keys = pfc_tensor_find(&c->in, "sample_keys");
+    const pfc_tensor *keys = pfc_tensor_find(&c->in, "sample_keys");
     memset(in, 0, sizeof *in);
     in->cfg = pfc_partial_fc_case_config(c);
     MPI_Comm_size(comm, &in->ranks);
@@ -42,14 +23,10 @@ int pfc_partial_fc_inputs_gather(MPI_Comm comm, const pfc_case *c, pfc_partial_f
 
     int rank;
     MPI_Comm_rank(comm, &rank);
-    void *labels = NULL;
-    gather_reals(comm, x, &in->x, diag);
-    if (!pfc_diag_agree(comm, diag)) gather_reals(comm, w, &in->weight, diag);
-    if (!pfc_diag_agree(comm, diag)) gather_reals(comm, m, &in->momentum, diag);
-    if (!pfc_diag_agree(comm, diag)) gather_reals(comm, keys, &in->keys, diag);
-    if (!pfc_diag_agree(comm, diag)) pfc_tensor_gather(comm, y, &labels, diag);
-    in->labels = labels;
-    if (!diag->exit_status && rank == 0 && !in->momentum) {
+    bool failed = pfc_case_gather_reals(comm, c, "features", &in->x, diag) || pfc_case_gather_reals(comm, c, "weight", &in->weight, diag) ||
+                  pfc_case_gather_reals(comm, c, "weight_momentum", &in->momentum, diag) || pfc_case_gather_reals(comm, c, "sample_keys", &in->keys, diag) ||
+                  pfc_case_gather_ints(comm, c, "labels", &in->labels, diag);
+    if (!failed && rank == 0 && !in->momentum) {
         in->momentum = calloc((size_t)(in->c * in->d) + 1, sizeof(double));
         if (!in->momentum) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "weight_momentum: out of memory");
     }

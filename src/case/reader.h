@@ -11,6 +11,7 @@ typedef struct pfc_reader {
     hid_t file;
     const char *path;
     const pfc_algorithm *const *table;
+    const pfc_tensor_list *given; /* inputs that take the place of the file's; NULL: none */
     pfc_case *c;
     pfc_diag *diag;
 } pfc_reader;

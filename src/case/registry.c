@@ -10,5 +10,10 @@ const pfc_algorithm *pfc_algorithm_find(const char *name) { return pfc_algorithm
 
 int pfc_case_read(MPI_Comm comm, const char *path, int what, pfc_case **out, pfc_diag *diag)
 {
-    return pfc_case_read_from(comm, path, what, pfc_algorithms, out, diag);
+    return pfc_case_read_from(comm, path, what, pfc_algorithms, NULL, out, diag);
+}
+
+int pfc_case_read_with(MPI_Comm comm, const char *path, int what, const pfc_tensor_list *given, pfc_case **out, pfc_diag *diag)
+{
+    return pfc_case_read_from(comm, path, what, pfc_algorithms, given, out, diag);
 }

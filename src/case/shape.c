@@ -132,6 +132,26 @@ int pfc_shape_axis(const pfc_tensor_spec *spec, int ndim)
     return -1;
 }
 
+int pfc_shape_dims(const pfc_case *c, const pfc_tensor_spec *spec, int ranks, int *ndim, int64_t dims[PFC_MAX_DIMS])
+{
+    alternative a;
+    int wanted = *ndim, fewest = -1;
+    for (const char *p = spec->shape; p;) {
+        int64_t shape[PFC_MAX_DIMS];
+        int unknown = 0;
+        p = parse(p, &a);
+        for (int k = 0; k < a.axes; k++) {
+            shape[k] = expected(c, c->size, ranks, a.axis[k]);
+            unknown += shape[k] < 0;
+        }
+        if (a.open || (wanted >= 0 && a.axes != wanted) || (fewest >= 0 && unknown >= fewest)) continue;
+        fewest = unknown;
+        *ndim = a.axes;
+        memcpy(dims, shape, (size_t)a.axes * sizeof *dims);
+    }
+    return fewest;
+}
+
 const pfc_tensor_spec *pfc_spec_find(const pfc_tensor_spec *specs, const char *name)
 {
     for (const pfc_tensor_spec *s = specs; s && s->name; s++) {

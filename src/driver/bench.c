@@ -118,3 +118,33 @@ pfc_peaks pfc_measure_peaks(MPI_Comm comm, pfc_mode mode, int threads, pfc_diag 
     free(memory);
     return peaks;
 }
+
+/* ---- telling ---- */
+
+void pfc_json_timing(pfc_json *j, const char *cpu_key, const char *wall_key, const pfc_timing *t)
+{
+    char key[64];
+    pfc_json_real(j, cpu_key, pfc_median(t->cpu, t->count));
+    snprintf(key, sizeof key, "%s_rounds", cpu_key);
+    pfc_json_begin(j, key, '[');
+    for (int i = 0; i < t->count; i++) pfc_json_real(j, NULL, t->cpu[i]);
+    pfc_json_end(j);
+    pfc_json_real(j, wall_key, pfc_median(t->wall, t->count));
+    snprintf(key, sizeof key, "%s_rounds", wall_key);
+    pfc_json_begin(j, key, '[');
+    for (int i = 0; i < t->count; i++) pfc_json_real(j, NULL, t->wall[i]);
+    pfc_json_end(j);
+}
+
+void pfc_json_params(pfc_json *j, const pfc_case *c)
+{
+    pfc_json_begin(j, "param", '{');
+    for (int i = 0; c->algorithm->params && c->algorithm->params[i].name; i++) {
+        const pfc_param_spec *spec = &c->algorithm->params[i];
+        if (!c->param[i].present) continue;
+        if (spec->type == PFC_PARAM_WORD) pfc_json_text(j, spec->name, c->param[i].word);
+        if (spec->type == PFC_PARAM_INT) pfc_json_int(j, spec->name, c->param[i].i);
+        if (spec->type == PFC_PARAM_REAL) pfc_json_real(j, spec->name, c->param[i].r);
+    }
+    pfc_json_end(j);
+}

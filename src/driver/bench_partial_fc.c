@@ -168,34 +168,6 @@ static int measure(bench *b)
 
 /* ---- telling ---- */
 
-static void json_timing(pfc_json *j, const char *cpu_key, const char *wall_key, const pfc_timing *t)
-{
-    char key[64];
-    pfc_json_real(j, cpu_key, pfc_median(t->cpu, t->count));
-    snprintf(key, sizeof key, "%s_rounds", cpu_key);
-    pfc_json_begin(j, key, '[');
-    for (int i = 0; i < t->count; i++) pfc_json_real(j, NULL, t->cpu[i]);
-    pfc_json_end(j);
-    pfc_json_real(j, wall_key, pfc_median(t->wall, t->count));
-    snprintf(key, sizeof key, "%s_rounds", wall_key);
-    pfc_json_begin(j, key, '[');
-    for (int i = 0; i < t->count; i++) pfc_json_real(j, NULL, t->wall[i]);
-    pfc_json_end(j);
-}
-
-static void json_params(pfc_json *j, const pfc_case *c)
-{
-    pfc_json_begin(j, "param", '{');
-    for (int i = 0; c->algorithm->params[i].name; i++) {
-        const pfc_param_spec *spec = &c->algorithm->params[i];
-        if (!c->param[i].present) continue;
-        if (spec->type == PFC_PARAM_WORD) pfc_json_text(j, spec->name, c->param[i].word);
-        if (spec->type == PFC_PARAM_INT) pfc_json_int(j, spec->name, c->param[i].i);
-        if (spec->type == PFC_PARAM_REAL) pfc_json_real(j, spec->name, c->param[i].r);
-    }
-    pfc_json_end(j);
-}
-
 typedef struct figures {
     double flops, bytes, bound, step_cpu, step_wall, gemm_cpu, gemm_wall;
 } figures;
@@ -240,7 +212,7 @@ static void write_json(const bench *b, const figures *f, pfc_json *j)
     pfc_json_int(j, "C", b->classes);
     pfc_json_int(j, "D", b->d);
     pfc_json_end(j);
-    json_params(j, b->c);
+    pfc_json_params(j, b->c);
     pfc_json_text(j, "mode", b->mode == PFC_FAST ? "fast" : "exact");
     pfc_json_text(j, "backend", pfc_ctx_backend_name(b->ctx));
     pfc_json_text(j, "isa", pfc_ctx_isa(b->ctx));
@@ -250,8 +222,8 @@ static void write_json(const bench *b, const figures *f, pfc_json *j)
     pfc_json_int(j, "threads", b->threads);
     pfc_json_int(j, "rounds", b->step.count);
     pfc_json_int(j, "sampled_classes", b->all_sampled);
-    json_timing(j, "cpu_seconds", "wall_seconds", &b->step);
-    json_timing(j, "gemm_seconds", "gemm_wall_seconds", &b->product);
+    pfc_json_timing(j, "cpu_seconds", "wall_seconds", &b->step);
+    pfc_json_timing(j, "gemm_seconds", "gemm_wall_seconds", &b->product);
     pfc_json_real(j, "step_over_gemm", f->step_cpu / f->gemm_cpu);
     pfc_json_real(j, "step_over_gemm_wall", f->step_wall / f->gemm_wall);
     pfc_json_int(j, "peak_rss_bytes", b->rss);

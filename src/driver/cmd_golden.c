@@ -1,4 +1,5 @@
 /* cmd_golden.c: makes goldens: results in exact mode, digests, bounds for ports, and beside each a file with facts about the machine. */
+#include "case/internal.h"
 #include "driver/driver.h"
 #include <cblas.h>
 #include <ctype.h>
@@ -17,6 +18,7 @@ typedef struct maker {
     pfc_diag *diag;
     pfc_table *table;
     pfc_json *json;
+    pfc_tensor_list given; /* of --in */
     int made, skipped;
 } maker;
 
@@ -138,7 +140,7 @@ static int make_from_file(maker *m, const char *path, bool optional)
         m->skipped++;
         return 0;
     }
-    if (pfc_case_read(m->cli->comm, path, PFC_READ_INPUTS, &c, m->diag) == 0) make(m, c, m->cli->steps || peek.has_step);
+    if (pfc_case_read_with(m->cli->comm, path, PFC_READ_INPUTS, &m->given, &c, m->diag) == 0) make(m, c, m->cli->steps || peek.has_step);
     pfc_case_free(c);
     return m->diag->exit_status;
 }
@@ -189,15 +191,17 @@ static int make_generated(maker *m)
     const pfc_cli *cli = m->cli;
     const pfc_algorithm *a = cli->file_count == 1 ? pfc_algorithm_find(cli->files[0]) : NULL;
     if (!a || !a->fill)
-        return pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "--size: expected one algorithm with generated inputs, as in: golden partial_fc --size N=24,C=37,D=8");
+        return pfc_diag_fail(m->diag, PFC_EXIT_USAGE,
+                             "--size, --param: expected one algorithm with generated inputs, as in: golden partial_fc --size N=24,C=37,D=8 --param head=cos");
     if (cli->name && (!cli->name[0] || strchr(cli->name, '/')))
         return pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "--name %s: expected a file name without folder", cli->name);
     pfc_case *c = pfc_case_new(a);
     if (!c) return pfc_diag_fail(m->diag, PFC_EXIT_RUNTIME, "out of memory");
-    if (!pfc_cli_sizes(cli->size, c, m->diag)) {
+    if (!cli->size || !pfc_cli_sizes(cli->size, c, m->diag)) {
         generated_name(cli, c);
-        if (!pfc_cli_params(cli, c, m->diag) && !a->fill(cli->comm, c, cli->fill, cli->seed, m->diag) && !pfc_case_check(cli->comm, c, m->diag))
-            make(m, c, cli->steps);
+        if (!pfc_cli_params(cli, c, m->diag) && !a->fill(cli->comm, c, cli->fill, cli->seed, m->diag))
+            for (int k = 0; k < m->given.count && !m->diag->exit_status; k++) pfc_case_put_input(cli->comm, c, &m->given.items[k], m->diag);
+        if (!pfc_diag_agree(cli->comm, m->diag) && !pfc_case_check(cli->comm, c, m->diag)) make(m, c, cli->steps);
     }
     pfc_case_free(c);
     return m->diag->exit_status;
@@ -205,8 +209,7 @@ static int make_generated(maker *m)
 
 static int make_named(maker *m)
 {
-    if (m->cli->size) return make_generated(m);
-    if (m->cli->param_count) return pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "--param: only with --size, for generated cases");
+    if (m->cli->size || m->cli->param_count) return make_generated(m);
     if (m->cli->file_count == 0) return make_shipped(m, NULL);
     for (int i = 0; i < m->cli->file_count && !m->diag->exit_status; i++) {
         const char *name = m->cli->files[i];
@@ -229,7 +232,8 @@ int pfc_cmd_golden(pfc_cli *cli)
         m.table = pfc_table_new("llrrrl", titles);
         m.json = pfc_json_open(cli, &diag);
         pfc_json_begin(m.json, "goldens", '[');
-        if (!diag.exit_status) make_named(&m);
+        if (!diag.exit_status && !pfc_cli_inputs(cli, &m.given, &diag)) make_named(&m);
+        pfc_tensor_list_free(&m.given);
         pfc_json_end(m.json);
         if (m.made && cli->rank == 0 && !cli->quiet) pfc_table_print(m.table, stdout);
         if (!m.made && !diag.exit_status) pfc_diag_fail(&diag, PFC_EXIT_FILE, "no golden was made: every case is for another number of ranks");

@@ -11,7 +11,7 @@ static void print_tensors(const char *title, const pfc_tensor_spec *specs)
 {
     const char *titles[] = { title, "type", "shape", "", "" };
     pfc_table *table = pfc_table_new("lllll", titles);
-    for (const pfc_tensor_spec *s = specs; s->name; s++) {
+    for (const pfc_tensor_spec *s = specs; s && s->name; s++) {
         pfc_table_cell(table, "  %s", s->name);
         pfc_table_cell(table, "%s", kind_names[s->kind]);
         pfc_table_cell(table, "(%s)", s->shape);
@@ -27,7 +27,7 @@ static void print_algorithm(const pfc_algorithm *a)
     static const char *const titles[] = { "parameter", "type", "default", "" };
     printf("%s: %s\n\n", a->name, a->help);
     pfc_table *table = pfc_table_new("llll", titles);
-    for (const pfc_param_spec *p = a->params; p->name; p++) {
+    for (const pfc_param_spec *p = a->params; p && p->name; p++) {
         pfc_table_cell(table, "  %s", p->name);
         pfc_table_cell(table, "%s", p->words ? p->words : type_names[p->type]);
         pfc_table_cell(table, "%s", default_text(p));
@@ -35,18 +35,17 @@ static void print_algorithm(const pfc_algorithm *a)
     }
     pfc_table_print(table, stdout);
     pfc_table_free(table);
-    putchar('\n');
-    print_tensors("input", a->in);
+    if (a->in && a->in->name) putchar('\n'), print_tensors("input", a->in);
     putchar('\n');
     print_tensors("result", a->out);
-    if (a->step->name) putchar('\n'), print_tensors("step", a->step);
+    if (a->step && a->step->name) putchar('\n'), print_tensors("step", a->step);
     putchar('\n');
 }
 
 static void json_tensors(pfc_json *j, const char *key, const pfc_tensor_spec *specs)
 {
     pfc_json_begin(j, key, '[');
-    for (const pfc_tensor_spec *s = specs; s->name; s++) {
+    for (const pfc_tensor_spec *s = specs; s && s->name; s++) {
         pfc_json_begin(j, NULL, '{');
         pfc_json_text(j, "name", s->name);
         pfc_json_text(j, "type", kind_names[s->kind]);
@@ -64,7 +63,7 @@ static void json_algorithm(pfc_json *j, const pfc_algorithm *a)
     pfc_json_text(j, "name", a->name);
     pfc_json_text(j, "help", a->help);
     pfc_json_begin(j, "parameters", '[');
-    for (const pfc_param_spec *p = a->params; p->name; p++) {
+    for (const pfc_param_spec *p = a->params; p && p->name; p++) {
         pfc_json_begin(j, NULL, '{');
         pfc_json_text(j, "name", p->name);
         pfc_json_text(j, "type", type_names[p->type]);

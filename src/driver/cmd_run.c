@@ -55,13 +55,16 @@ int pfc_cmd_run(pfc_cli *cli)
 {
     pfc_diag diag = { 0 };
     pfc_case *c = NULL;
+    pfc_tensor_list given = { 0 };
     if (pfc_same_file(cli, cli->files[0], cli->output)) {
         pfc_diag_fail(&diag, PFC_EXIT_USAGE, "%s: output and input are the same file", cli->output);
         return pfc_report(cli, &diag);
     }
     pfc_ctx *ctx = pfc_cli_context(cli, cli->mode_given ? cli->mode : PFC_EXACT, &diag);
-    if (ctx && !pfc_case_read(cli->comm, cli->files[0], PFC_READ_INPUTS, &c, &diag)) compute(cli, ctx, c, &diag);
+    if (ctx && !pfc_cli_inputs(cli, &given, &diag) && !pfc_case_read_with(cli->comm, cli->files[0], PFC_READ_INPUTS, &given, &c, &diag))
+        compute(cli, ctx, c, &diag);
     pfc_case_free(c);
+    pfc_tensor_list_free(&given);
     pfc_ctx_destroy(&ctx);
     return pfc_report(cli, &diag);
 }

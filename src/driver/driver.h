@@ -24,6 +24,8 @@ typedef struct pfc_cli {
     int file_count;
     const char **params; /* --param, each NAME=VALUE[,NAME=VALUE]... */
     int param_count;
+    const char **inputs; /* --in, each NAME=FILE.txt */
+    int input_count;
 
     const char *backend; /* NULL: PFC_BACKEND or cpu */
     pfc_mode mode;       /* meaningful if mode_given */
@@ -74,6 +76,9 @@ pfc_ctx *pfc_cli_context(const pfc_cli *cli, pfc_mode mode, pfc_diag *diag);
 int pfc_cli_params(const pfc_cli *cli, pfc_case *c, pfc_diag *diag);
 /* --size N=24,C=37,D=8 into c->size. Local. */
 int pfc_cli_sizes(const char *text, pfc_case *c, pfc_diag *diag);
+/* Every --in NAME=FILE.txt as a tensor of one axis, whole on all ranks: int64 if all its numbers are integers, else float64. Rank 0 reads: one number a
+ * line; blank lines and what follows a '#' do not count. A failure is agreed (text_input.c). Collective. */
+int pfc_cli_inputs(const pfc_cli *cli, pfc_tensor_list *given, pfc_diag *diag);
 /* "(24, 8)" into text. */
 const char *pfc_shape_text(const pfc_tensor *t, char *text, size_t size);
 /* Element `index` of a tensor as "[3, 7]". */

@@ -4,6 +4,7 @@ libpfcdriver_la_SOURCES += \
     src/driver/bench.c \
     src/driver/bench.h \
     src/driver/bench_partial_fc.c \
+    src/driver/bench_step.c \
     src/driver/cmd_bench.c \
     src/driver/cmd_check.c \
     src/driver/cmd_golden.c \
@@ -19,5 +20,6 @@ libpfcdriver_la_SOURCES += \
     src/driver/options.c \
     src/driver/results.c \
     src/driver/shard_part.c \
-    src/driver/table.c
+    src/driver/table.c \
+    src/driver/text_input.c
 pfc_ref_SOURCES += src/driver/main.c

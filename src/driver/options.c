@@ -24,6 +24,7 @@ static const struct argp_option common_options[] = {
 
 static const struct argp_option own_options[] = {
     { "output", 'o', "PATH", 0, "file (run) or folder (golden) to write", 1 },
+    { "in", 'i', "NAME=FILE.txt", 0, "take this input from a text file, one number a line", 2 },
     { "steps", 'S', NULL, 0, "write the intermediate results of the last step, too", 2 },
     { "no-inputs", 'I', NULL, 0, "leave the inputs out of the written file", 2 },
     { "dtype", 'd', "TYPE", 0, "exact, f64, f32, tf32, bf16 or f16 (check); list of types to make bounds for (golden)", 3 },
@@ -142,6 +143,7 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
     case 'd': cli->dtype = arg; return 0;
     case 's': cli->size = arg; return 0;
     case 'p': return append(&cli->params, &cli->param_count, arg);
+    case 'i': return append(&cli->inputs, &cli->input_count, arg);
     case 'f': cli->fill = arg; return 0;
     case 'n': cli->name = arg; return 0;
     case 'e': return parse_int(state, "seed", arg, INT64_MIN, INT64_MAX, &cli->seed);
@@ -246,5 +248,6 @@ void pfc_cli_free(pfc_cli *cli)
 {
     free(cli->files);
     free(cli->params);
-    cli->files = cli->params = NULL;
+    free(cli->inputs);
+    cli->files = cli->params = cli->inputs = NULL;
 }

@@ -86,6 +86,10 @@ static bool shape_letters(const char *shape, int ndim, char letters[PFC_MAX_DIMS
         int n = 0;
         for (const char *q = p; *q && *q != '|' && n < PFC_MAX_DIMS;) {
             size_t length = strcspn(q, ",|");
+            if (strncmp(q, "...", 3) == 0) { /* any further axes */
+                for (; n < ndim; n++) letters[n] = 0;
+                break;
+            }
             letters[n++] = length == 1 && isupper((unsigned char)*q) ? *q : 0;
             q += length + (q[length] == ',');
         }
@@ -100,7 +104,7 @@ static void peek_inputs(const pfc_algorithm *a, hid_t group, int ranks, pfc_peek
     int64_t size[26], dims[PFC_MAX_DIMS];
     char letters[PFC_MAX_DIMS];
     for (int i = 0; i < 26; i++) size[i] = -1;
-    for (const pfc_tensor_spec *s = a->in; s->name; s++) {
+    for (const pfc_tensor_spec *s = a->in; s && s->name; s++) {
         int n = dataset_dims(group, s->name, dims);
         if (n < 0 || !shape_letters(s->shape, n, letters)) continue;
         int axis = pfc_shape_axis(s, n);

@@ -1,233 +1,12 @@
-"""exact-v1 of partial_fc in Python integers, as a document: doc/exact-v1.md line by line, the sections in brackets.
-
-It knows nothing of ranks, slices, BLAS, threads or SIMD. Sums are Python integers, RN and fma go through fractions.Fraction, and a Python float
-is an IEEE double, so + - * / and sqrt are the trees of the specification. exact_v1.py is the command that uses it.
-"""
+"""exact-v1 of partial_fc in Python integers, as a document: section 3 of doc/exact-v1.md line by line, the paragraphs in brackets."""
 import math
-import struct
-from fractions import Fraction
 
-NAN, INF = float("nan"), float("inf")
-LOWEST = -900  # the lowest grid exponent
-EPS = 1e-12  # norms are clamped here before they divide
+from exact_v1_core import (EPS, INF, NAN, class_key, clamped, div, expo, finite, float32, fma, norm, product_sum, px_exp, px_log, px_sincos,
+                           scalar_sum, shard, sqrt, with_defaults)
 
-
-# ---- rounding and IEEE operations that Python's floats raise on ------------------------------------------------------------------------------
-
-def finite(x):
-    return not (math.isnan(x) or math.isinf(x))
-
-
-def rn(value):
-    """RN: a Fraction or an integer as the nearest double, ties to even; too large is an infinity."""
-    try:
-        return float(value)
-    except OverflowError:
-        return INF if value > 0 else -INF
-
-
-def rne(value):
-    """The nearest integer of a Fraction, ties to even."""
-    floor = value.numerator // value.denominator
-    rest = value - floor
-    if rest > Fraction(1, 2) or (rest == Fraction(1, 2) and floor % 2 == 1):
-        return floor + 1
-    return floor
-
-
-def pow2(k):
-    return Fraction(2) ** k
-
-
-def div(a, b):
-    if b == 0:
-        return NAN if a == 0 or math.isnan(a) else math.copysign(INF, a) * math.copysign(1.0, b)
-    return a / b
-
-
-def sqrt(a):
-    return NAN if a < 0 else math.sqrt(a)
-
-
-def fma(a, b, c):
-    """RN(a*b + c). Zero and non-finite factors need no rounding, so ordinary operations give them (and the sign of a zero)."""
-    if not (finite(a) and finite(b)) or a == 0 or b == 0:
-        return a * b + c
-    if not finite(c):
-        return c
-    exact = Fraction(a) * Fraction(b) + Fraction(c)
-    return rn(exact) if exact != 0 else 0.0
-
-
-def float32(x):
-    """The nearest float32, ties to even, as a double."""
-    try:
-        return struct.unpack("<f", struct.pack("<f", x))[0]
-    except OverflowError:
-        return math.copysign(INF, x)
-
-
-def canonical(x):
-    """How results are stored: one NaN, no negative zero."""
-    return NAN if math.isnan(x) else x + 0.0
-
-
-# ---- 1. sums -------------------------------------------------------------------------------------------------------------------------------
-
-def expo(values):
-    """[1.1] Grid exponent: max(frexp exponent of the largest finite magnitude, -900)."""
-    largest = max((abs(x) for x in values if finite(x)), default=0.0)
-    return LOWEST if largest == 0 else max(math.frexp(largest)[1], LOWEST)
-
-
-def V(x, e):
-    """[1.2] rne(x * 2^(62-e)); non-finite x counts as 0."""
-    if not finite(x):
-        return 0
-    v = rne(Fraction(x) * pow2(62 - e))
-    assert abs(v) <= 2**62
-    return v
-
-
-def scale(v, k):
-    """[1.2] v * 2^k, rounded once if subnormal, infinite if too large."""
-    return rn(Fraction(v) * pow2(k))
-
-
-def mark(terms):
-    """[1.4] The value of a sum with non-finite terms: equal ones stay, different ones make NaN. None: all terms are finite."""
-    marks = [t for t in terms if not finite(t)]
-    if not marks:
-        return None
-    return marks[0] if all(t == marks[0] for t in marks) else NAN
-
-
-def product_sum(a, ea, b, eb, shift, factors=None):
-    """[1.2] scale(RN(sum_k V(a_k, ea_k) * V(b_k, eb_k)), shift). ea and eb are one exponent each, or one for each term.
-    factors: pairs whose products mark the sum, where a_k and b_k are not the factors of the formula itself but a rescaled form of them."""
-    marked = mark([x * y for x, y in factors or zip(a, b) if not (finite(x) and finite(y))])
-    if marked is not None:
-        return marked
-    ea = ea if isinstance(ea, list) else [ea] * len(a)
-    eb = eb if isinstance(eb, list) else [eb] * len(b)
-    total = sum(V(x, ex) * V(y, ey) for x, ex, y, ey in zip(a, ea, b, eb))
-    return scale(rn(total), shift)
-
-
-def scalar_sum(terms, e):
-    """[1.3] Two integers: 36 bits above and 38 bits below, relative to 2^e."""
-    marked = mark(terms)
-    if marked is not None:
-        return marked
-    a = b = 0
-    for t in terms:
-        u = Fraction(t) * pow2(36 - e)
-        assert abs(u) <= 2**36
-        h = rne(u)
-        a += h
-        b += rne((u - h) * 2**38)
-    return scale(rn(a * 2**38 + b), e - 74)
-
-
-# ---- 2. elementwise functions --------------------------------------------------------------------------------------------------------------
-
-MAGIC = 1.5 * 2.0**52
-LOG2E = float.fromhex("0x1.71547652b82fep+0")
-LN2HI = float.fromhex("0x1.62e42feep-1")
-LN2LO = float.fromhex("0x1.a39ef35793c76p-33")
-TWO_OVER_PI = float.fromhex("0x1.45f306dc9c883p-1")
-P1, P2, P3 = (float.fromhex(h) for h in ("0x1.921fb54442d18p+0", "0x1.1a62633145c07p-54", "-0x1.f1976b7ed8fbcp-110"))
-
-
-def horner(x, *fractions):
-    """Horner by fma; every coefficient is a fraction rounded to double."""
-    q = rn(fractions[0])
-    for coefficient in fractions[1:]:
-        q = fma(q, x, rn(coefficient))
-    return q
-
-
-def factorial_terms(first, last, step=-1, signs=False):
-    """1/first!, ..., 1/last!; with signs, 1/j! has the sign of the Taylor series of sine or cosine."""
-    return [Fraction(-1 if signs and (j // 2) % 2 else 1, math.factorial(j)) for j in range(first, last + step, step)]
-
-
-def px_exp(x):
-    if math.isnan(x):
-        return x
-    if x < -708.0:
-        return 0.0
-    if x > 709.78:
-        return INF
-    t = x * LOG2E + MAGIC
-    k = t - MAGIC
-    r = fma(-k, LN2HI, x)
-    c = k * LN2LO
-    rr = r - c
-    lo = (r - rr) - c
-    q = horner(rr, *factorial_terms(13, 2))
-    e = 1.0 + (rr + fma(rr * rr, q, lo))
-    return scale(e, int(k))
-
-
-def px_log(x):
-    if math.isnan(x) or x < 0:
-        return NAN
-    if x == 0:
-        return -INF
-    if x == INF:
-        return INF
-    m, k = math.frexp(x)  # m in [1/2, 1)
-    if 2 * Fraction(m) ** 2 < 1:  # m below sqrt(1/2)
-        m, k = 2 * m, k - 1
-    f = m - 1.0
-    s = f / (2.0 + f)
-    z = s * s
-    R = z * horner(z, *[Fraction(2, j) for j in range(25, 1, -2)])
-    h = (0.5 * f) * f
-    return k * LN2HI - ((h - (s * (h + R) + k * LN2LO)) - f)
-
-
-def px_sincos(x):
-    n = float(round(x * TWO_OVER_PI))  # round: ties to even
-    r = fma(-n, P1, x)
-    r = fma(-n, P2, r)
-    r = fma(-n, P3, r)
-    z = r * r
-    s = fma(r * z, horner(z, *factorial_terms(17, 3, -2, True)), r)
-    w = 0.5 * z
-    one = 1.0 - w
-    c = one + fma(z * z, horner(z, *factorial_terms(18, 4, -2, True)), (1.0 - one) - w)
-    return [(s, c), (c, -s), (-s, -c), (-c, s)][int(n) % 4]
-
-
-# ---- random numbers: Philox4x32-10 and the keys of classes -----------------------------------------------------------------------------------
-
-def philox4x32(counter, key):
-    """Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011: ten rounds."""
-    low = 0xFFFFFFFF
-    c, k = list(counter), list(key)
-    for _ in range(10):
-        left, right = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-        c = [(right >> 32) ^ c[1] ^ k[0], right & low, (left >> 32) ^ c[3] ^ k[1], left & low]
-        k = [(k[0] + 0x9E3779B9) & low, (k[1] + 0xBB67AE85) & low]
-    return c
-
-
-def class_key(seed, c, step):
-    """u in [0,1) on the grid 2^-53, of global class c in a step."""
-    low = 0xFFFFFFFF
-    x = philox4x32([c & low, (c >> 32) & low, step & low, 1], [seed & low, (seed >> 32) & low])
-    return ((x[0] << 32 | x[1]) >> 11) * 2.0**-53
-
-
-# ---- 3. partial_fc -------------------------------------------------------------------------------------------------------------------------
-
-def shard(total, ranks, rank):
-    """Contiguous blocks; the first total mod ranks of them hold one more."""
-    size, extra = divmod(total, ranks)
-    start = size * rank + min(rank, extra)
-    return range(start, start + size + (1 if rank < extra else 0))
+DEFAULTS = {"margin": 0.0, "sample_rate": 1.0, "num_sample": None, "sample_rule": "shard", "seed": 0, "first_step": 0, "lr": 0.0, "momentum": 0.9,
+            "weight_decay": 0.0, "nesterov": 0, "steps": 1, "xgrad_scale": None, "loss": "clamp", "arc_gradient": "exact", "arc_fallback": "none",
+            "cos_clamp": 0, "interclass_threshold": 0.0, "momentum_rule": "lazy", "unowned_label": "source"}
 
 
 def samples(param):
@@ -247,21 +26,6 @@ def sampled_classes(param, C, labels, keys, ranks):
         others = sorted((c for c in block if c not in positive), key=lambda c: (-keys[c], c))
         chosen += sorted(positive) + others[:max(wanted - len(positive), 0)]
     return sorted(chosen)
-
-
-def norm(row):
-    """[3.1] Grid exponent of a row and its norm, not clamped."""
-    e = expo(row)
-    if any(math.isnan(x) for x in row):
-        return e, NAN
-    if any(math.isinf(x) for x in row):
-        return e, INF
-    return e, math.sqrt(scalar_sum([x * x for x in row], max(2 * e, LOWEST)))
-
-
-def clamped(n):
-    return EPS if n < EPS else n  # NaN stays
-
 
 def relu(x):
     return 0.0 if x < 0 else x  # NaN stays
@@ -445,7 +209,7 @@ def sgd(param, w, buf, grad):
     return fma(-param["lr"], g, w), buf
 
 
-def run(case, ranks):
+def run_case(case, ranks):
     """All steps of a case: (results, steps), names as in case-format.md, nested lists."""
     param = dict(case["param"])
     if param["xgrad_scale"] is None:
@@ -469,3 +233,66 @@ def run(case, ranks):
     out = {"loss": losses, "x_grad": x_grads if case["x_grad_has_steps"] else x_grads[0], "weight_grad": weight_grad, "weight": W,
            "weight_momentum": B, "sampled": [int(c in set(step.classes)) for c in range(len(W))]}
     return out, step.intermediate()
+
+
+def case_of(param, inputs):
+    """Parameters and arrays of a case file as run_case takes them: lists, and a function of the step for what may change with it."""
+    def per_step(array, ndim):
+        return (lambda t: None) if array is None else (lambda t: (array if array.ndim == ndim else array[t]).tolist())
+
+    param = with_defaults(param, DEFAULTS)
+    features, weight = inputs["features"], inputs["weight"]
+    momentum = inputs["weight_momentum"] if "weight_momentum" in inputs else 0.0 * weight
+    return {"param": param, "weight": weight.tolist(), "weight_momentum": momentum.tolist(), "features": per_step(features, 2),
+            "labels": per_step(inputs["labels"], 1), "sample_keys": per_step(inputs.get("sample_keys"), 1),
+            "x_grad_has_steps": features.ndim == 3 or param["steps"] != 1}
+
+
+def run(algorithm, param, inputs, ranks):
+    case = case_of(param, inputs)
+    out, step = run_case(case, ranks)
+    if not samples(case["param"]):
+        del step["sample_keys"]
+    return out, step
+
+
+# ---- known answers ---------------------------------------------------------------------------------------------------------------------------
+
+def golden_case(ranks, **param):
+    """semantics.md 10.1: inputs by a formula, in double."""
+    def mat(seed, rows, cols):
+        return [[math.sin(1.0 + 0.7 * (a * cols + b) + 1.3 * seed) for b in range(cols)] for a in range(rows)]
+    case = {"param": dict(DEFAULTS, xgrad_scale=1.0, **param), "weight": mat(2, 5, 4), "weight_momentum": [[0.0] * 4 for _ in range(5)],
+            "features": lambda t: mat(1, 4, 4), "labels": lambda t: [0, 3, 4, 1], "sample_keys": lambda t: [0.9, 0.8, 0.1, 0.9, 0.8],
+            "x_grad_has_steps": False}
+    return run_case(case, ranks)
+
+
+GOLDEN = [  # head, scale, margin, gradient, loss, x_grad row 0, weight_grad of class 3
+    ("linear", 1.0, 0.0, "exact", 1.589853494745, ".2044305994 .1848098000 .0782700640 -.0650813062", ".0823723796 .0261631471 -.0423510224 -.0909468443"),
+    ("cos", 16.0, 0.4, "exact", 11.024397157547, "1.4442496734 2.0286100997 1.6588834982 .5089580667", ".0901167788 .0970635944 .0583598849 -.0077913904"),
+    ("arc", 16.0, 0.5, "exact", 11.219629818744, "1.4735162361 2.0697182583 1.6924994434 .5192716943", ".1311140711 .1412212375 .0849098492 -.0113359679"),
+    ("circle", 16.0, 0.25, "exact", 16.812555530310, "1.4531952246 2.0411751262 1.6691584718 .5121105067", ".4066774891 .4380269620 .2633655104 -.0351608560"),
+    ("arc", 16.0, 0.5, "straight_through", 11.219629818744, "1.4442496943 2.0286101291 1.6588835223 .5089580741",
+     ".0899168076 .0968482081 .0582303830 -.0077741011"),
+]
+
+
+def self_test(check):
+    def near(got, want, digits):
+        return len(got) == len(want) and all(abs(g - w) <= 0.6 * 10.0**-digits for g, w in zip(got, want))
+
+    def numbers(text):
+        return [float(x) for x in text.split()]
+
+    for head, s, m, gradient, loss, x_row, w_row in GOLDEN:
+        out, steps = golden_case(1, head=head, scale=s, margin=m, arc_gradient=gradient)
+        name = "golden %s %s" % (head, gradient)
+        check(name + " loss", near(out["loss"], [loss], 12))
+        check(name + " x_grad", near(out["x_grad"][0], numbers(x_row), 10))
+        check(name + " weight_grad", near(out["weight_grad"][3], numbers(w_row), 10))
+        if head == "cos":
+            check(name + " cosine", near(steps["cosine"][0], numbers("0.2871630367 -0.5608121071 0.7940457061 -0.9544818142 0.9971923844"), 10))
+            check(name + " row_sum", near(steps["row_sum"], [1.038760780570, 1.084040946415, 1.070352580056, 1.000271747201], 12))
+    out, _ = golden_case(2, head="cos", scale=16.0, margin=0.4, num_sample=2)
+    check("golden sampled", out["sampled"] == [1, 1, 0, 1, 1] and near(out["loss"], [11.007816606866], 12))

@@ -1,0 +1,1 @@
+## Goldens of arcface_head and adaptive_margins.

@@ -1,0 +1,1 @@
+## Goldens of group_gather and batch_norm.

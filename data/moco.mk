@@ -1,0 +1,1 @@
+## Goldens of moco_shuffle and moco.

@@ -1,0 +1,1 @@
+## Goldens of sinkhorn, swav and lr_schedule.

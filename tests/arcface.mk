@@ -1,0 +1,1 @@
+## Tests of arcface_head and adaptive_margins.

@@ -1,0 +1,1 @@
+## Tests of group_gather and batch_norm.

@@ -1,0 +1,1 @@
+## Tests of sinkhorn, swav and lr_schedule.
