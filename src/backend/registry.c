@@ -100,7 +100,15 @@ const char *pfc_ops_missing(const pfc_ops *ops)
     /* arcface_head */
     /* sinkhorn, swav */
     /* moco */
-    /* batch_norm */
+    /* batch_norm, group_gather */
+    FIELD(bn_grid);
+    FIELD(bn_sums);
+    FIELD(bn_moments);
+    FIELD(bn_normalise);
+    FIELD(bn_grad_sums);
+    FIELD(bn_values);
+    FIELD(bn_backward);
+    FIELD(gather_add);
     FIELD(acc_create);
     FIELD(acc_destroy);
     FIELD(acc_fold);
