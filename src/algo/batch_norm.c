@@ -174,11 +174,28 @@ static void running_statistics(pfc_batch_norm *bn)
                   cfg->kind == PFC_BN_SUB ? bn->split_var : bn->running_var);
 }
 
-/* A vector of this rank as (S, C) for the tap. */
+static void export_vector(const double *from, int64_t n, pfc_view to)
+{
+    for (int64_t i = 0; to.data && i < n; i++) {
+        if (to.dtype == PFC_F64)
+            ((double *)to.data)[i] = from[i];
+        else
+            ((float *)to.data)[i] = (float)from[i];
+    }
+}
+
+/* A vector of this rank as (S, C) of reals for the tap. */
 static void tap(const pfc_batch_norm *bn, const char *name, double *v)
 {
-    if (!bn->ctx->tap) return;
-    bn->ctx->tap(bn->ctx->tap_user, name, pfc_view_make(v, PFC_F64, bn->last.shape.splits, bn->cfg.channels), PFC_RANK_SLICES);
+    const pfc_ctx *ctx = bn->ctx;
+    pfc_view vector = pfc_view_make(v, PFC_F64, bn->last.shape.splits, bn->cfg.channels);
+    if (!ctx->tap) return;
+    if (ctx->be->ops->real == PFC_F32) {
+        vector.data = bn->last.shown;
+        vector.dtype = PFC_F32;
+        export_vector(v, units_of(bn), pfc_view_make(bn->last.shown, PFC_F32, units_of(bn), 1));
+    }
+    ctx->tap(ctx->tap_user, name, vector, PFC_RANK_SLICES);
 }
 
 /* Mean and variance that this call normalises with, and 5. */
@@ -285,16 +302,6 @@ static pfc_status gradients(pfc_batch_norm *bn, pfc_view x, pfc_view g, sums *s,
     if (!x_grad.data) return PFC_OK;
     PFC_TRY(ops->bn_backward(bn->ctx->be, l->shape, x, g, &t, x_grad));
     return ops->sync(bn->ctx->be);
-}
-
-static void export_vector(const double *from, int64_t n, pfc_view to)
-{
-    for (int64_t i = 0; to.data && i < n; i++) {
-        if (to.dtype == PFC_F64)
-            ((double *)to.data)[i] = from[i];
-        else
-            ((float *)to.data)[i] = (float)from[i];
-    }
 }
 
 static pfc_status check_backward(const pfc_batch_norm *bn, pfc_view x, pfc_view g, const pfc_batch_norm_result *r)

@@ -14,6 +14,7 @@ typedef struct pfc_bn_last {
     int64_t count;            /* elements of a unit over the ranks that share it */
     double divisor;           /* of this rank's mean gradients */
     double *mean, *var, *inv; /* (U) */
+    float *shown;             /* (U) what a tap sees of a vector in fast mode */
 } pfc_bn_last;
 
 struct pfc_batch_norm {

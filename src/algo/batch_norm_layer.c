@@ -68,6 +68,7 @@ static void free_vectors(pfc_batch_norm *bn)
 {
     double *all[] = { bn->weight, bn->bias, bn->running_mean, bn->running_var, bn->split_mean, bn->split_var, bn->last.mean, bn->last.var, bn->last.inv };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+    free(bn->last.shown);
 }
 
 static bool make_vectors(pfc_batch_norm *bn)
@@ -82,7 +83,9 @@ static bool make_vectors(pfc_batch_norm *bn)
     bn->last.mean = filled(units, 0.0);
     bn->last.var = filled(units, 1.0);
     bn->last.inv = filled(units, 1.0);
-    return bn->weight && bn->bias && bn->running_mean && bn->running_var && bn->split_mean && bn->split_var && bn->last.mean && bn->last.var && bn->last.inv;
+    bn->last.shown = calloc((size_t)(units + 1), sizeof(float));
+    return bn->last.shown && bn->weight && bn->bias && bn->running_mean && bn->running_var && bn->split_mean && bn->split_var && bn->last.mean &&
+           bn->last.var && bn->last.inv;
 }
 
 pfc_status pfc_batch_norm_create(pfc_ctx *ctx, const pfc_batch_norm_config *cfg, pfc_batch_norm **out)

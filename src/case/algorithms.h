@@ -5,5 +5,6 @@
 #include "case/case.h"
 
 extern const pfc_algorithm pfc_algorithm_partial_fc;
+extern const pfc_algorithm pfc_algorithm_batch_norm, pfc_algorithm_group_gather;
 
 #endif
