@@ -55,7 +55,6 @@ static void add_x(bounds *b, unit *u, int64_t e, int64_t c)
     double x = b->p->x[e];
     (void)c;
     u->square += x * x;
-    u->abs += absolute(x);
 }
 
 /* Mean, variance and 1/sqrt(var + eps) with their errors. e2: the source's difference of means, which cancels. */
@@ -63,9 +62,8 @@ static void statistics(const bounds *b, unit *u, bool batch, bool e2)
 {
     double sigma = root(u->var);
     u->square = u->m > 0 ? u->square / u->m : 0;
-    u->abs = u->m > 0 ? u->abs / u->m : 0;
     if (batch && u->m > 0) {
-        u->emean = (sum_error(u->m, u->square * u->m, u->abs * u->m)) / u->m + E * absolute(u->mean);
+        u->emean = (sum_error(u->m, u->square * u->m, u->mean * u->m)) / u->m + E * absolute(u->mean);
         double direct = u->var * (6 * E + 1.5 * E * root(u->m / 3)) + 2 * E * absolute(u->mean) * sigma + u->emean * u->emean;
         double difference = u->square * (6 * E + 1.5 * E * root(u->m / 3)) + 2 * absolute(u->mean) * u->emean + E * (u->square + u->mean * u->mean);
         u->evar = e2 ? difference : direct;
@@ -99,7 +97,6 @@ static void add_g(bounds *b, unit *u, int64_t e, int64_t c)
     (void)c;
     u->g2 += g * g;
     u->t2 += t * t + s * s / (E * E);
-    u->gabs += absolute(g);
     u->gx2 += g * x * (g * x);
     u->sg += g;
     u->sgx += t;
@@ -108,7 +105,7 @@ static void add_g(bounds *b, unit *u, int64_t e, int64_t c)
 /* Errors of the sums. The sources of sync sum g x and g and subtract; a common error of mean or inv hits all terms alike. */
 static void sum_errors(const bounds *b, const unit *u, double m, double *esg, double *esgx)
 {
-    *esg = sum_error(m, u->g2, u->gabs);
+    *esg = sum_error(m, u->g2, u->sg);
     *esgx = sum_error(m, u->t2, u->sgx) + absolute(u->sg) * u->inv * (u->emean + 2 * E * absolute(u->mean)) + absolute(u->sgx) * u->einv / u->inv;
     if (b->p->cfg.kind == PFC_BN_SYNC) *esgx += u->inv * (sum_error(m, u->gx2, u->mean * u->sg) + absolute(u->mean) * *esg);
 }
