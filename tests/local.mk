@@ -15,7 +15,8 @@ mpi_programs = \
     tests/test_case \
     tests/test_case_file \
     tests/test_comm \
-    tests/test_family
+    tests/test_family \
+    tests/test_matrix
 MPI_TESTS = \
     tests/test_case-1.mpi \
     tests/test_case-2.mpi \
@@ -33,7 +34,11 @@ MPI_TESTS = \
     tests/test_family-1.mpi \
     tests/test_family-3.mpi \
     tests/test_family-5.mpi \
-    tests/test_family-8.mpi
+    tests/test_family-8.mpi \
+    tests/test_matrix-1.mpi \
+    tests/test_matrix-2.mpi \
+    tests/test_matrix-3.mpi \
+    tests/test_matrix-5.mpi
 
 ## The driver from outside: exit statuses, files, comparisons (tests/driver_lib.sh says how).
 SCRIPT_TESTS = \
@@ -85,7 +90,7 @@ EXTRA_DIST += \
 
 ## The stub of an MPI test only carries its name.
 $(MPI_TESTS):
-	@$(MKDIR_P) tests
+	@$(MKDIR_P) $(@D)
 	@: >$@
 CLEANFILES += $(MPI_TESTS)
 

@@ -2,7 +2,9 @@
 #ifndef PFC_PFC_H
 #define PFC_PFC_H
 #include <pfc/batch_norm.h>
+#include <pfc/arcface_head.h>
 #include <pfc/ctx.h>
+#include <pfc/moco.h>
 #include <pfc/partial_fc.h>
 #include <pfc/rng.h>
 #include <pfc/shard.h>

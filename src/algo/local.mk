@@ -4,6 +4,12 @@ libpfc_la_SOURCES += \
     src/algo/batch_norm_layer.c \
     src/algo/batch_norm_statistics.c \
     src/algo/group_gather.c \
+    src/algo/adaptive_margins.c \
+    src/algo/arcface_head.c \
+    src/algo/arcface_head.h \
+    src/algo/arcface_head_data.c \
+    src/algo/arcface_head_layer.c \
+    src/algo/arcface_head_step.c \
     src/algo/matrix.c \
     src/algo/matrix.h \
     src/algo/partial_fc.c \
@@ -13,3 +19,14 @@ libpfc_la_SOURCES += \
     src/algo/partial_fc_sample.c \
     src/algo/partial_fc_step.c \
     src/algo/partial_fc_taps.c
+
+## moco
+libpfc_la_SOURCES += \
+    src/algo/moco.c \
+    src/algo/moco.h \
+    src/algo/moco_hook.c \
+    src/algo/moco_state.c \
+    src/algo/moco_step.c \
+    src/algo/moco_shuffle.c \
+    src/algo/moco_shuffle.h \
+    src/algo/moco_shuffle_gather.c

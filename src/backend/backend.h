@@ -4,8 +4,14 @@
  * pfc_ops) per numeric mode and instruction set, instantiated with designated initialisers at the end of the backend's main file, and an
  * object (struct pfc_backend) with its private state. Algorithms call the table and comm, nothing else.
  *
- * Real storage ("real") is double in exact tables and float in fast tables. Device tables take device pointers in every view; small
- * host data is passed in plain structs. Unless an entry says "optional", NULL is an error that names the entry (pfc_ops_missing).
+ * Real storage ("real") is double in exact tables and float in fast tables. Unless an entry says "optional", NULL is an error that names the entry
+ * (pfc_ops_missing).
+ *
+ * Memory. Every view and rowset, and every pointer that is not named host here, is memory of this backend (alloc), or part of it; algorithms do not read
+ * or write it themselves but upload and download. Host memory are: structs passed by address and what they hold as plain members, data, special and
+ * expo of an accumulator, host and prob of the entries, all of mean_loss. An entry reads its arguments and writes those that its comment puts to the left
+ * of = or <-, every element of them and nothing between the rows, unless it says otherwise; these overlap no other argument. Columns (n,1) are
+ * contiguous, and so are z, h and what a tap shows. The checked backend (checked/checked.h) holds both sides to this.
  *
  * Letters: N rows of the whole batch, D width, c classes of a block. A *block* is a range of the sampled classes of this rank; Z, H and dW
  * blocks are class-major: (classes, N) and (classes, D), so that a block is contiguous.
@@ -45,11 +51,11 @@ typedef struct pfc_head {
     int normalised;          /* 0: linear, plain products */
 } pfc_head;
 
-/* What is known of each of the N rows; arrays of N in the table's place. */
+/* What is known of each of the N rows; arrays of N in the table's place. Read-only but for target_logit in row_max. */
 typedef struct pfc_rows_info {
     const int64_t *target;      /* position of the row's label among this rank's sampled classes, or -1 */
     const unsigned char *valid; /* 0: the row is ignored */
-    pfc_view target_logit;      /* real (N,1): l at the target, written where this rank owns it */
+    pfc_view target_logit;      /* real (N,1): l at the target, written by row_max where this rank owns it, undefined elsewhere */
     pfc_view max;               /* real (N,1): running, then global maximum of the logits */
     pfc_view sum;               /* real (N,1): global denominator */
     double n;                   /* rows that count */
@@ -68,6 +74,22 @@ typedef struct pfc_acc {
     void *state;            /* the backend's own */
 } pfc_acc;
 enum { PFC_ACC_SCALAR, PFC_ACC_PRODUCT };
+
+/* An angular margin per class (arcface_head.c; exact-v1 8.3). */
+typedef struct pfc_angular {
+    double scale;
+    int margins; /* 0: none anywhere, the logit is scale times the cosine (evaluation) */
+    int easy, cos_clamp;
+    pfc_view constant; /* real (classes of this rank, 4): cos m, sin m, threshold, fallback m sin m */
+} pfc_angular;
+
+/* What the rows of a batch aim at (exact-v1 8.5): q_nc = class weight times one-hot at the row's target, or times a probability. */
+typedef struct pfc_aims {
+    pfc_view soft;         /* real (classes of this rank, N), class-major; NULL data: one-hot at pfc_rows_info's target */
+    pfc_view class_weight; /* real (classes of this rank, 1); NULL data: ones */
+    pfc_view total;        /* real (N,1): sum of q over all classes */
+    double factor;         /* of the loss: loss weight / N */
+} pfc_aims;
 
 typedef struct pfc_sgd {
     double lr, momentum, weight_decay;
@@ -111,13 +133,15 @@ typedef struct pfc_ops {
     void (*for_lanes)(pfc_backend *be, int lanes, pfc_lane_fn fn, void *arg);
 
     /* ---- rows (steps 4 and 5 of partial_fc) ---- */
-    /* norm_i = ||a_i|| (real, raw: not clamped); expo_i = grid exponent (exact-v1 1.1, 3.1; int32, exact only, may be NULL in fast). */
+    /* norm_i = ||a_i|| (real, raw: not clamped); expo_i = grid exponent (exact-v1 1.1, 3.1; int32 in the place of
+     * a; exact only: fast leaves it alone and takes NULL). */
     pfc_status (*row_norms)(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo);
     /* state <- float32(state), elementwise (exact; fast: nothing to do). */
     pfc_status (*round_state)(pfc_backend *be, pfc_view state);
 
     /* ---- products (steps 5, 9, 10) ---- */
-    /* X (N,D) prepared once per step, used by cosines and weight_grad. norm and expo as from row_norms; they must outlive the operand. */
+    /* X (N,D) prepared once per step, used by cosines and weight_grad. norm and expo as from row_norms; all three must outlive the operand and
+     * stay as they are. out: host, an object of the backend. */
     pfc_status (*operand_create)(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);
     void (*operand_destroy)(pfc_backend *be, pfc_operand *x);
     /* z (classes, N) real: z_cn = <x_n, w_c> / (max(||x_n||,1e-12) max(||w_c||,1e-12)), or <x_n, w_c> if not normalised (3.2). */
@@ -153,7 +177,8 @@ typedef struct pfc_ops {
                              pfc_view wdot);
     /* feature_n += sum_c h_cn w_c / max(||w_c||,1e-12) (3.9). */
     pfc_status (*feature_grad)(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature);
-    /* dw (classes, D) = gradient of the rows (3.10), the normalisation's backward included. Not normalised: h times x, and of w only the count is read. */
+    /* dw (classes, D) = gradient of the rows (3.10), the normalisation's backward included. Not normalised: h times x; of w only the count is read, wnorm
+     * and wdot not at all. */
     pfc_status (*weight_grad)(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
                               pfc_view dw);
     /* x_grad (rows,D) = normalisation's backward of feature (rows,D) with dot (rows,1), times scale (3.9). x, norm: the same rows. */
@@ -161,7 +186,8 @@ typedef struct pfc_ops {
                                       pfc_view x_grad);
 
     /* ---- update (step 11) ---- */
-    /* Rows of weight and momentum by dw (3.11). dw.data NULL: gradient zero (rows that were not sampled, dense rule). */
+    /* Rows of weight and momentum (the same rows of both) <- by dw (3.11), the other rows stay. dw.data NULL: gradient zero (rows that were not sampled,
+     * dense rule). */
     pfc_status (*sgd_rows)(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd);
 
     /* ---- whole matrices (src/algo/matrix.c; swav, moco) ---- */
@@ -175,10 +201,36 @@ typedef struct pfc_ops {
     pfc_status (*column_expo)(pfc_backend *be, int lane, pfc_view a, const int32_t *expo, pfc_acc *acc);
 
     /* ---- arcface_head ---- */
+    /* cosine (classes, N) = max_j (z + bias) over the k rows of z (classes*k, N) of a class, winner (classes, N) int32 its j: the first of equal ones, NaN
+     * wins (8.2). bias (classes*k, 1), or NULL data. */
+    pfc_status (*subcenter_max)(pfc_backend *be, int lane, pfc_view z, pfc_view bias, int64_t k, pfc_view cosine, pfc_view winner);
+    /* l (classes, N) = logits of the block with the margin at the target (8.3). c0: its first class among this rank's. */
+    pfc_status (*angular_logits)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, int64_t c0, const pfc_rows_info *rows, pfc_view l);
+    /* p (classes, N) = exp(l - max) / sum (8.4). */
+    pfc_status (*softmax_prob)(pfc_backend *be, int lane, pfc_view l, const pfc_rows_info *rows, pfc_view p);
+    /* optional: raises total->expo and loss->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (8.5). Fast: NULL. */
+    pfc_status (*aims_expo)(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);
+    /* total_n += q, loss_n += q (log sum_n - (l - max_n)) over the block (8.5). */
+    pfc_status (*aims_sum)(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);
+    /* h (classes*k, N) = gradient of the sub-centers' cosines: (total p - q) factor slope in the winner's row, 0 in the others; bias_grad (classes*k, 1) =
+     * sum over the rows, if its data is not NULL (8.6). */
+    pfc_status (*subcenter_grad)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, pfc_view l, pfc_view winner, int64_t k, int64_t c0,
+                                 const pfc_rows_info *rows, const pfc_aims *aims, pfc_view h, pfc_view bias_grad);
 
     /* ---- sinkhorn, swav ---- */
 
     /* ---- moco ---- */
+    /* k <- k*mu + q*(1-mu), elementwise (6.2); each product and the sum are rounded, 1-mu is formed in double. */
+    pfc_status (*momentum_update)(pfc_backend *be, pfc_view k, pfc_view q, double mu);
+    /* l_n = s <q_n, k_n>, real (rows,1) (6.4). The other logits are those of head linear with scale s and no target: cosines, row_max, row_sum, grad_expo,
+     * logit_grad, feature_grad, the queue's keys as classes. */
+    pfc_status (*positive_logits)(pfc_backend *be, pfc_view q, pfc_view k, double s, pfc_view l);
+    /* max_n = max(max_n, l_n). */
+    pfc_status (*positive_max)(pfc_backend *be, pfc_view l, pfc_view max);
+    /* sum_n += exp(l_n - max_n) (6.5). */
+    pfc_status (*positive_sum)(pfc_backend *be, pfc_view l, pfc_view max, pfc_view sum);
+    /* g_n += ((exp(l_n - max_n) / sum_n - 1) / count) s k_n (6.7); g, k (rows,D). */
+    pfc_status (*positive_grad)(pfc_backend *be, pfc_view l, pfc_view max, pfc_view sum, double count, double s, pfc_view k, pfc_view g);
 
     /* ---- batch_norm, group_gather (exact-v1 7) ---- */
     /* grid_u (host, S*C) = what the sums of unit u are taken on, such that the maximum over ranks serves all: exact the largest finite |x| (0: none); fast
@@ -217,11 +269,12 @@ typedef struct pfc_ops {
 struct pfc_backend {
     const pfc_ops *ops;
     int threads;
-    int lanes;          /* lanes of class loops: ops->lanes, or threads */
-    bool self_check;    /* verify every integer product mod 2^64 */
-    const char *engine; /* exact: name of the product engine */
-    void *state;        /* the backend's own */
-    char error[256];    /* text of the last failure */
+    int lanes;                      /* lanes of class loops: ops->lanes, or threads */
+    bool self_check;                /* verify every integer product mod 2^64 */
+    const char *engine;             /* exact: name of the product engine */
+    void *state;                    /* the backend's own */
+    char error[256];                /* text of the last failure */
+    void (*close)(pfc_backend *be); /* frees state; what it finds wrong goes to error */
 };
 
 /* Name of the first required entry that is NULL, or NULL if the table is complete. */
@@ -231,6 +284,8 @@ const char *pfc_ops_missing(const pfc_ops *ops);
  * why (size bytes). */
 pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size);
 void pfc_backend_close(pfc_backend *be);
+/* The same, and whether something was wrong at the end, such as memory that was not freed: PFC_ERR_RUNTIME and a text. Only the checked backend looks. */
+pfc_status pfc_backend_finish(pfc_backend *be, char *why, size_t size);
 
 /* The widest CPU instruction set of the tables that this machine, this build and PFC_MAX_ISA allow: "scalar", "avx2" or "avx512"; NULL and a reason if
  * PFC_MAX_ISA has another value. */

@@ -1,5 +1,13 @@
 libpfc_la_SOURCES += \
     src/backend/backend.h \
+    src/backend/checked/call.c \
+    src/backend/checked/checked.c \
+    src/backend/checked/checked.h \
+    src/backend/checked/memory.c \
+    src/backend/checked/wrap_core.c \
+    src/backend/checked/wrap_matrix.c \
+    src/backend/checked/wrap_moco.c \
+    src/backend/checked/wrap_partial_fc.c \
     src/backend/cpu/cpu_common.c \
     src/backend/cpu/cpu_common.h \
     src/backend/cpu/engine_amx.c \
@@ -11,6 +19,7 @@ libpfc_la_SOURCES += \
     src/backend/cpu/exact_acc.c \
     src/backend/cpu/exact_amx.h \
     src/backend/cpu/exact_batch_norm.c \
+    src/backend/cpu/exact_arcface.c \
     src/backend/cpu/exact_kernels.h \
     src/backend/cpu/exact_matrix.c \
     src/backend/cpu/exact_ops.inc \
@@ -22,6 +31,7 @@ libpfc_la_SOURCES += \
     src/backend/cpu/fast.h \
     src/backend/cpu/fast_acc.c \
     src/backend/cpu/fast_batch_norm.c \
+    src/backend/cpu/fast_arcface.c \
     src/backend/cpu/fast_block.c \
     src/backend/cpu/fast_kernels.h \
     src/backend/cpu/fast_matrix.c \
@@ -38,6 +48,11 @@ libpfc_scalar_la_SOURCES += \
     src/backend/cpu/exact_matrix.inc \
     src/backend/cpu/exact_scalar.c \
     src/backend/cpu/fast_batch_norm.inc \
+    src/backend/cpu/exact_arcface.inc \
+    src/backend/cpu/exact_kernels.inc \
+    src/backend/cpu/exact_matrix.inc \
+    src/backend/cpu/exact_scalar.c \
+    src/backend/cpu/fast_arcface.inc \
     src/backend/cpu/fast_exp.inc \
     src/backend/cpu/fast_gemm.inc \
     src/backend/cpu/fast_head.inc \
@@ -61,3 +76,13 @@ endif
 if PFC_HAVE_AMX
 libpfc_amx_la_SOURCES += src/backend/cpu/exact_amx.c
 endif
+
+## moco
+libpfc_la_SOURCES += \
+    src/backend/cpu/exact_moco.c \
+    src/backend/cpu/exact_moco.h \
+    src/backend/cpu/fast_moco.c \
+    src/backend/cpu/fast_moco.h
+libpfc_scalar_la_SOURCES += \
+    src/backend/cpu/exact_moco.inc \
+    src/backend/cpu/fast_moco.inc

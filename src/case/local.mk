@@ -45,3 +45,24 @@ libpfcdriver_la_SOURCES += \
     src/case/batch_norm_rows.c \
     src/case/batch_norm_table.c \
     src/case/group_gather_case.c
+    src/case/adaptive_margins_case.c \
+    src/case/arcface_head_bounds.c \
+    src/case/arcface_head_bounds.h \
+    src/case/arcface_head_bounds_backward.c \
+    src/case/arcface_head_case.c \
+    src/case/arcface_head_case.h \
+    src/case/arcface_head_check.c \
+    src/case/arcface_head_dense_case.c \
+    src/case/arcface_head_fill.c \
+    src/case/arcface_head_table.c
+## moco
+libpfcdriver_la_SOURCES += \
+    src/case/moco_bench.c \
+    src/case/moco_bounds.c \
+    src/case/moco_case.c \
+    src/case/moco_case.h \
+    src/case/moco_check.c \
+    src/case/moco_dense_case.c \
+    src/case/moco_fill.c \
+    src/case/moco_shuffle_case.c \
+    src/case/moco_table.c

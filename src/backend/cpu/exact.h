@@ -178,6 +178,16 @@ pfc_status pfc_exact_bn_values(pfc_backend *be, const pfc_acc *acc, int64_t chan
 pfc_status pfc_exact_bn_backward(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, pfc_view x_grad);
 pfc_status pfc_exact_gather_expo(pfc_backend *be, pfc_view x, pfc_acc *acc);
 pfc_status pfc_exact_gather_add(pfc_backend *be, pfc_view x, pfc_acc *acc);
+/* exact_arcface.c */
+pfc_status pfc_exact_subcenter_max(pfc_backend *be, int lane, pfc_view z, pfc_view bias, int64_t k, pfc_view cosine, pfc_view winner);
+pfc_status pfc_exact_angular_logits(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, int64_t c0, const pfc_rows_info *rows, pfc_view l);
+pfc_status pfc_exact_softmax_prob(pfc_backend *be, int lane, pfc_view l, const pfc_rows_info *rows, pfc_view p);
+pfc_status pfc_exact_aims_expo(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total,
+                               pfc_acc *loss);
+pfc_status pfc_exact_aims_sum(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total,
+                              pfc_acc *loss);
+pfc_status pfc_exact_subcenter_grad(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, pfc_view l, pfc_view winner, int64_t k, int64_t c0,
+                                    const pfc_rows_info *rows, const pfc_aims *aims, pfc_view h, pfc_view bias_grad);
 
 /* Row i of a set. */
 static inline const double *exact_row(pfc_rowset set, int64_t i)
