@@ -1,4 +1,9 @@
 libpfc_la_SOURCES += \
+    src/algo/batch_norm.c \
+    src/algo/batch_norm.h \
+    src/algo/batch_norm_layer.c \
+    src/algo/batch_norm_statistics.c \
+    src/algo/group_gather.c \
     src/algo/adaptive_margins.c \
     src/algo/arcface_head.c \
     src/algo/arcface_head.h \

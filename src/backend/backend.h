@@ -96,6 +96,18 @@ typedef struct pfc_sgd {
     int nesterov;
 } pfc_sgd;
 
+/* A tensor (n, C, L) of batch_norm, contiguous: a view of n*C rows and L columns. Sample i belongs to split i mod S; what is normalised together is a
+ * unit u = s*C + c. */
+typedef struct pfc_bn_shape {
+    int64_t n, channels, splits, inner; /* n, C, S, L */
+} pfc_bn_shape;
+
+/* What is known of the units; host arrays. mean, inv = 1/sqrt(var + eps), mean_g, mean_gx: (S*C); weight, bias: (C). */
+typedef struct pfc_bn_units {
+    const double *mean, *inv, *weight, *bias;
+    const double *mean_g, *mean_gx; /* of the backward */
+} pfc_bn_units;
+
 typedef struct pfc_operand pfc_operand; /* rows prepared for products; opaque */
 
 typedef void (*pfc_lane_fn)(void *arg, int lane);
@@ -220,7 +232,28 @@ typedef struct pfc_ops {
     /* g_n += ((exp(l_n - max_n) / sum_n - 1) / count) s k_n (6.7); g, k (rows,D). */
     pfc_status (*positive_grad)(pfc_backend *be, pfc_view l, pfc_view max, pfc_view sum, double count, double s, pfc_view k, pfc_view g);
 
-    /* ---- batch_norm ---- */
+    /* ---- batch_norm, group_gather (exact-v1 7) ---- */
+    /* grid_u (host, S*C) = what the sums of unit u are taken on, such that the maximum over ranks serves all: exact the largest finite |x| (0: none); fast
+     * one of the values, to be subtracted (-inf: none). */
+    pfc_status (*bn_grid)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, double *grid);
+    /* acc (2*S*C rows) += x in row u, x^2 in row S*C + u; on the grid. */
+    pfc_status (*bn_sums)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const double *grid, pfc_acc *acc);
+    /* mean, var (host, units): of `count` values, from acc->data and the marks, after acc_fold. */
+    pfc_status (*bn_moments)(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var);
+    /* y = ((x - mean) inv) weight + bias. */
+    pfc_status (*bn_normalise)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, pfc_view y);
+    /* optional: grid (host, 2*C) = largest finite |g| of channel c, and of |g x^|, x^ = (x - mean) inv. Fast: NULL. */
+    pfc_status (*bn_grad_grid)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double *grid);
+    /* acc (2*S*C rows) += g in row u, g x^ in row S*C + u. */
+    pfc_status (*bn_grad_sums)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, const double *grid, pfc_acc *acc);
+    /* out (host, 2*S*C) = values of acc after acc_fold; joined: (2*C), the sums over the splits. */
+    pfc_status (*bn_values)(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out);
+    /* x_grad = weight inv ((g - mean_g) - x^ mean_gx); mean_g NULL: weight inv g. */
+    pfc_status (*bn_backward)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, pfc_view x_grad);
+    /* optional: acc->expo of row i (host) = grid exponent of x_i. Fast: NULL. */
+    pfc_status (*gather_expo)(pfc_backend *be, pfc_view x, pfc_acc *acc);
+    /* acc (scalar, one column) += x (rows,1). */
+    pfc_status (*gather_add)(pfc_backend *be, pfc_view x, pfc_acc *acc);
 
     /* ---- accumulators ---- */
     /* zero; expo all -900: grad_expo raises it, or the caller sets it where it is a constant (row sums: 0). */

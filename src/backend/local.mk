@@ -18,6 +18,7 @@ libpfc_la_SOURCES += \
     src/backend/cpu/exact.h \
     src/backend/cpu/exact_acc.c \
     src/backend/cpu/exact_amx.h \
+    src/backend/cpu/exact_batch_norm.c \
     src/backend/cpu/exact_arcface.c \
     src/backend/cpu/exact_kernels.h \
     src/backend/cpu/exact_matrix.c \
@@ -29,6 +30,7 @@ libpfc_la_SOURCES += \
     src/backend/cpu/exact_state.c \
     src/backend/cpu/fast.h \
     src/backend/cpu/fast_acc.c \
+    src/backend/cpu/fast_batch_norm.c \
     src/backend/cpu/fast_arcface.c \
     src/backend/cpu/fast_block.c \
     src/backend/cpu/fast_kernels.h \
@@ -41,6 +43,11 @@ libpfc_la_SOURCES += \
 
 ## Kernel files and the bodies they include.
 libpfc_scalar_la_SOURCES += \
+    src/backend/cpu/exact_batch_norm.inc \
+    src/backend/cpu/exact_kernels.inc \
+    src/backend/cpu/exact_matrix.inc \
+    src/backend/cpu/exact_scalar.c \
+    src/backend/cpu/fast_batch_norm.inc \
     src/backend/cpu/exact_arcface.inc \
     src/backend/cpu/exact_kernels.inc \
     src/backend/cpu/exact_matrix.inc \

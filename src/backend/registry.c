@@ -106,6 +106,15 @@ const char *pfc_ops_missing(const pfc_ops *ops)
     FIELD(subcenter_grad);
     /* sinkhorn, swav */
     /* moco */
+    /* batch_norm, group_gather */
+    FIELD(bn_grid);
+    FIELD(bn_sums);
+    FIELD(bn_moments);
+    FIELD(bn_normalise);
+    FIELD(bn_grad_sums);
+    FIELD(bn_values);
+    FIELD(bn_backward);
+    FIELD(gather_add);
     FIELD(momentum_update);
     FIELD(positive_logits);
     FIELD(positive_max);

@@ -80,7 +80,19 @@ typedef struct pfc_exact_kernels {
     /* g = fma(c, x, g). */
     void (*add_scaled)(double c, const double *x, int64_t n, double *g);
 
-    /* ---- batch_norm (exact_batch_norm.inc) ---- */
+    /* ---- batch_norm (exact_batch_norm.inc; exact-v1 7); x^ = (x - mean) inv ---- */
+    /* sum[0..1] += x with scale[0] = 2^(36-e), sum[2..3] += x^2 with scale[1] (1.3). Returns 1 if an x is not finite (left out). */
+    int (*bn_sums)(const double *x, int64_t n, const double scale[2], int64_t sum[4]);
+    /* y = fma(x^, weight, bias). */
+    void (*bn_normalise)(const double *x, int64_t n, double mean, double inv, double weight, double bias, double *y);
+    /* max[0] = largest finite |g|, max[1] = largest finite |g x^|, with what they are. */
+    void (*bn_grad_max)(const double *x, const double *g, int64_t n, double mean, double inv, double max[2]);
+    /* sum[0..1] += g, sum[2..3] += g x^. Returns 1 if a term is not finite (left out). */
+    int (*bn_grad_sums)(const double *x, const double *g, int64_t n, double mean, double inv, const double scale[2], int64_t sum[4]);
+    /* out = a * fma(-x^, mean_gx, g - mean_g). */
+    void (*bn_backward)(const double *x, const double *g, int64_t n, double mean, double inv, double a, double mean_g, double mean_gx, double *out);
+    /* out = a * g. */
+    void (*bn_multiply)(const double *g, int64_t n, double a, double *out);
 } pfc_exact_kernels;
 
 extern const pfc_exact_kernels pfc_exact_kernels_scalar;

@@ -114,7 +114,15 @@ typedef struct pfc_fast_kernels {
     /* g = fma(c, x, g). */
     void (*add_scaled)(float c, const float *x, int64_t n, float *g);
 
-    /* ---- batch_norm (fast_batch_norm.inc) ---- */
+    /* ---- batch_norm (fast_batch_norm.inc): a channel is `runs` pieces of n elements, `stride` apart. Sums in double. ---- */
+    /* sum[0] = sum of x - shift, sum[1] = sum of (x - shift)^2. */
+    void (*bn_sums)(const float *x, int64_t runs, int64_t stride, int64_t n, float shift, double sum[2]);
+    /* sum[0] = sum of g, sum[1] = sum of g (x - mean). */
+    void (*bn_grad_sums)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, double mean, double sum[2]);
+    /* y = fma(x, a, b). */
+    void (*bn_normalise)(const float *x, int64_t runs, int64_t stride, int64_t n, float a, float b, float *y);
+    /* out = fma(x, p, fma(g, a, q)). */
+    void (*bn_backward)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, float p, float a, float q, float *out);
 } pfc_fast_kernels;
 
 extern const pfc_fast_kernels pfc_fast_kernels_scalar, pfc_fast_kernels_avx2, pfc_fast_kernels_avx512;
