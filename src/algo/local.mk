@@ -1,4 +1,7 @@
 libpfc_la_SOURCES += \
+    src/algo/host_rows.c \
+    src/algo/host_rows.h \
+    src/algo/lr_schedule.c \
     src/algo/matrix.c \
     src/algo/matrix.h \
     src/algo/partial_fc.c \
@@ -7,4 +10,9 @@ libpfc_la_SOURCES += \
     src/algo/partial_fc_layer.c \
     src/algo/partial_fc_sample.c \
     src/algo/partial_fc_step.c \
-    src/algo/partial_fc_taps.c
+    src/algo/partial_fc_taps.c \
+    src/algo/sinkhorn.c \
+    src/algo/sinkhorn.h \
+    src/algo/swav.c \
+    src/algo/swav.h \
+    src/algo/swav_layer.c

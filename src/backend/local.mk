@@ -17,7 +17,10 @@ libpfc_la_SOURCES += \
     src/backend/cpu/exact_rows.c \
     src/backend/cpu/exact_slices.c \
     src/backend/cpu/exact_softmax.c \
+    src/backend/cpu/exact_sinkhorn.c \
     src/backend/cpu/exact_state.c \
+    src/backend/cpu/exact_swav.c \
+    src/backend/cpu/exact_swav.h \
     src/backend/cpu/fast.h \
     src/backend/cpu/fast_acc.c \
     src/backend/cpu/fast_block.c \
@@ -25,6 +28,10 @@ libpfc_la_SOURCES += \
     src/backend/cpu/fast_matrix.c \
     src/backend/cpu/fast_ops.inc \
     src/backend/cpu/fast_ops.c \
+    src/backend/cpu/fast_sinkhorn.c \
+    src/backend/cpu/fast_sinkhorn_wide.c \
+    src/backend/cpu/fast_swav.c \
+    src/backend/cpu/fast_swav.h \
     src/backend/cpuid.c \
     src/backend/cpuid.h \
     src/backend/registry.c
@@ -34,12 +41,14 @@ libpfc_scalar_la_SOURCES += \
     src/backend/cpu/exact_kernels.inc \
     src/backend/cpu/exact_matrix.inc \
     src/backend/cpu/exact_scalar.c \
+    src/backend/cpu/exact_swav.inc \
     src/backend/cpu/fast_exp.inc \
     src/backend/cpu/fast_gemm.inc \
     src/backend/cpu/fast_head.inc \
     src/backend/cpu/fast_matrix.inc \
     src/backend/cpu/fast_rows.inc \
     src/backend/cpu/fast_scalar.c \
+    src/backend/cpu/fast_swav.inc \
     src/backend/cpu/fast_table.inc \
     src/backend/cpu/vec_avx2.h \
     src/backend/cpu/vec_avx512.h \
