@@ -315,16 +315,16 @@ static int rows_under(const char *isa, pfc_mode mode, int64_t n, double *out)
     PFC_AGREE(MPI_COMM_WORLD, ok);
     w.ctx = ctx;
     const pfc_ops *ops = ctx->be->ops;
-    for (int i = 0; i < 5; i++) ok = ok && pfc_ws_view(ctx, ops->real, R, n, &v[i]) == PFC_OK;
+    for (int i = 0; i < 5; i++) ok = ok && pfc_ws_view(ctx, ops->real, R, i < 4 ? n : R, &v[i]) == PFC_OK;
     ok = ok && pfc_ws_view(ctx, ops->real, R, 1, &max) == PFC_OK && pfc_ws_view(ctx, ops->real, R, 1, &sum) == PFC_OK;
     PFC_AGREE(MPI_COMM_WORLD, ok);
     fill(&w, v[0], 7, n), fill(&w, v[1], 8, n);
     ok = pfc_matrix_make(ctx, v[0], &m) == PFC_OK && ops->normalise(ctx->be, v[0], m.norm, v[2]) == PFC_OK;
     ok = ok && ops->normalise_backward(ctx->be, v[1], v[2], m.norm, v[3]) == PFC_OK && ops->softmax_rows(ctx->be, v[0], 0.07, max, sum) == PFC_OK;
-    ok = ok && pfc_product_nt(ctx, &m, &m, pfc_view_make(v[4].data, ops->real, R, R)) == PFC_OK;
+    ok = ok && pfc_product_nt(ctx, &m, &m, v[4]) == PFC_OK;
     PFC_AGREE(MPI_COMM_WORLD, ok);
     memset(out, 0, sizeof *out * (size_t)(5 * R * n));
-    const pfc_view kept[] = { v[2], v[3], max, sum, pfc_view_make(v[4].data, ops->real, R, n < R ? n : R) };
+    const pfc_view kept[] = { v[2], v[3], max, sum, v[4] };
     for (int i = 0, at = 0; i < 5; i++) {
         double *x = get(ctx, kept[i]);
         memcpy(out + at, x, sizeof *x * (size_t)(kept[i].rows * kept[i].cols));

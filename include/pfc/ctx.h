@@ -33,6 +33,9 @@ typedef struct pfc_options {
  * in `why` (size bytes), if why is not NULL. */
 pfc_status pfc_ctx_create(MPI_Comm comm, const pfc_options *options, pfc_ctx **out, char *why, size_t size);
 void pfc_ctx_destroy(pfc_ctx **ctx); /* collective; NULL-safe */
+/* The same, and says what backend "checked" found at the end: PFC_ERR_RUNTIME and a text in `why` (size bytes) on every rank, if a rank's objects were not
+ * destroyed before. Other backends do not look. Collective; NULL-safe. */
+pfc_status pfc_ctx_close(pfc_ctx **ctx, char *why, size_t size);
 
 int pfc_ctx_rank(const pfc_ctx *ctx);
 int pfc_ctx_ranks(const pfc_ctx *ctx);

@@ -4,8 +4,14 @@
  * pfc_ops) per numeric mode and instruction set, instantiated with designated initialisers at the end of the backend's main file, and an
  * object (struct pfc_backend) with its private state. Algorithms call the table and comm, nothing else.
  *
- * Real storage ("real") is double in exact tables and float in fast tables. Device tables take device pointers in every view; small
- * host data is passed in plain structs. Unless an entry says "optional", NULL is an error that names the entry (pfc_ops_missing).
+ * Real storage ("real") is double in exact tables and float in fast tables. Unless an entry says "optional", NULL is an error that names the entry
+ * (pfc_ops_missing).
+ *
+ * Memory. Every view and rowset, and every pointer that is not named host here, is memory of this backend (alloc), or part of it; algorithms do not read
+ * or write it themselves but upload and download. Host memory are: structs passed by address and what they hold as plain members, data, special and
+ * expo of an accumulator, host and prob of the entries, all of mean_loss. An entry reads its arguments and writes those that its comment puts to the left
+ * of = or <-, every element of them and nothing between the rows, unless it says otherwise; these overlap no other argument. Columns (n,1) are
+ * contiguous, and so are z, h and what a tap shows. The checked backend (checked/checked.h) holds both sides to this.
  *
  * Letters: N rows of the whole batch, D width, c classes of a block. A *block* is a range of the sampled classes of this rank; Z, H and dW
  * blocks are class-major: (classes, N) and (classes, D), so that a block is contiguous.
@@ -22,6 +28,7 @@
 
 #include <pfc/ctx.h>
 #include <pfc/partial_fc.h>
+#include <pfc/sinkhorn.h>
 #include <stdbool.h>
 
 typedef struct pfc_backend pfc_backend;
@@ -45,11 +52,11 @@ typedef struct pfc_head {
     int normalised;          /* 0: linear, plain products */
 } pfc_head;
 
-/* What is known of each of the N rows; arrays of N in the table's place. */
+/* What is known of each of the N rows; arrays of N in the table's place. Read-only but for target_logit in row_max. */
 typedef struct pfc_rows_info {
     const int64_t *target;      /* position of the row's label among this rank's sampled classes, or -1 */
     const unsigned char *valid; /* 0: the row is ignored */
-    pfc_view target_logit;      /* real (N,1): l at the target, written where this rank owns it */
+    pfc_view target_logit;      /* real (N,1): l at the target, written by row_max where this rank owns it, undefined elsewhere */
     pfc_view max;               /* real (N,1): running, then global maximum of the logits */
     pfc_view sum;               /* real (N,1): global denominator */
     double n;                   /* rows that count */
@@ -90,7 +97,21 @@ typedef struct pfc_sgd {
     int nesterov;
 } pfc_sgd;
 
+/* A tensor (n, C, L) of batch_norm, contiguous: a view of n*C rows and L columns. Sample i belongs to split i mod S; what is normalised together is a
+ * unit u = s*C + c. */
+typedef struct pfc_bn_shape {
+    int64_t n, channels, splits, inner; /* n, C, S, L */
+} pfc_bn_shape;
+
+/* What is known of the units; host arrays. mean, inv = 1/sqrt(var + eps), mean_g, mean_gx: (S*C); weight, bias: (C). */
+typedef struct pfc_bn_units {
+    const double *mean, *inv, *weight, *bias;
+    const double *mean_g, *mean_gx; /* of the backward */
+} pfc_bn_units;
+
 typedef struct pfc_operand pfc_operand; /* rows prepared for products; opaque */
+
+typedef struct pfc_sinkhorn_plan pfc_sinkhorn_plan; /* the matrix Q of one Sinkhorn run, in whatever form the mode keeps it; opaque */
 
 typedef void (*pfc_lane_fn)(void *arg, int lane);
 
@@ -115,13 +136,15 @@ typedef struct pfc_ops {
     void (*for_lanes)(pfc_backend *be, int lanes, pfc_lane_fn fn, void *arg);
 
     /* ---- rows (steps 4 and 5 of partial_fc) ---- */
-    /* norm_i = ||a_i|| (real, raw: not clamped); expo_i = grid exponent (exact-v1 1.1, 3.1; int32, exact only, may be NULL in fast). */
+    /* norm_i = ||a_i|| (real, raw: not clamped); expo_i = grid exponent (exact-v1 1.1, 3.1; int32 in the place of
+     * a; exact only: fast leaves it alone and takes NULL). */
     pfc_status (*row_norms)(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo);
     /* state <- float32(state), elementwise (exact; fast: nothing to do). */
     pfc_status (*round_state)(pfc_backend *be, pfc_view state);
 
     /* ---- products (steps 5, 9, 10) ---- */
-    /* X (N,D) prepared once per step, used by cosines and weight_grad. norm and expo as from row_norms; they must outlive the operand. */
+    /* X (N,D) prepared once per step, used by cosines and weight_grad. norm and expo as from row_norms; all three must outlive the operand and
+     * stay as they are. out: host, an object of the backend. */
     pfc_status (*operand_create)(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);
     void (*operand_destroy)(pfc_backend *be, pfc_operand *x);
     /* z (classes, N) real: z_cn = <x_n, w_c> / (max(||x_n||,1e-12) max(||w_c||,1e-12)), or <x_n, w_c> if not normalised (3.2). */
@@ -157,7 +180,8 @@ typedef struct pfc_ops {
                              pfc_view wdot);
     /* feature_n += sum_c h_cn w_c / max(||w_c||,1e-12) (3.9). */
     pfc_status (*feature_grad)(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature);
-    /* dw (classes, D) = gradient of the rows (3.10), the normalisation's backward included. Not normalised: h times x, and of w only the count is read. */
+    /* dw (classes, D) = gradient of the rows (3.10), the normalisation's backward included. Not normalised: h times x; of w only the count is read, wnorm
+     * and wdot not at all. */
     pfc_status (*weight_grad)(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
                               pfc_view dw);
     /* x_grad (rows,D) = normalisation's backward of feature (rows,D) with dot (rows,1), times scale (3.9). x, norm: the same rows. */
@@ -165,7 +189,8 @@ typedef struct pfc_ops {
                                       pfc_view x_grad);
 
     /* ---- update (step 11) ---- */
-    /* Rows of weight and momentum by dw (3.11). dw.data NULL: gradient zero (rows that were not sampled, dense rule). */
+    /* Rows of weight and momentum (the same rows of both) <- by dw (3.11), the other rows stay. dw.data NULL: gradient zero (rows that were not sampled,
+     * dense rule). */
     pfc_status (*sgd_rows)(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd);
 
     /* ---- whole matrices (src/algo/matrix.c; swav, moco) ---- */
@@ -195,11 +220,82 @@ typedef struct pfc_ops {
     pfc_status (*subcenter_grad)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, pfc_view l, pfc_view winner, int64_t k, int64_t c0,
                                  const pfc_rows_info *rows, const pfc_aims *aims, pfc_view h, pfc_view bias_grad);
 
-    /* ---- sinkhorn, swav ---- */
+    /* ---- sinkhorn, swav (doc/exact-v1.md section 5) ---- */
+    /* Q (n,K) from scores (n,K), a sample a row; both must outlive the plan, and at the end q is the assignment. total: N, samples of all ranks.
+     * extremes (host): largest score/epsilon, and largest of -score/epsilon; NaN wins. The caller reduces both with the maximum over ranks. */
+    pfc_status (*sinkhorn_create)(pfc_backend *be, const pfc_sinkhorn_config *cfg, double total, pfc_view scores, pfc_view q, double extremes[2],
+                                  pfc_sinkhorn_plan **out);
+    void (*sinkhorn_destroy)(pfc_backend *be, pfc_sinkhorn_plan *plan);
+    /* Q = exp(score/epsilon - shift), infinities replaced as the version does (5.1). extremes: of all ranks. Not for log. */
+    pfc_status (*sinkhorn_exp)(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2]);
+    /* optional: raises acc->expo (K, host, not lanes) to cover Q (5.2). Fast: NULL. */
+    pfc_status (*sinkhorn_expo)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
+    /* acc (K scalars) += sums of Q over this rank's samples (5.2). */
+    pfc_status (*sinkhorn_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
+    /* Host: sums (K) of an accumulator that all ranks have added, and their total (5.2). */
+    pfc_status (*sinkhorn_total)(pfc_backend *be, const pfc_acc *acc, double *sums, double *total);
+    /* Q /= t (5.3); Q += x, vissl only (5.4). */
+    pfc_status (*sinkhorn_divide)(pfc_backend *be, pfc_sinkhorn_plan *plan, double t);
+    pfc_status (*sinkhorn_add)(pfc_backend *be, pfc_sinkhorn_plan *plan, double x);
+    /* One iteration: every prototype to mass 1/K by its row sum (host, K), then every sample to mass 1/N (5.4). */
+    pfc_status (*sinkhorn_scale)(pfc_backend *be, pfc_sinkhorn_plan *plan, const double *sums);
+    /* q = the assignment (5.5). */
+    pfc_status (*sinkhorn_finish)(pfc_backend *be, pfc_sinkhorn_plan *plan);
+    /* Log domain (5.6): max_k (K,1 real) = max over samples of a_k + g; acc_k = sum of exp(a_k + g - max_k). */
+    pfc_status (*sinkhorn_log_max)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max);
+    pfc_status (*sinkhorn_log_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max, pfc_acc *acc);
+    /* log_sums (host, K) = log of the row sums of all ranks; then f of every prototype and g of every sample. */
+    pfc_status (*sinkhorn_log_scale)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max, const pfc_acc *acc, double *log_sums);
+    /* to (rows, cols) = from, elements in the place; rows may move within one matrix. */
+    pfc_status (*copy_rows)(pfc_backend *be, pfc_view from, pfc_view to);
+    /* to = +0. */
+    pfc_status (*zero)(pfc_backend *be, pfc_view to);
+    /* a /= d, elementwise. */
+    pfc_status (*divide)(pfc_backend *be, pfc_view a, double d);
+    /* row_n (double, rows, host) = sum_k q_nk log p_nk, p = softmax(a/t), max and sum as from softmax_rows; source: log of the softmax (5.7). */
+    pfc_status (*swav_row_loss)(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum, pfc_view q, int source, double *row);
+    /* out_nk = (first ? 0 : out_nk) + (sum_k' q_nk') p_nk - q_nk (5.8); source: a p of 0 makes the row NaN, as the source's 0/0. */
+    pfc_status (*swav_dlogits)(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum, pfc_view q, int source, int first, pfc_view out);
+    /* out *= factor, elementwise. */
+    pfc_status (*scale)(pfc_backend *be, pfc_view out, double factor);
+    /* g = (g + decay w) factor, elementwise (LARC, 5.9). */
+    pfc_status (*decay_scale)(pfc_backend *be, pfc_view g, pfc_view w, double decay, double factor);
 
     /* ---- moco ---- */
+    /* k <- k*mu + q*(1-mu), elementwise (6.2); each product and the sum are rounded, 1-mu is formed in double. */
+    pfc_status (*momentum_update)(pfc_backend *be, pfc_view k, pfc_view q, double mu);
+    /* l_n = s <q_n, k_n>, real (rows,1) (6.4). The other logits are those of head linear with scale s and no target: cosines, row_max, row_sum, grad_expo,
+     * logit_grad, feature_grad, the queue's keys as classes. */
+    pfc_status (*positive_logits)(pfc_backend *be, pfc_view q, pfc_view k, double s, pfc_view l);
+    /* max_n = max(max_n, l_n). */
+    pfc_status (*positive_max)(pfc_backend *be, pfc_view l, pfc_view max);
+    /* sum_n += exp(l_n - max_n) (6.5). */
+    pfc_status (*positive_sum)(pfc_backend *be, pfc_view l, pfc_view max, pfc_view sum);
+    /* g_n += ((exp(l_n - max_n) / sum_n - 1) / count) s k_n (6.7); g, k (rows,D). */
+    pfc_status (*positive_grad)(pfc_backend *be, pfc_view l, pfc_view max, pfc_view sum, double count, double s, pfc_view k, pfc_view g);
 
-    /* ---- batch_norm ---- */
+    /* ---- batch_norm, group_gather (exact-v1 7) ---- */
+    /* grid_u (host, S*C) = what the sums of unit u are taken on, such that the maximum over ranks serves all: exact the largest finite |x| (0: none); fast
+     * one of the values, to be subtracted (-inf: none). */
+    pfc_status (*bn_grid)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, double *grid);
+    /* acc (2*S*C rows) += x in row u, x^2 in row S*C + u; on the grid. */
+    pfc_status (*bn_sums)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const double *grid, pfc_acc *acc);
+    /* mean, var (host, units): of `count` values, from acc->data and the marks, after acc_fold. */
+    pfc_status (*bn_moments)(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var);
+    /* y = ((x - mean) inv) weight + bias. */
+    pfc_status (*bn_normalise)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, pfc_view y);
+    /* optional: grid (host, 2*C) = largest finite |g| of channel c, and of |g x^|, x^ = (x - mean) inv. Fast: NULL. */
+    pfc_status (*bn_grad_grid)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double *grid);
+    /* acc (2*S*C rows) += g in row u, g x^ in row S*C + u. */
+    pfc_status (*bn_grad_sums)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, const double *grid, pfc_acc *acc);
+    /* out (host, 2*S*C) = values of acc after acc_fold; joined: (2*C), the sums over the splits. */
+    pfc_status (*bn_values)(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out);
+    /* x_grad = weight inv ((g - mean_g) - x^ mean_gx); mean_g NULL: weight inv g. */
+    pfc_status (*bn_backward)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, pfc_view x_grad);
+    /* optional: acc->expo of row i (host) = grid exponent of x_i. Fast: NULL. */
+    pfc_status (*gather_expo)(pfc_backend *be, pfc_view x, pfc_acc *acc);
+    /* acc (scalar, one column) += x (rows,1). */
+    pfc_status (*gather_add)(pfc_backend *be, pfc_view x, pfc_acc *acc);
 
     /* ---- accumulators ---- */
     /* zero; expo all -900: grad_expo raises it, or the caller sets it where it is a constant (row sums: 0). */
@@ -215,11 +311,12 @@ typedef struct pfc_ops {
 struct pfc_backend {
     const pfc_ops *ops;
     int threads;
-    int lanes;          /* lanes of class loops: ops->lanes, or threads */
-    bool self_check;    /* verify every integer product mod 2^64 */
-    const char *engine; /* exact: name of the product engine */
-    void *state;        /* the backend's own */
-    char error[256];    /* text of the last failure */
+    int lanes;                      /* lanes of class loops: ops->lanes, or threads */
+    bool self_check;                /* verify every integer product mod 2^64 */
+    const char *engine;             /* exact: name of the product engine */
+    void *state;                    /* the backend's own */
+    char error[256];                /* text of the last failure */
+    void (*close)(pfc_backend *be); /* frees state; what it finds wrong goes to error */
 };
 
 /* Name of the first required entry that is NULL, or NULL if the table is complete. */
@@ -229,6 +326,8 @@ const char *pfc_ops_missing(const pfc_ops *ops);
  * why (size bytes). */
 pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size);
 void pfc_backend_close(pfc_backend *be);
+/* The same, and whether something was wrong at the end, such as memory that was not freed: PFC_ERR_RUNTIME and a text. Only the checked backend looks. */
+pfc_status pfc_backend_finish(pfc_backend *be, char *why, size_t size);
 
 /* The widest CPU instruction set of the tables that this machine, this build and PFC_MAX_ISA allow: "scalar", "avx2" or "avx512"; NULL and a reason if
  * PFC_MAX_ISA has another value. */

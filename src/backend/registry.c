@@ -1,5 +1,6 @@
 /* registry.c: which backends exist, and choosing one. Asking for what cannot run is an error, never a silent fallback. */
 #include "backend/backend.h"
+#include "backend/checked/checked.h"
 #include "backend/cpu/exact.h"
 #include "backend/cpu/fast.h"
 #include "backend/cpuid.h"
@@ -104,7 +105,40 @@ const char *pfc_ops_missing(const pfc_ops *ops)
     FIELD(aims_sum);
     FIELD(subcenter_grad);
     /* sinkhorn, swav */
+    FIELD(sinkhorn_create);
+    FIELD(sinkhorn_destroy);
+    FIELD(sinkhorn_exp);
+    FIELD(sinkhorn_sums);
+    FIELD(sinkhorn_total);
+    FIELD(sinkhorn_divide);
+    FIELD(sinkhorn_add);
+    FIELD(sinkhorn_scale);
+    FIELD(sinkhorn_finish);
+    FIELD(sinkhorn_log_max);
+    FIELD(sinkhorn_log_sums);
+    FIELD(sinkhorn_log_scale);
+    FIELD(copy_rows);
+    FIELD(zero);
+    FIELD(divide);
+    FIELD(swav_row_loss);
+    FIELD(swav_dlogits);
+    FIELD(scale);
+    FIELD(decay_scale);
     /* moco */
+    /* batch_norm, group_gather */
+    FIELD(bn_grid);
+    FIELD(bn_sums);
+    FIELD(bn_moments);
+    FIELD(bn_normalise);
+    FIELD(bn_grad_sums);
+    FIELD(bn_values);
+    FIELD(bn_backward);
+    FIELD(gather_add);
+    FIELD(momentum_update);
+    FIELD(positive_logits);
+    FIELD(positive_max);
+    FIELD(positive_sum);
+    FIELD(positive_grad);
     /* batch_norm */
     FIELD(acc_create);
     FIELD(acc_destroy);
@@ -135,17 +169,36 @@ static pfc_status open_cpu(pfc_backend *be, const pfc_options *options)
         snprintf(be->error, sizeof be->error, "backend cpu lacks the operation %s", missing);
         return PFC_ERR_UNSUPPORTED;
     }
+    be->close = options->mode == PFC_EXACT ? pfc_exact_close : pfc_fast_state_destroy;
     return options->mode == PFC_EXACT ? pfc_exact_open(be, pick(options->engine, "PFC_ENGINE", "auto"), t->kernels) : pfc_fast_state_create(be);
 }
+
+/* The checked backend around the cpu backend of the same options. */
+static pfc_status open_checked(pfc_backend *be, const pfc_options *options)
+{
+    pfc_options cpu = *options;
+    pfc_backend *inner;
+    cpu.backend = "cpu";
+    PFC_TRY(pfc_backend_open(&cpu, &inner, be->error, sizeof be->error));
+    return pfc_checked_open(be, inner);
+}
+
+static const struct {
+    const char *name;
+    pfc_status (*open)(pfc_backend *be, const pfc_options *options);
+} backends[] = { { "cpu", open_cpu }, { "checked", open_checked } };
+enum { BACKENDS = sizeof backends / sizeof *backends };
 
 pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size)
 {
     static const pfc_options defaults = { PFC_EXACT, NULL, NULL, 0, 0 };
     if (!options) options = &defaults;
     const char *name = pick(options->backend, "PFC_BACKEND", "cpu");
+    int which = 0;
     *out = NULL;
-    if (strcmp(name, "cpu") != 0) {
-        snprintf(why, size, "backend '%s' is not in this build; available: cpu", name);
+    while (which < BACKENDS && strcmp(name, backends[which].name) != 0) which++;
+    if (which == BACKENDS) {
+        snprintf(why, size, "backend '%s' is not in this build; available: cpu, checked", name);
         return PFC_ERR_UNSUPPORTED;
     }
     pfc_backend *be = calloc(1, sizeof *be);
@@ -153,7 +206,7 @@ pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char 
         snprintf(why, size, "out of memory");
         return PFC_ERR_NOMEM;
     }
-    pfc_status st = open_cpu(be, options);
+    pfc_status st = backends[which].open(be, options);
     if (st != PFC_OK) {
         snprintf(why, size, "%s", be->error);
         pfc_backend_close(be);
@@ -163,10 +216,19 @@ pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char 
     return PFC_OK;
 }
 
+pfc_status pfc_backend_finish(pfc_backend *be, char *why, size_t size)
+{
+    if (!be) return PFC_OK;
+    be->error[0] = 0;
+    if (be->close) be->close(be);
+    pfc_status st = be->error[0] ? PFC_ERR_RUNTIME : PFC_OK;
+    if (st != PFC_OK) snprintf(why, size, "%s", be->error);
+    free(be);
+    return st;
+}
+
 void pfc_backend_close(pfc_backend *be)
 {
-    if (!be) return;
-    if (be->ops && be->ops->mode == PFC_EXACT) pfc_exact_close(be);
-    if (be->ops && be->ops->mode == PFC_FAST) pfc_fast_state_destroy(be);
-    free(be);
+    char why[256];
+    pfc_backend_finish(be, why, sizeof why);
 }

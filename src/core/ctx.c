@@ -38,6 +38,19 @@ pfc_status pfc_ctx_create(MPI_Comm comm, const pfc_options *options, pfc_ctx **o
     return PFC_OK;
 }
 
+pfc_status pfc_ctx_close(pfc_ctx **ctx, char *why, size_t size)
+{
+    if (!ctx || !*ctx) return PFC_OK;
+    pfc_status st = pfc_backend_finish((*ctx)->be, (*ctx)->error, sizeof(*ctx)->error);
+    (*ctx)->be = NULL;
+    st = pfc_agree(*ctx, st);
+    if (st != PFC_OK && why && size) snprintf(why, size, "%s", (*ctx)->error);
+    pfc_comm_close(&(*ctx)->comm);
+    free(*ctx);
+    *ctx = NULL;
+    return st;
+}
+
 void pfc_ctx_destroy(pfc_ctx **ctx)
 {
     if (!ctx || !*ctx) return;

@@ -40,7 +40,7 @@ static void run_alone(const pfc_cli *cli, const pfc_algorithm *a, pfc_digests *d
         keep_digests(MPI_COMM_SELF, &c->step, d, diag);
     }
     pfc_case_free(c);
-    pfc_ctx_destroy(&ctx);
+    pfc_cli_context_close(&ctx, diag);
 }
 
 int pfc_digests_alone(const pfc_cli *cli, const pfc_algorithm *a, pfc_digests *d, pfc_diag *diag)

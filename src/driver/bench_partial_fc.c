@@ -238,7 +238,7 @@ static void write_json(const bench *b, const figures *f, pfc_json *j)
 static void close_bench(bench *b)
 {
     pfc_partial_fc_destroy(&b->layer);
-    pfc_ctx_destroy(&b->ctx);
+    pfc_cli_context_close(&b->ctx, b->diag);
     free(b->x);
     free(b->labels);
     free(b->mask);

@@ -240,6 +240,6 @@ int pfc_cmd_golden(pfc_cli *cli)
         pfc_table_free(m.table);
         pfc_json_close(&m.json, cli, &diag);
     }
-    pfc_ctx_destroy(&m.ctx);
+    pfc_cli_context_close(&m.ctx, &diag);
     return pfc_report(cli, &diag);
 }

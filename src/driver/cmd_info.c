@@ -80,10 +80,10 @@ static void say_libraries(const pfc_cli *cli, pfc_json *j)
     say(cli, j, "threads", "%d per rank, %d processors in reach of rank 0", threads ? threads : omp_get_max_threads(), omp_get_num_procs());
 }
 
-/* What a context of this mode and engine would be. */
-static void say_context(const pfc_cli *cli, pfc_json *j, const char *key, pfc_mode mode, const char *engine)
+/* What a context of this backend, mode and engine would be. */
+static void say_context(const pfc_cli *cli, pfc_json *j, const char *key, const char *backend, pfc_mode mode, const char *engine)
 {
-    pfc_options options = { .mode = mode, .backend = cli->backend, .engine = engine, .threads = pfc_cli_threads(cli) };
+    pfc_options options = { .mode = mode, .backend = backend, .engine = engine, .threads = pfc_cli_threads(cli) };
     pfc_ctx *ctx = NULL;
     char why[256] = "";
     if (pfc_ctx_create(cli->comm, &options, &ctx, why, sizeof why) == PFC_OK)
@@ -134,11 +134,13 @@ int pfc_cmd_info(pfc_cli *cli)
     const char *cap = getenv("PFC_MAX_ISA");
     say_libraries(cli, j);
     if (cap) say(cli, j, "PFC_MAX_ISA", "%s", cap);
-    say_context(cli, j, "exact", PFC_EXACT, NULL);
-    say_context(cli, j, "exact, amx", PFC_EXACT, "amx");
-    say_context(cli, j, "exact, dgemm", PFC_EXACT, "dgemm");
-    say_context(cli, j, "exact, int128", PFC_EXACT, "int128");
-    say_context(cli, j, "fast", PFC_FAST, NULL);
+    say_context(cli, j, "exact", cli->backend, PFC_EXACT, NULL);
+    say_context(cli, j, "exact, amx", cli->backend, PFC_EXACT, "amx");
+    say_context(cli, j, "exact, dgemm", cli->backend, PFC_EXACT, "dgemm");
+    say_context(cli, j, "exact, int128", cli->backend, PFC_EXACT, "int128");
+    say_context(cli, j, "fast", cli->backend, PFC_FAST, NULL);
+    say_context(cli, j, "exact, checked", "checked", PFC_EXACT, NULL);
+    say_context(cli, j, "fast, checked", "checked", PFC_FAST, NULL);
     say(cli, j, "cuda", "this build has no CUDA backend");
     say_tables(cli, j);
     pfc_json_close(&j, cli, &diag);

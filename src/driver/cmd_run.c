@@ -65,6 +65,6 @@ int pfc_cmd_run(pfc_cli *cli)
         compute(cli, ctx, c, &diag);
     pfc_case_free(c);
     pfc_tensor_list_free(&given);
-    pfc_ctx_destroy(&ctx);
+    pfc_cli_context_close(&ctx, &diag);
     return pfc_report(cli, &diag);
 }

@@ -375,7 +375,7 @@ int pfc_cmd_verify(pfc_cli *cli)
         pfc_table_free(v.table);
     }
     pfc_folder_free(&folder);
-    pfc_ctx_destroy(&v.exact);
-    pfc_ctx_destroy(&v.fast);
+    pfc_cli_context_close(&v.exact, &diag);
+    pfc_cli_context_close(&v.fast, &diag);
     return diag.exit_status ? pfc_report(cli, &diag) : status;
 }

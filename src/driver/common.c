@@ -32,6 +32,12 @@ pfc_ctx *pfc_cli_context(const pfc_cli *cli, pfc_mode mode, pfc_diag *diag)
     return NULL;
 }
 
+void pfc_cli_context_close(pfc_ctx **ctx, pfc_diag *diag)
+{
+    char why[256] = "";
+    if (pfc_ctx_close(ctx, why, sizeof why) != PFC_OK) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s", why);
+}
+
 int pfc_cli_params(const pfc_cli *cli, pfc_case *c, pfc_diag *diag)
 {
     for (int i = 0; i < cli->param_count && !diag->exit_status; i++) {

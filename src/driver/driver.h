@@ -72,6 +72,8 @@ int pfc_cmd_bench(pfc_cli *cli);
 int pfc_report(const pfc_cli *cli, const pfc_diag *diag);
 /* A context for the command line's backend and threads. NULL: diag says why (status 4 if it cannot run here). Collective. */
 pfc_ctx *pfc_cli_context(const pfc_cli *cli, pfc_mode mode, pfc_diag *diag);
+/* Destroys it; diag says what backend "checked" found at the end (status 5). Collective; NULL-safe. */
+void pfc_cli_context_close(pfc_ctx **ctx, pfc_diag *diag);
 /* Applies every --param to the case. Local. */
 int pfc_cli_params(const pfc_cli *cli, pfc_case *c, pfc_diag *diag);
 /* --size N=24,C=37,D=8 into c->size. Local. */

@@ -71,7 +71,6 @@ static pfc_status make_logits(pfc_backend *be, int lane, const pfc_head *head, p
         target_logit(head, made.z[t * z.ld + n], &l, &slope);
         made.l[t * made.n + n] = l;
         if (slopes) made.slope[t * made.n + n] = slope;
-        ((double *)rows->target_logit.data)[n] = l;
     }
     *b = made;
     return PFC_OK;
@@ -84,6 +83,10 @@ pfc_status pfc_exact_row_max(pfc_backend *be, int lane, const pfc_head *head, pf
     block b;
     PFC_TRY(make_logits(be, lane, head, z, c0, rows, false, &b));
     for (int64_t c = 0; c < b.c; c++) b.lane->k->max_row(b.l + c * b.n, b.n, scalar_lane(sum, lane)->max);
+    for (int64_t n = 0; n < b.n; n++) {
+        int64_t t = rows->target[n] - c0;
+        if (t >= 0 && t < b.c) ((double *)rows->target_logit.data)[n] = b.l[t * b.n + n];
+    }
     return PFC_OK;
 }
 
