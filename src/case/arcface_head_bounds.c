@@ -30,13 +30,15 @@ static bool lost(double norm) { return px_finite(norm) && norm > 3e38; }
 static void product(pfc_arcface_bound *s, int64_t i, int64_t row)
 {
     const double *x = s->xhat + i * s->d, *w = s->what + row * s->d;
-    double d = (double)s->d, z = 0, q = 0;
+    double d = (double)s->d, z = 0, q = 0, xmax = 0, wmax = 0;
     for (int64_t k = 0; k < s->d; k++) {
         double t = x[k] * w[k];
         z += t;
         q += t * t;
+        if (fabs(x[k]) > xmax) xmax = fabs(x[k]);
+        if (fabs(w[k]) > wmax) wmax = fabs(w[k]);
     }
-    double e = 6 * EPS * (sqrt(2 * q / 3) + sqrt(d * q) + fabs(z)) + 1.5 * EPS * sqrt(d / 6) * fabs(z);
+    double e = 6 * EPS * (sqrt(2 * q / 3) + sqrt(d * q) + fabs(z)) + 1.5 * EPS * sqrt(d / 6) * fabs(z) + pfc_bound_grid(s->d, xmax * wmax);
     if (s->in->bias) z += s->in->bias[row], e += EPS * (fabs(z) + fabs(s->in->bias[row]));
     s->z.v[i * s->c * s->k + row] = z;
     bool open = (s->in->cfg.feature_norm && lost(s->xnorm[i])) || (s->in->cfg.weight_norm && lost(s->wnorm[row]));
