@@ -54,7 +54,7 @@ typedef struct pfc_head {
 /* What is known of each of the N rows; arrays of N in the table's place. Read-only but for target_logit in row_max. */
 typedef struct pfc_rows_info {
     const int64_t *target;      /* position of the row's label among this rank's sampled classes, or -1 */
-    const unsigned char *valid; /* 0: the row is ignored */
+    const unsigned char *valid; /* 0: the row is ignored; NULL: none is */
     pfc_view target_logit;      /* real (N,1): l at the target, written by row_max where this rank owns it, undefined elsewhere */
     pfc_view max;               /* real (N,1): running, then global maximum of the logits */
     pfc_view sum;               /* real (N,1): global denominator */
