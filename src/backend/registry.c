@@ -99,8 +99,27 @@ const char *pfc_ops_missing(const pfc_ops *ops)
     FIELD(normalise_backward);
     FIELD(softmax_rows);
     /* arcface_head */
+    FIELD(subcenter_max);
+    FIELD(angular_logits);
+    FIELD(softmax_prob);
+    FIELD(aims_sum);
+    FIELD(subcenter_grad);
     /* sinkhorn, swav */
     /* moco */
+    /* batch_norm, group_gather */
+    FIELD(bn_grid);
+    FIELD(bn_sums);
+    FIELD(bn_moments);
+    FIELD(bn_normalise);
+    FIELD(bn_grad_sums);
+    FIELD(bn_values);
+    FIELD(bn_backward);
+    FIELD(gather_add);
+    FIELD(momentum_update);
+    FIELD(positive_logits);
+    FIELD(positive_max);
+    FIELD(positive_sum);
+    FIELD(positive_grad);
     /* batch_norm */
     FIELD(acc_create);
     FIELD(acc_destroy);

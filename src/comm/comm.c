@@ -56,6 +56,18 @@ pfc_status pfc_comm_open(pfc_comm *comm, MPI_Comm parent)
     return check(comm, MPI_Op_create(max_f32, 1, &comm->max_f32), "MPI_Op_create");
 }
 
+pfc_status pfc_comm_split(pfc_comm *comm, int colour, pfc_comm *out)
+{
+    MPI_Comm part;
+    memset(out, 0, sizeof *out);
+    out->mpi = MPI_COMM_NULL;
+    PFC_TRY(check(comm, MPI_Comm_split(comm->mpi, colour, comm->rank, &part), "MPI_Comm_split"));
+    pfc_status st = pfc_comm_open(out, part);
+    MPI_Comm_free(&part);
+    if (st != PFC_OK) snprintf(comm->error, sizeof comm->error, "%s", out->error);
+    return st;
+}
+
 void pfc_comm_close(pfc_comm *comm)
 {
     if (comm->mpi == MPI_COMM_NULL) return;
@@ -114,8 +126,7 @@ pfc_status pfc_comm_max(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
     return allreduce(comm, x, count, dtype, op);
 }
 
-/* A rank without memory must not leave the others waiting in the exchange that needs it. Collective. */
-static pfc_status agree_on_memory(pfc_comm *comm, const void *memory)
+pfc_status pfc_comm_agree_on_memory(pfc_comm *comm, const void *memory)
 {
     int missing = memory == NULL;
     PFC_TRY(check(comm, MPI_Allreduce(MPI_IN_PLACE, &missing, 1, MPI_INT, MPI_MAX, comm->mpi), "MPI_Allreduce"));
@@ -137,7 +148,7 @@ pfc_status pfc_comm_sum(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
     if (comm->ranks == 1) return PFC_OK;
     if (dtype != PFC_F64) return allreduce(comm, x, count, dtype, MPI_SUM);
     double *all = malloc((size_t)count * (size_t)comm->ranks * sizeof *all + 1);
-    pfc_status st = agree_on_memory(comm, all);
+    pfc_status st = pfc_comm_agree_on_memory(comm, all);
     if (st == PFC_OK) st = pfc_comm_allgather(comm, x, count, dtype, all);
     if (st == PFC_OK) add_in_order(x, all, comm->ranks, count);
     free(all);
@@ -152,7 +163,7 @@ pfc_status pfc_comm_reduce_scatter(pfc_comm *comm, void *x, int64_t count, pfc_d
     MPI_Datatype chunk;
     PFC_TRY(make_chunk(comm, count, dtype, &chunk));
     void *all = malloc((size_t)count * (size_t)comm->ranks * 8);
-    pfc_status st = agree_on_memory(comm, all);
+    pfc_status st = pfc_comm_agree_on_memory(comm, all);
     if (st == PFC_OK) st = check(comm, MPI_Alltoall(x, 1, chunk, all, 1, chunk, comm->mpi), "MPI_Alltoall");
     if (st == PFC_OK && dtype == PFC_F64) add_in_order(x, all, comm->ranks, count);
     if (st == PFC_OK && dtype == PFC_I64) {

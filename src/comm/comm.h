@@ -9,6 +9,7 @@
 #include <mpi.h>
 #include <pfc/status.h>
 #include <pfc/view.h>
+#include <stdbool.h>
 
 struct pfc_acc;
 
@@ -21,6 +22,8 @@ typedef struct pfc_comm {
 
 /* Duplicates `parent`; errors are returned, not fatal. */
 pfc_status pfc_comm_open(pfc_comm *comm, MPI_Comm parent);
+/* out: the ranks of `comm` with the same colour, in their order there. Collective over comm; pfc_comm_close frees it. */
+pfc_status pfc_comm_split(pfc_comm *comm, int colour, pfc_comm *out);
 void pfc_comm_close(pfc_comm *comm);
 
 /* recv (ranks*count) <- send (count) of every rank, in rank order. */
@@ -42,6 +45,19 @@ pfc_status pfc_comm_broadcast(pfc_comm *comm, void *x, int64_t count, pfc_dtype 
 pfc_status pfc_comm_sum_acc(pfc_comm *comm, struct pfc_acc *acc);
 /* Rows [0, rows/ranks) of acc on rank j <- sum over ranks of rows [j*rows/ranks, ...). rows divisible by ranks. expo moves along. */
 pfc_status pfc_comm_reduce_scatter_acc(pfc_comm *comm, struct pfc_acc *acc);
+
+/* Which rows of this rank go where: rows send_row[send_start[p]..send_start[p+1]) to rank p, in this order; what comes from rank p goes to the places
+ * recv_row[recv_start[p]..recv_start[p+1]). Arrays of ranks + 1. Every row has one place: send and receive counts of each pair of ranks agree. */
+typedef struct pfc_row_plan {
+    int64_t *send_start, *send_row, *recv_start, *recv_row;
+} pfc_row_plan;
+/* Rows of `bytes` bytes by the plan, as they are, without a copy in between; rows are `stride` bytes apart. from and to do not overlap. */
+pfc_status pfc_comm_exchange_rows(pfc_comm *comm, const pfc_row_plan *plan, const void *from, size_t from_stride, void *to, size_t to_stride, size_t bytes);
+/* to (start[ranks] rows) <- the rows of every rank in rank order, rank r's are [start[r], start[r+1]). Contiguous rows of `bytes` bytes. */
+pfc_status pfc_comm_allgather_rows(pfc_comm *comm, const void *from, const int64_t *start, size_t bytes, void *to);
+
+/* PFC_ERR_NOMEM on all ranks if memory is NULL on one: a rank without memory must not leave the others waiting in the exchange that needs it. */
+pfc_status pfc_comm_agree_on_memory(pfc_comm *comm, const void *memory);
 
 /* status and text of the lowest rank whose *status is not 0, on all ranks. */
 pfc_status pfc_comm_first_failure(pfc_comm *comm, int *status, char *text, size_t size);

@@ -150,6 +150,7 @@ const pfc_rows_info *checked_rows_info(checked_call *c, const pfc_rows_info *row
 void pfc_checked_wrap_core(pfc_ops *table);
 void pfc_checked_wrap_partial_fc(pfc_ops *table);
 void pfc_checked_wrap_matrix(pfc_ops *table);
+void pfc_checked_wrap_moco(pfc_ops *table);
 
 /* ---- checked.c ---- */
 static inline pfc_checked *checked_of(pfc_backend *be) { return be->state; }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct pfc_head;
+struct pfc_angular;
 
 typedef struct pfc_exact_kernels {
     const char *isa;
@@ -59,13 +60,39 @@ typedef struct pfc_exact_kernels {
     /* a, b += exp(x_i / t - max) with exponent 0 (1.3). Returns 1 if a term is not finite (it is left out). */
     int (*scaled_exp_sum)(const double *x, double t, double max, int64_t n, int64_t *a, int64_t *b);
 
-    /* ---- arcface_head (exact_arcface.inc) ---- */
+    /* ---- arcface_head (exact_arcface.inc; exact-v1 8) ---- */
+    /* best_i = max_j (z[j][i] + bias_j), rows ld apart, winner_i its j; the first of equal ones, NaN wins. bias NULL: none. */
+    void (*subcenter_max)(const double *z, int64_t ld, const double *bias, int64_t k, int64_t n, double *best, int32_t *winner);
+    /* l and (if not NULL) slope of a class that is nobody's target; cos_m: of its margin. */
+    void (*angular_row)(const struct pfc_angular *head, double cos_m, const double *z, int64_t n, double *l, double *slope);
+    /* p = exp(l - max) / sum. */
+    void (*prob_row)(const double *l, const double *max, const double *sum, int64_t n, double *p);
+    /* r = lse - (l - max). */
+    void (*surprise_row)(const double *l, const double *max, const double *lse, int64_t n, double *r);
+    /* h = (fma(total, p, -q) * factor) * slope; q NULL: zeros. */
+    void (*aim_row)(const double *p, const double *q, const double *total, double factor, const double *slope, int64_t n, double *h);
 
     /* ---- sinkhorn, swav (exact_swav.inc) ---- */
 
     /* ---- moco (exact_moco.inc) ---- */
+    /* k = k*mu + q*rest, three roundings; k is overwritten. */
+    void (*momentum)(double *k, const double *q, double mu, double rest, int64_t n);
+    /* g = fma(c, x, g). */
+    void (*add_scaled)(double c, const double *x, int64_t n, double *g);
 
-    /* ---- batch_norm (exact_batch_norm.inc) ---- */
+    /* ---- batch_norm (exact_batch_norm.inc; exact-v1 7); x^ = (x - mean) inv ---- */
+    /* sum[0..1] += x with scale[0] = 2^(36-e), sum[2..3] += x^2 with scale[1] (1.3). Returns 1 if an x is not finite (left out). */
+    int (*bn_sums)(const double *x, int64_t n, const double scale[2], int64_t sum[4]);
+    /* y = fma(x^, weight, bias). */
+    void (*bn_normalise)(const double *x, int64_t n, double mean, double inv, double weight, double bias, double *y);
+    /* max[0] = largest finite |g|, max[1] = largest finite |g x^|, with what they are. */
+    void (*bn_grad_max)(const double *x, const double *g, int64_t n, double mean, double inv, double max[2]);
+    /* sum[0..1] += g, sum[2..3] += g x^. Returns 1 if a term is not finite (left out). */
+    int (*bn_grad_sums)(const double *x, const double *g, int64_t n, double mean, double inv, const double scale[2], int64_t sum[4]);
+    /* out = a * fma(-x^, mean_gx, g - mean_g). */
+    void (*bn_backward)(const double *x, const double *g, int64_t n, double mean, double inv, double a, double mean_g, double mean_gx, double *out);
+    /* out = a * g. */
+    void (*bn_multiply)(const double *g, int64_t n, double a, double *out);
 } pfc_exact_kernels;
 
 extern const pfc_exact_kernels pfc_exact_kernels_scalar;

@@ -1,6 +1,7 @@
 /* exact_state.c: opening and closing the exact cpu backend, scratch, engines, and its tables. */
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/exact.h"
+#include "backend/cpu/exact_moco.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,6 +4,7 @@
 
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/fast.h"
+#include "backend/cpu/fast_moco.h"
 #include "core/px.h"
 
 #include <stdlib.h>

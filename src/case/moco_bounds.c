@@ -1,0 +1,207 @@
+/* moco_bounds.c: the float32 bounds of a moco case's results and intermediate results (doc/numerics.md section 11).
+ *
+ * Rank 0 goes through the step again with an error beside every number, in plain double and a fixed order, elementary functions of px.h only, so the bounds
+ * have the same bits everywhere; the other ranks get them from it. Letters as in numerics.md: e = 2^-22, E in front: the bound of the letter. */
+#include "case/moco_case.h"
+#include "core/ctx.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define E PFC_BOUND_EPS
+#define LARGEST 0x1p127 /* beyond it float32 may overflow where float64 does not */
+#define TINY 0x1p-125   /* what underflow can hide */
+
+typedef struct bound {
+    int64_t n, k, d, params, b; /* N, K, D, parameters, rows of a rank */
+    double s, mu;               /* 1/tau, momentum */
+    bool first_call;
+    double *params_q, *params_k, *query, *key, *queue;
+    double *unit_q, *unit_k, *ek; /* (D) of one row: directions, error of the key's */
+    double *l, *el, *p, *ep;      /* (1+K) of one row */
+    double *grad, *egrad;         /* (D) */
+    double ql, eloss, norm;       /* of one row */
+} bound;
+
+static double larger(double a, double b) { return a > b ? a : b; }
+static double smaller(double a, double b) { return a < b ? a : b; }
+static double size(double x) { return x < 0 ? -x : x; }
+
+/* ---- the parameters ---- */
+
+static double param_bound(const bound *v, int64_t i)
+{
+    double k = v->params_k[i] * v->mu, q = v->params_q[i] * (1.0 - v->mu), sum = k + q;
+    if (v->first_call) return 0;
+    bool open = size(k) > LARGEST || size(q) > LARGEST || size(sum) > LARGEST || size(v->mu) > LARGEST;
+    return pfc_bound_settle(sum, open && px_finite(v->params_k[i]) && px_finite(v->params_q[i]), E * (size(k) + size(q)) + TINY);
+}
+
+/* ---- one row ---- */
+
+/* v / max(|v|, 1e-12): the direction, the error of each of its numbers over their size, and the length. A sum of squares that leaves float32 is open. */
+static double direction(const double *v, int64_t d, double *unit, double *norm)
+{
+    double sum = 0;
+    for (int64_t j = 0; j < d; j++) sum += v[j] * v[j];
+    *norm = PX_SQRT(sum);
+    double c = *norm < 1e-12 ? 1e-12 : *norm;
+    for (int64_t j = 0; j < d; j++) unit[j] = v[j] / c;
+    if (*norm > 0x1p63 && px_finite(*norm)) return PX_INF;
+    return E * (1.0 + 1.5 * PX_SQRT((double)d / 6.0));
+}
+
+/* l = s <a, b> and its bound: operands rounded, products and running sum, lengths, scale. */
+static void logit(const bound *v, const double *a, const double *b, double eta, double *l, double *el)
+{
+    double z = 0, squares = 0, d = (double)v->d;
+    for (int64_t j = 0; j < v->d; j++) {
+        double t = a[j] * b[j];
+        z += t;
+        squares += t * t;
+    }
+    double ez = 6.0 * E * (PX_SQRT(2.0 * squares / 3.0) + PX_SQRT(d * squares) + size(z)) + 1.5 * E * PX_SQRT(d / 6.0) * size(z);
+    *l = v->s * z;
+    bool open = eta == PX_INF || size(*l) > LARGEST || size(z) > LARGEST || squares > LARGEST * LARGEST || size(v->s) > LARGEST;
+    *el = pfc_bound_settle(*l, open && (px_finite(*l) || eta == PX_INF), size(v->s) * ez + 2.0 * E * size(*l) + size(v->s) * TINY * PX_SQRT(d));
+}
+
+/* p_j and its bound (numerics 4), and the row loss -log p_0 with its own (5). */
+static void softmax(bound *v)
+{
+    int64_t c = 1 + v->k;
+    double top = -PX_INF, sum = 0, up = 0, down = 0, most = 0, r = E * (4.0 + PX_SQRT((double)c) / 2.0);
+    bool nan = false;
+    for (int64_t j = 0; j < c; j++) {
+        nan = nan || px_nan(v->l[j]);
+        top = larger(v->l[j], top);
+        most = larger(v->el[j], most);
+    }
+    if (nan) top = PX_NAN;
+    for (int64_t j = 0; j < c; j++) sum += v->p[j] = px_exp(v->l[j] - top);
+    for (int64_t j = 0; j < c; j++) {
+        v->p[j] /= sum;
+        up += v->p[j] * (px_exp(v->el[j]) - 1.0);
+        down += v->p[j] * (1.0 - px_exp(-v->el[j]));
+    }
+    double es = smaller(px_log(1.0 + up), down < 1.0 ? -px_log(1.0 - down) : PX_INF);
+    es = smaller(larger(es, px_log(1.0 + up)), most) + r;
+    for (int64_t j = 0; j < c; j++) {
+        double el = v->el[j], p = v->p[j], rho = 1.06 * ((1.0 - p) * el + larger(es - p * el, 0));
+        if (!(el + es <= 0.05)) rho = px_exp(el + es) - 1.0;
+        v->ep[j] = pfc_bound_settle(p, most == PX_INF, smaller(p * rho + 4.0 * E * p + TINY, larger(p, 1.0 - p)));
+        if (j == 0) {
+            v->ql = px_log(sum) - (v->l[0] - top);
+            /* far from the maximum p says nothing of the loss: there the logits' own errors do */
+            double loss_rho = el + es <= 0.05 ? rho : el + es;
+            v->eloss = pfc_bound_settle(v->ql, most == PX_INF, loss_rho + 16.0 * E * (1.0 + size(v->ql)) + 2.0 * E * size(top));
+        }
+    }
+}
+
+/* F += h u with the bound of h and, for the key, of u. */
+static void add_row(bound *v, double h, double eh, const double *u, const double *eu, double growth)
+{
+    for (int64_t j = 0; j < v->d; j++) {
+        v->grad[j] += h * u[j];
+        v->egrad[j] += (eh + growth * size(h)) * size(u[j]) + (eu ? size(h) * eu[j] : 0);
+    }
+}
+
+/* dL/dq, then through the length (numerics 6). */
+static void gradient(bound *v, double eta, double *out)
+{
+    double c = v->s / (double)v->b, growth = (48.0 + PX_SQRT((double)v->k)) * E, along = 0, spread = 0, turned = 0;
+    memset(v->grad, 0, (size_t)v->d * sizeof(double));
+    memset(v->egrad, 0, (size_t)v->d * sizeof(double));
+    add_row(v, (v->p[0] - 1.0) * c, (v->ep[0] + 4.0 * E * size(v->p[0] - 1.0)) * size(c), v->unit_k, v->ek, growth);
+    for (int64_t j = 0; j < v->k; j++) add_row(v, v->p[1 + j] * c, (v->ep[1 + j] + 4.0 * E * v->p[1 + j]) * size(c), v->queue + j * v->d, NULL, growth);
+    for (int64_t j = 0; j < v->d; j++) {
+        along += v->unit_q[j] * v->grad[j];
+        spread += size(v->unit_q[j]) * v->egrad[j];
+        turned += eta * size(v->unit_q[j] * v->grad[j]);
+    }
+    bool project = !(v->norm < 1e-12), near = v->norm > 1e-12 * (1.0 - 1e-5) && v->norm < 1e-12 * (1.0 + 1e-5);
+    for (int64_t j = 0; j < v->d; j++) {
+        double q = size(v->unit_q[j]), g = v->grad[j], length = project ? v->norm : 1e-12;
+        double dx = (project ? g - v->unit_q[j] * along : g) / length, e = v->egrad[j];
+        if (project) e += q * (spread + turned + eta * size(along)) + E * (size(g) + q * size(along));
+        bool open = near || eta == PX_INF || size(dx) > LARGEST || v->egrad[j] == PX_INF;
+        out[j] = pfc_bound_settle(dx, open && px_finite(along), e / length + (4.0 * E + eta) * size(dx) + TINY / length);
+    }
+}
+
+/* ---- all rows ---- */
+
+static void row_bounds(bound *v, pfc_case *c, int64_t n, double *sums)
+{
+    double norm_k, eta_k = direction(v->key + n * v->d, v->d, v->unit_k, &norm_k), eta = direction(v->query + n * v->d, v->d, v->unit_q, &v->norm);
+    int64_t size_k = pfc_param_int(c, "queue_ptr") + n;
+    for (int64_t j = 0; j < v->d; j++) v->ek[j] = pfc_bound_settle(v->unit_k[j], eta_k == PX_INF, eta_k * size(v->unit_k[j]) + TINY);
+    pfc_bound_put(&c->bound_out, "key", v->ek, n * v->d, v->d);
+    if (n >= v->n - v->k) pfc_bound_put(&c->bound_out, "queue", v->ek, size_k % v->k * v->d, v->d);
+
+    logit(v, v->unit_q, v->unit_k, larger(eta, eta_k), &v->l[0], &v->el[0]);
+    for (int64_t j = 0; j < v->k; j++) logit(v, v->unit_q, v->queue + j * v->d, eta, &v->l[1 + j], &v->el[1 + j]);
+    pfc_bound_put(&c->bound_step, "logits", v->el, n * (1 + v->k), 1 + v->k);
+    softmax(v);
+    sums[0] += v->ql;
+    sums[1] += v->eloss;
+    gradient(v, eta, v->egrad + v->d);
+    pfc_bound_put(&c->bound_out, "query_grad", v->egrad + v->d, n * v->d, v->d);
+}
+
+static void compute(bound *v, pfc_case *c, int ranks)
+{
+    for (int64_t i = 0; i < v->params; i++) {
+        double e = param_bound(v, i);
+        pfc_bound_put(&c->bound_out, "params_k", &e, i, 1);
+    }
+    for (int r = 0; r < ranks; r++) {
+        double sums[2] = { 0, 0 };
+        for (int64_t i = 0; i < v->b; i++) row_bounds(v, c, r * v->b + i, sums);
+        double loss = sums[0] / (double)v->b, e = pfc_bound_settle(loss, sums[1] == PX_INF, sums[1] / (double)v->b + E * size(loss));
+        pfc_bound_put(&c->bound_out, "loss", &e, r, 1);
+    }
+}
+
+/* Work memory of one row; false: none left. */
+static bool make_room(bound *v)
+{
+    double *p = calloc((size_t)(6 * v->d + 4 * (1 + v->k)), sizeof *p);
+    if (!p) return false;
+    v->unit_q = p;
+    v->unit_k = p + v->d;
+    v->ek = p + 2 * v->d;
+    v->grad = p + 3 * v->d;
+    v->egrad = p + 4 * v->d; /* and D more for the result */
+    v->l = p + 6 * v->d;
+    v->el = v->l + 1 + v->k;
+    v->p = v->el + 1 + v->k;
+    v->ep = v->p + 1 + v->k;
+    return true;
+}
+
+int pfc_moco_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
+{
+    MPI_Comm comm = ctx->comm.mpi;
+    int ranks = pfc_ctx_ranks(ctx);
+    bound v = { .n = c->size['N' - 'A'], .k = c->size['K' - 'A'], .d = c->size['D' - 'A'], .mu = pfc_param_real(c, "momentum") };
+    static const char *const names[] = { "params_q", "params_k", "query", "key", "queue" };
+    double **slot[] = { &v.params_q, &v.params_k, &v.query, &v.key, &v.queue };
+    v.params = pfc_tensor_find(&c->in, "params_q")->dims[0];
+    v.b = v.n / ranks;
+    v.s = 1.0 / pfc_param_real(c, "temperature");
+    v.first_call = pfc_param_int(c, "first_call") == 1;
+    if (pfc_bounds_begin(comm, c, diag)) return diag->exit_status;
+    for (int i = 0; i < 5 && !diag->exit_status; i++) pfc_case_gather_reals(comm, c, names[i], slot[i], diag);
+    if (!diag->exit_status && pfc_ctx_rank(ctx) == 0) {
+        if (make_room(&v))
+            compute(&v, c, ranks);
+        else
+            pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "bounds of moco: out of memory");
+    }
+    for (int i = 0; i < 5; i++) free(*slot[i]);
+    free(v.unit_q);
+    return pfc_bounds_share(comm, c, diag);
+}
