@@ -150,6 +150,9 @@ const pfc_rows_info *checked_rows_info(checked_call *c, const pfc_rows_info *row
 void pfc_checked_wrap_core(pfc_ops *table);
 void pfc_checked_wrap_partial_fc(pfc_ops *table);
 void pfc_checked_wrap_matrix(pfc_ops *table);
+void pfc_checked_wrap_arcface(pfc_ops *table);
+void pfc_checked_wrap_moco(pfc_ops *table);
+void pfc_checked_wrap_batch_norm(pfc_ops *table);
 void pfc_checked_wrap_moco(pfc_ops *table);
 
 /* ---- checked.c ---- */
