@@ -8,7 +8,9 @@
 #include <pfc/partial_fc.h>
 #include <pfc/rng.h>
 #include <pfc/shard.h>
+#include <pfc/sinkhorn.h>
 #include <pfc/status.h>
+#include <pfc/swav.h>
 #include <pfc/view.h>
 
 #ifdef __cplusplus

@@ -1,4 +1,6 @@
 libpfc_la_SOURCES += \
+    src/algo/host_rows.c \
+    src/algo/host_rows.h \
     src/algo/matrix.c \
     src/algo/matrix.h
 
@@ -20,6 +22,15 @@ libpfc_la_SOURCES += \
     src/algo/arcface_head_data.c \
     src/algo/arcface_head_layer.c \
     src/algo/arcface_head_step.c
+
+## sinkhorn, swav, lr_schedule
+libpfc_la_SOURCES += \
+    src/algo/lr_schedule.c \
+    src/algo/sinkhorn.c \
+    src/algo/sinkhorn.h \
+    src/algo/swav.c \
+    src/algo/swav.h \
+    src/algo/swav_layer.c
 
 ## moco
 libpfc_la_SOURCES += \

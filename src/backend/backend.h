@@ -28,6 +28,7 @@
 
 #include <pfc/ctx.h>
 #include <pfc/partial_fc.h>
+#include <pfc/sinkhorn.h>
 #include <stdbool.h>
 
 typedef struct pfc_backend pfc_backend;
@@ -109,6 +110,8 @@ typedef struct pfc_bn_units {
 } pfc_bn_units;
 
 typedef struct pfc_operand pfc_operand; /* rows prepared for products; opaque */
+
+typedef struct pfc_sinkhorn_plan pfc_sinkhorn_plan; /* the matrix Q of one Sinkhorn run, in whatever form the mode keeps it; opaque */
 
 typedef void (*pfc_lane_fn)(void *arg, int lane);
 
@@ -217,7 +220,46 @@ typedef struct pfc_ops {
     pfc_status (*subcenter_grad)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, pfc_view l, pfc_view winner, int64_t k, int64_t c0,
                                  const pfc_rows_info *rows, const pfc_aims *aims, pfc_view h, pfc_view bias_grad);
 
-    /* ---- sinkhorn, swav ---- */
+    /* ---- sinkhorn, swav (doc/exact-v1.md section 5) ---- */
+    /* Q (n,K) from scores (n,K), a sample a row; both must outlive the plan, and at the end q is the assignment. total: N, samples of all ranks.
+     * extremes (host): largest score/epsilon, and largest of -score/epsilon; NaN wins. The caller reduces both with the maximum over ranks. */
+    pfc_status (*sinkhorn_create)(pfc_backend *be, const pfc_sinkhorn_config *cfg, double total, pfc_view scores, pfc_view q, double extremes[2],
+                                  pfc_sinkhorn_plan **out);
+    void (*sinkhorn_destroy)(pfc_backend *be, pfc_sinkhorn_plan *plan);
+    /* Q = exp(score/epsilon - shift), infinities replaced as the version does (5.1). extremes: of all ranks. Not for log. */
+    pfc_status (*sinkhorn_exp)(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2]);
+    /* optional: raises acc->expo (K, host, not lanes) to cover Q (5.2). Fast: NULL. */
+    pfc_status (*sinkhorn_expo)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
+    /* acc (K scalars) += sums of Q over this rank's samples (5.2). */
+    pfc_status (*sinkhorn_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
+    /* Host: sums (K) of an accumulator that all ranks have added, and their total (5.2). */
+    pfc_status (*sinkhorn_total)(pfc_backend *be, const pfc_acc *acc, double *sums, double *total);
+    /* Q /= t (5.3); Q += x, vissl only (5.4). */
+    pfc_status (*sinkhorn_divide)(pfc_backend *be, pfc_sinkhorn_plan *plan, double t);
+    pfc_status (*sinkhorn_add)(pfc_backend *be, pfc_sinkhorn_plan *plan, double x);
+    /* One iteration: every prototype to mass 1/K by its row sum (host, K), then every sample to mass 1/N (5.4). */
+    pfc_status (*sinkhorn_scale)(pfc_backend *be, pfc_sinkhorn_plan *plan, const double *sums);
+    /* q = the assignment (5.5). */
+    pfc_status (*sinkhorn_finish)(pfc_backend *be, pfc_sinkhorn_plan *plan);
+    /* Log domain (5.6): max_k (K,1 real) = max over samples of a_k + g; acc_k = sum of exp(a_k + g - max_k). */
+    pfc_status (*sinkhorn_log_max)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max);
+    pfc_status (*sinkhorn_log_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max, pfc_acc *acc);
+    /* log_sums (host, K) = log of the row sums of all ranks; then f of every prototype and g of every sample. */
+    pfc_status (*sinkhorn_log_scale)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max, const pfc_acc *acc, double *log_sums);
+    /* to (rows, cols) = from, elements in the place; rows may move within one matrix. */
+    pfc_status (*copy_rows)(pfc_backend *be, pfc_view from, pfc_view to);
+    /* to = +0. */
+    pfc_status (*zero)(pfc_backend *be, pfc_view to);
+    /* a /= d, elementwise. */
+    pfc_status (*divide)(pfc_backend *be, pfc_view a, double d);
+    /* row_n (double, rows, host) = sum_k q_nk log p_nk, p = softmax(a/t), max and sum as from softmax_rows; source: log of the softmax (5.7). */
+    pfc_status (*swav_row_loss)(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum, pfc_view q, int source, double *row);
+    /* out_nk = (first ? 0 : out_nk) + (sum_k' q_nk') p_nk - q_nk (5.8); source: a p of 0 makes the row NaN, as the source's 0/0. */
+    pfc_status (*swav_dlogits)(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum, pfc_view q, int source, int first, pfc_view out);
+    /* out *= factor, elementwise. */
+    pfc_status (*scale)(pfc_backend *be, pfc_view out, double factor);
+    /* g = (g + decay w) factor, elementwise (LARC, 5.9). */
+    pfc_status (*decay_scale)(pfc_backend *be, pfc_view g, pfc_view w, double decay, double factor);
 
     /* ---- moco ---- */
     /* k <- k*mu + q*(1-mu), elementwise (6.2); each product and the sum are rounded, 1-mu is formed in double. */

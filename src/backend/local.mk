@@ -79,6 +79,19 @@ libpfc_scalar_la_SOURCES += \
     src/backend/cpu/exact_arcface.inc \
     src/backend/cpu/fast_arcface.inc
 
+## sinkhorn, swav, lr_schedule
+libpfc_la_SOURCES += \
+    src/backend/cpu/exact_sinkhorn.c \
+    src/backend/cpu/exact_swav.c \
+    src/backend/cpu/exact_swav.h \
+    src/backend/cpu/fast_sinkhorn.c \
+    src/backend/cpu/fast_sinkhorn_wide.c \
+    src/backend/cpu/fast_swav.c \
+    src/backend/cpu/fast_swav.h
+libpfc_scalar_la_SOURCES += \
+    src/backend/cpu/exact_swav.inc \
+    src/backend/cpu/fast_swav.inc
+
 ## moco
 libpfc_la_SOURCES += \
     src/backend/checked/wrap_moco.c \

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-/* clang-format off: one family a line. */
+/* One family a line. */
+/* clang-format off */
 const pfc_algorithm *const pfc_algorithms[] = {
     &pfc_algorithm_partial_fc,
     &pfc_algorithm_arcface_head, &pfc_algorithm_adaptive_margins,

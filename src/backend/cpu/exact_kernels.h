@@ -72,7 +72,27 @@ typedef struct pfc_exact_kernels {
     /* h = (fma(total, p, -q) * factor) * slope; q NULL: zeros. */
     void (*aim_row)(const double *p, const double *q, const double *total, double factor, const double *slope, int64_t n, double *h);
 
-    /* ---- sinkhorn, swav (exact_swav.inc) ---- */
+    /* ---- sinkhorn, swav (exact_swav.inc; exact-v1 5) ---- */
+    /* out_i = exp(a_i - shift); out may be a. */
+    void (*exp_shift)(const double *a, double shift, int64_t n, double *out);
+    /* max_i = max(max_i, |x_i|) over finite x. */
+    void (*max_abs_each)(const double *x, int64_t n, double *max);
+    /* a_i, b_i += x_i with scale_i = 2^(36-e_i) (1.3); non-finite terms left out, returns 1 if there was one. */
+    int (*add_each)(const double *x, const double *scale, int64_t n, int64_t *a, int64_t *b);
+    /* a, b += all x_i with one scale; non-finite terms left out. */
+    void (*sum_row)(const double *x, double scale, int64_t n, int64_t *a, int64_t *b);
+    /* x_i *= u_i; x_i /= u_i; x_i *= s. */
+    void (*multiply_each)(double *x, const double *u, int64_t n);
+    void (*divide_each)(double *x, const double *u, int64_t n);
+    void (*multiply_row)(double *x, double s, int64_t n);
+    /* out_i = x_i + y_i; y NULL: x_i + s. */
+    void (*add_row)(const double *x, const double *y, double s, int64_t n, double *out);
+    /* out_i = q_i log p_i (5.7); source: log of exp(.)/sum, else (a/t - max) - log_sum. */
+    void (*loss_terms)(const double *a, const double *q, double t, double max, double sum, double log_sum, int source, int64_t n, double *out);
+    /* out_i += fma(mass, p_i, -q_i) (5.8). Returns 1 if a p is 0. */
+    int (*add_dlogits)(const double *a, const double *q, double t, double max, double sum, double mass, int64_t n, double *out);
+    /* g = fma(decay, w, g) factor. */
+    void (*decay_scale)(double *g, const double *w, double decay, double factor, int64_t n);
 
     /* ---- moco (exact_moco.inc) ---- */
     /* k = k*mu + q*rest, three roundings; k is overwritten. */

@@ -106,7 +106,30 @@ typedef struct pfc_fast_kernels {
     /* h = (fma(total, p, -weight soft) factor) slope; soft NULL: zeros. */
     void (*aim_row)(const float *p, const float *soft, float weight, const float *total, float factor, const float *slope, int64_t n, float *h);
 
-    /* ---- sinkhorn, swav (fast_swav.inc) ---- */
+    /* ---- sinkhorn, swav (fast_swav.inc); sum, max, r, f: [16] ---- */
+    /* Largest and smallest element; NaN wins. */
+    void (*extremes_row)(const float *a, int64_t n, float *max, float *min);
+    /* e_i = exp(a_i scale - max), sum_i += e_i weight. */
+    void (*exp_scaled_row)(const float *a, float scale, float max, float weight, int64_t n, float *e, float *sum);
+    /* b = c / sum_i e_i r_i; sum_i += e_i r_i b; returns b. */
+    float (*scale_sample)(const float *e, const float *r, float c, int64_t n, float *sum);
+    /* e_i = e_i r_i / sum_i e_i r_i. */
+    void (*finish_sample)(float *e, const float *r, int64_t n);
+    /* x_i *= s. */
+    void (*multiply_row)(float *x, float s, int64_t n);
+    /* max_i = max(max_i, a_i + g); sum_i += exp(a_i + g - max_i). */
+    void (*shifted_max)(const float *a, float g, int64_t n, float *max);
+    void (*shifted_exp_sum)(const float *a, float g, const float *max, int64_t n, float *sum);
+    /* *max = largest a_i + f_i; returns sum of exp(a_i + f_i - *max). */
+    double (*log_mass)(const float *a, const float *f, int64_t n, float *max);
+    /* a_i = exp(a_i + f_i - max) share. */
+    void (*log_finish_row)(float *a, const float *f, float max, float share, int64_t n);
+    /* sum of q_i log p_i, log p = a/t - max - log_sum; source: -inf where exact mode's exp(a/t - max) is 0. */
+    double (*swav_loss_row)(const float *a, const float *q, float t, float max, float log_sum, int source, int64_t n);
+    /* out_i = (first ? 0 : out_i) + mass p_i - q_i, p = exp(a/t - max) share. Returns 1 if a p is 0 in exact mode. */
+    int (*swav_dlogit_row)(const float *a, const float *q, float t, float max, float share, float mass, int first, int64_t n, float *out);
+    /* g = (g + decay w) factor. */
+    void (*decay_scale_row)(float *g, const float *w, float decay, float factor, int64_t n);
 
     /* ---- moco (fast_moco.inc) ---- */
     /* k = k*mu + q*rest, three roundings; k is overwritten. */
