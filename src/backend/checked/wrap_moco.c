@@ -1,4 +1,4 @@
-/* wrap_moco.c: the momentum encoder and the positive logits. */
+/* wrap_moco.c: what only moco uses. */
 #include "backend/checked/checked.h"
 
 static pfc_status checked_momentum_update(pfc_backend *be, pfc_view k, pfc_view q, double mu)
