@@ -1,22 +1,20 @@
-/* wrap_batch_norm.c: batch_norm and group_gather. What is known of the units is host memory. */
+/* wrap_batch_norm.c: what batch_norm and group_gather use. Vectors of the units are host memory. */
 #include "backend/checked/checked.h"
 
-static int64_t units_of(pfc_bn_shape shape) { return shape.splits * shape.channels; }
-
-static void host_units(checked_call *c, const pfc_bn_units *units)
+static void host_units(checked_call *c, const pfc_bn_units *u, bool affine)
 {
-    checked_host(c, "units->mean", units->mean);
-    checked_host(c, "units->inv", units->inv);
-    checked_host(c, "units->weight", units->weight);
-    checked_host(c, "units->bias", units->bias);
-    checked_host(c, "units->mean_g", units->mean_g);
-    checked_host(c, "units->mean_gx", units->mean_gx);
+    checked_host(c, "units->mean", u->mean);
+    checked_host(c, "units->inv", u->inv);
+    if (affine) checked_host(c, "units->weight", u->weight);
+    if (affine) checked_host(c, "units->bias", u->bias);
+    if (u->mean_g) checked_host(c, "units->mean_g", u->mean_g);
+    if (u->mean_g) checked_host(c, "units->mean_gx", u->mean_gx);
 }
 
 static pfc_status checked_bn_grid(pfc_backend *be, pfc_bn_shape shape, pfc_view x, double *grid)
 {
     BEGIN(bn_grid);
-    IN(x), HOST_OUT(grid, PFC_F64, units_of(shape));
+    IN(x), HOST_OUT(grid, PFC_F64, shape.splits * shape.channels);
     END(bn_grid, shape, x, grid);
 }
 
@@ -37,21 +35,21 @@ static pfc_status checked_bn_moments(pfc_backend *be, const pfc_acc *acc, const 
 static pfc_status checked_bn_normalise(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, pfc_view y)
 {
     BEGIN(bn_normalise);
-    IN(x), OUT(y), host_units(&call, units);
+    IN(x), OUT(y), host_units(&call, units, true);
     END(bn_normalise, shape, x, units, y);
 }
 
 static pfc_status checked_bn_grad_grid(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double *grid)
 {
     BEGIN(bn_grad_grid);
-    IN(x), IN(g), host_units(&call, units), HOST_OUT(grid, PFC_F64, 2 * shape.channels);
+    IN(x), IN(g), HOST_OUT(grid, PFC_F64, 2 * shape.channels), host_units(&call, units, false);
     END(bn_grad_grid, shape, x, g, units, grid);
 }
 
 static pfc_status checked_bn_grad_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, const double *grid, pfc_acc *acc)
 {
     BEGIN(bn_grad_sums);
-    IN(x), IN(g), host_units(&call, units), HOST_IN(grid);
+    IN(x), IN(g), HOST_IN(grid), host_units(&call, units, false);
     END(bn_grad_sums, shape, x, g, units, grid, acc);
 }
 
@@ -65,7 +63,7 @@ static pfc_status checked_bn_values(pfc_backend *be, const pfc_acc *acc, int64_t
 static pfc_status checked_bn_backward(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, pfc_view x_grad)
 {
     BEGIN(bn_backward);
-    IN(x), IN(g), host_units(&call, units), OUT(x_grad);
+    IN(x), IN(g), OUT(x_grad), host_units(&call, units, true);
     END(bn_backward, shape, x, g, units, x_grad);
 }
 
