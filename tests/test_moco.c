@@ -180,10 +180,11 @@ static outcome *textbook(const problem *p, int ranks)
     return o;
 }
 
-/* Largest |a - b| over the largest |b|; +inf where NaN or infinities differ. */
+/* Largest |a - b| over the largest |b|, or over 0.01 if that is larger: a loss of nearly certain rows, and its gradient, are differences of numbers near 1.
+ * +inf where NaN or infinities differ. */
 static double worst(const double *a, const double *b, int64_t count)
 {
-    double difference = 0, largest = 1e-300;
+    double difference = 0, largest = 0.01;
     for (int64_t i = 0; i < count; i++) {
         if (isfinite(a[i]) != isfinite(b[i]) || isnan(a[i]) != isnan(b[i])) return INFINITY;
         if (isfinite(b[i])) difference = fmax(difference, fabs(a[i] - b[i])), largest = fmax(largest, fabs(b[i]));
