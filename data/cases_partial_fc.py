@@ -294,4 +294,5 @@ SHIPPED = {
     "pfc_glyphs": real_glyphs,
 }
 SHIPPED = {name: of_partial_fc(make) for name, make in SHIPPED.items()}
+STEPS = ["pfc_full_arc", "pfc_sampled_global_keys"]
 LARGE = {"pfc_glyphs_full": of_partial_fc(glyphs_full), "pfc_kblock_features": of_partial_fc(kblock_features)}

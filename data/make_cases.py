@@ -6,7 +6,7 @@
 
 A family is a file cases_FAMILY.py beside this one with SHIPPED (and LARGE, if there are any): file name -> function of a Source (case_source.py)
 that returns (algorithm, parameters, inputs). The beginnings of its file names are in PREFIXES. A case that is defined for one number of ranks only
-has the parameter `world`.
+has the parameter `world`. STEPS, if it is there, names the shipped cases whose goldens hold the intermediate results, too: they go to DIR/steps.
 """
 import argparse
 import glob
@@ -33,13 +33,14 @@ def main():
     p.add_argument("folder")
     p.add_argument("family", nargs="*", help="all if none is named")
     a = p.parse_args()
-    os.makedirs(a.folder, exist_ok=True)
     for family in a.family or families():
         module = importlib.import_module("cases_" + family)
         for name, make in (getattr(module, "LARGE", {}) if a.large else module.SHIPPED).items():
             if not name.startswith(tuple(PREFIXES[family])):
                 p.error(f"cases_{family}.py: {name}: expected a name that begins with {' or '.join(PREFIXES[family])}")
-            write_case(os.path.join(a.folder, name + ".h5"), *make(Source(name)))
+            folder = os.path.join(a.folder, "steps") if name in getattr(module, "STEPS", []) else a.folder
+            os.makedirs(folder, exist_ok=True)
+            write_case(os.path.join(folder, name + ".h5"), *make(Source(name)))
     return 0
 
 

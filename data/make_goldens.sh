@@ -11,10 +11,14 @@ export PFC_TOP_SRCDIR PFC_REF PYTHON MPIRUN MPIRUN_FLAGS
 work=$(mktemp -d ./make_goldens.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 
-"$PYTHON" "$data/make_cases.py" "$work" "$@"
-for case in "$work"/*.h5; do
+"$PYTHON" "$data/make_cases.py" "$work/cases" "$@"
+shopt -s nullglob
+for case in "$work"/cases/*.h5 "$work"/cases/steps/*.h5; do
+    steps=
+    case $case in */steps/*) steps=--steps ;; esac
     ranks=$("$PYTHON" -c 'import h5py, sys; print(int(h5py.File(sys.argv[1], "r")["param"].attrs.get("world", 1)))' "$case")
     # shellcheck disable=SC2086
-    timeout -k 5 600 $MPIRUN $MPIRUN_FLAGS -np "$ranks" "$PFC_REF" golden "$case" -o "$data" --quiet
+    timeout -k 5 600 $MPIRUN $MPIRUN_FLAGS -np "$ranks" "$PFC_REF" golden "$case" $steps -o "$work/made" --quiet
 done
+mv "$work"/made/*.h5 "$data"
 PFC_WRITE_DIGESTS=$data/digests.txt bash "$data/../tests/driver_goldens.sh"

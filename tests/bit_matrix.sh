@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The promise of exact mode: one SHA-256 of every result for every number of ranks and threads, instruction set, OpenBLAS core and product engine.
-# Without arguments a selection in which every pair of settings occurs; --full: all combinations.
+# Without arguments a selection in which every pair of settings occurs; --other: another one; --full: all combinations.
 set -u
 : "${PFC_TOP_SRCDIR:=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}" "${PFC_REF:=./pfc_ref}" "${MPIRUN:=mpirun}" "${MPIRUN_FLAGS:=-q}" "${PYTHON:=python3}"
 . "$PFC_TOP_SRCDIR/tests/env.sh"
@@ -12,13 +12,14 @@ trap 'rm -rf "$work"' EXIT
 
 ranks=(1 2 3 5 8) threads=(1 2) isas=(scalar avx2 avx512) cores=(Prescott Haswell SkylakeX)
 combinations() {
-    local i=0 r t s c
+    local i=0 r t s c other=0
+    [ "${1:-}" != --other ] || other=1
     for r in "${ranks[@]}"; do
         for s in 0 1 2; do
             for c in 0 1 2; do
                 for t in 0 1; do
                     # every pair of two settings occurs among these
-                    if [ "${1:-}" = --full ] || { [ $(((s + c + i) % 3)) = 0 ] && [ $(((s + i) % 2)) = "$t" ]; }; then
+                    if [ "${1:-}" = --full ] || { [ $(((s + c + i) % 3)) = $other ] && [ $(((s + i) % 2)) = "$t" ]; }; then
                         echo "$r ${threads[t]} ${isas[s]} ${cores[c]}"
                     fi
                 done
@@ -37,43 +38,46 @@ usable() {
     esac
 }
 
-run() { # RANKS THREADS ISA CORE [ENGINE]
-    PFC_MAX_ISA=$3 OPENBLAS_CORETYPE=$4 PFC_ENGINE=${5:-dgemm} OMP_NUM_THREADS=$2 \
-        $MPIRUN $MPIRUN_FLAGS -np "$1" "$PFC_REF" run "$case" -o "$work/out.h5" --threads "$2" --no-inputs >"$work/log" 2>&1 </dev/null || return
-    sha256sum <"$work/out.h5"
+# All cases in one process.
+run() { # RANKS THREADS ISA CORE ENGINE FOLDER CASE...
+    local np=$1 threads=$2 isa=$3 core=$4 engine=$5 folder=$work/$6
+    shift 6
+    PFC_MAX_ISA=$isa OPENBLAS_CORETYPE=$core PFC_ENGINE=$engine OMP_NUM_THREADS=$threads \
+        $MPIRUN $MPIRUN_FLAGS -np "$np" "$PFC_REF" golden "$@" -o "$folder" --threads "$threads" >"$work/log" 2>&1 </dev/null
+}
+
+# The first run is what all others are compared with, file by file.
+compare() { # RANKS THREADS ISA CORE ENGINE CASE...
+    local setting="np $1, $2 threads, $3, OpenBLAS $4, engine $5" folder=got case
+    [ -d "$work/want" ] || folder=want
+    rm -rf "$work/got"
+    run "${@:1:5}" "$folder" "${@:6}" || { echo "$setting: failed"; tail -n 20 "$work/log"; bad=$((bad + 1)); }
+    for case in "${@:6}"; do
+        count=$((count + 1))
+        cmp -s "$work/want/${case##*/}" "$work/$folder/${case##*/}" || { bad=$((bad + 1)); echo "${case##*/}: $setting: different"; }
+    done
 }
 
 count=0 bad=0 skipped=0
-for case in "$work"/cases/*.h5; do
-    name=$(basename "$case" .h5) want=
-    while read -r r t s c; do
-        if ! usable "$s $c" && [ "$s $c" != "scalar Prescott" ]; then
-            skipped=$((skipped + 1))
-            continue
-        fi
-        got=$(run "$r" "$t" "$s" "$c") || { got="status $?"; cat "$work/log"; }
-        : "${want:=$got}"
-        count=$((count + 1))
-        [ "$got" = "$want" ] || { bad=$((bad + 1)); echo "$name: np $r, $t threads, $s, OpenBLAS $c: $got, expected $want"; }
-    done < <(combinations "$@")
-    echo "$name ${want%% *}"
-done
+all=("$work"/cases/*.h5)
+while read -r r t s c; do
+    if usable "$s $c" || [ "$s $c" = "scalar Prescott" ]; then
+        compare "$r" "$t" "$s" "$c" dgemm "${all[@]}"
+    else
+        skipped=$((skipped + 1))
+    fi
+done < <(combinations "$@")
 # The other engines: int128 on the smaller cases, amx on all of them.
-other() { # ENGINE RANKS THREADS ISA
-    got=$(run "$2" "$3" "$4" Prescott "$1") || { got="status $?"; cat "$work/log"; }
-    count=$((count + 1))
-    [ "$got" = "$want" ] || { bad=$((bad + 1)); echo "$name: engine $1, np $2, $3 threads: $got, expected $want"; }
-}
+compare 2 1 scalar Prescott int128 "$work"/cases/{wide_rows,all_max}.h5
 amx=$("$PFC_REF" info | sed -n 's/^exact, amx *//p')
-for case in "$work"/cases/*.h5; do
-    name=$(basename "$case" .h5)
-    want=$(run 1 1 scalar Prescott dgemm) || want=failed
-    case $name in wide_rows | all_max) other int128 2 1 scalar ;; esac
-    case $amx in
-    "not available"*) skipped=$((skipped + 3)) ;;
-    *) other amx 1 2 amx && other amx 3 1 amx && other amx 8 1 amx ;;
-    esac
-done
+case $amx in
+"not available"*) skipped=$((skipped + 3)) ;;
+*)
+    compare 1 2 amx Prescott amx "${all[@]}"
+    compare 3 1 amx Prescott amx "${all[@]}"
+    compare 8 1 amx Prescott amx "${all[@]}"
+    ;;
+esac
 echo "engine amx: $amx"
-echo "$count runs, $bad different, $skipped skipped because this CPU cannot run them"
+echo "$count files compared, $bad different, $skipped settings skipped because this CPU cannot run them"
 [ "$count" -gt 20 ] && [ "$bad" = 0 ]

@@ -1,2 +1,2 @@
-## Tests of the checked backend. `make check-checked` runs the tests over it: see .ci/run.
+## Tests of the checked backend itself. PFC_BACKEND=checked make check runs the others over it; .ci/run has a stage that does.
 C_TESTS += tests/test_checked

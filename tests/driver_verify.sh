@@ -59,18 +59,26 @@ END
     expect 0 2 list --json "$work/list.json"
     expect 0 2 info --json "$work/info.json"
     expect 0 2 bench partial_fc --size N=8,C=300,D=16 --rounds 3 --mode exact --json "$work/bench.json" --param sample_rate=0.5
+    names='import json, sys; print(*[a["name"] for a in json.load(open(sys.argv[1]))["algorithms"] if a["name"] != "partial_fc"])'
+    for algorithm in $("$PYTHON" -c "$names" "$work/list.json"); do
+        expect 0 2 bench "$algorithm" --rounds 1 --json "$work/bench_$algorithm.json" # small sizes of its own; partial_fc has large ones
+    done
     "$PYTHON" - "$work" <<'END' || fail "a JSON file does not hold what it should"
 import json
 import sys
 read = lambda name: json.load(open("%s/%s.json" % (sys.argv[1], name)))
 v = read("verify2")
-assert v["verdict"] == "match" and v["cases"] == 3 and all(r["exact_against_golden"]["wrong"] == 0 for r in v["results"])
+made = [r for r in v["results"] if r["case"] == "any_ranks"]
+assert v["verdict"] == "match" and v["cases"] == len(made) + 2 >= 3 and all(r["exact_against_golden"]["wrong"] == 0 for r in v["results"])
 assert read("verify1")["not_applicable"] == 1
 a = [a for a in read("list")["algorithms"] if a["name"] == "partial_fc"][0]
 assert {p["name"]: p for p in a["parameters"]}["head"]["required"]
 assert read("info")["spec"] == "exact-v1"
 b = read("bench")["cases"][0]
 assert len(b["cpu_seconds_rounds"]) == 3 and b["cpu_seconds"] > 0 and b["peak_rss_bytes"] > 1e6 and b["bound_seconds"] > 0
+for a in [a for a in read("list")["algorithms"] if a["name"] != "partial_fc"]:
+    c = read("bench_" + a["name"])["cases"][0]
+    assert c["algorithm"] == a["name"] and c["cpu_seconds"] > 0 and c["bound_seconds"] > 0 and len(c["wall_seconds_rounds"]) == 1 and "param" in c
 assert b["sampled_classes"] >= 150 and b["flops"] == 6 * 8 * 16 * b["sampled_classes"] and b["ranks"] == 2
 END
 fi

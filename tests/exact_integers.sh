@@ -23,27 +23,31 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/cases" && "$python" "$here/make_tiny_cases.py" "$work/cases" "$@" || exit 99
 
 failed=0 runs=0
-run() { # folder, ranks, case; the environment of the run in NAME=VALUE after that
-    local out="$work/$1/${3##*/}" ranks=$2 case=$3
-    mkdir -p "$work/$1"
-    shift 3
+run() { # folder, ranks, case...; the environment of the run in $settings. One process computes all of them: `golden` writes what `run --steps` writes.
+    local folder=$work/$1 ranks=$2
+    shift 2
+    [ $# -gt 0 ] || return
     # shellcheck disable=SC2086
-    env "$@" timeout -k 5 120 $MPIRUN $MPIRUN_FLAGS -np "$ranks" "$PFC_REF" run "$case" -o "$out" --steps >"$work/log" 2>&1 && [ -s "$out" ] && runs=$((runs + 1)) && return
-    echo "FAIL run of ${case##*/} on $ranks ranks $*"
-    cat "$work/log"
-    failed=$((failed + 1))
+    if env $settings timeout -k 5 600 $MPIRUN $MPIRUN_FLAGS -np "$ranks" "$PFC_REF" golden "$@" --steps -o "$folder" >"$work/log" 2>&1 </dev/null; then
+        runs=$((runs + $#))
+    else
+        echo "FAIL on $ranks ranks, $settings"
+        tail -n 30 "$work/log"
+        failed=$((failed + 1))
+    fi
 }
-for case in "$work"/cases/*.h5; do
-    name=${case##*/} counts="1 3"
-    case $name in w*) name=${name%%_*} counts=${name#w} ;; esac
-    for ranks in $counts; do
-        if [ "$ranks" = 1 ]; then
-            run 1 1 "$case" OMP_NUM_THREADS=2
-            run 1-int128 1 "$case" PFC_ENGINE=int128 PFC_MAX_ISA=scalar
-        else
-            run "$ranks" "$ranks" "$case" PFC_ENGINE=dgemm
-        fi
+for ranks in 1 2 3 4 5 6 7 8; do
+    cases=()
+    for case in "$work"/cases/*.h5; do
+        name=${case##*/}
+        case $ranks:$name in 1:any_* | 3:any_* | "$ranks:w${ranks}_"*) cases+=("$case") ;; esac
     done
+    if [ "$ranks" = 1 ]; then
+        settings="OMP_NUM_THREADS=2" run 1 1 "${cases[@]}"
+        settings="PFC_ENGINE=int128 PFC_MAX_ISA=scalar" run 1-int128 1 "${cases[@]}"
+    else
+        settings="PFC_ENGINE=dgemm" run "$ranks" "$ranks" "${cases[@]}"
+    fi
 done
 for folder in "$work"/[1-9]*; do
     ranks=${folder##*/}

@@ -90,7 +90,7 @@ EXTRA_DIST += \
 
 ## The stub of an MPI test only carries its name.
 $(MPI_TESTS):
-	@$(MKDIR_P) tests
+	@$(MKDIR_P) $(@D)
 	@: >$@
 CLEANFILES += $(MPI_TESTS)
 

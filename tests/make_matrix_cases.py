@@ -40,7 +40,7 @@ def main(folder):
         inputs = dict(features=features, labels=labels(99, features.shape[-2], classes), weight=weight)
         write_case(os.path.join(folder, name + ".h5"), "partial_fc", {**base, **params}, inputs)
 
-    put("long_d", numbers(1, 120, 2100), 301, numbers(2, 301, 2100), head="arc", steps=2, nesterov=1)
+    put("long_d", numbers(1, 120, 2100), 101, numbers(2, 101, 2100), head="arc", steps=2, nesterov=1)
     put("many_classes", numbers(3, 120, 20), 3001, numbers(4, 3001, 20), head="cos", margin=0.4)
     put("sampled_global", numbers(5, 240, 24), 1009, numbers(6, 1009, 24), head="arc", sample_rate=0.57, sample_rule="global", seed=3, steps=2)
     put("long_n_all_max", largest(7, 2160, 9), 61, largest(8, 61, 9), head="linear", scale=0.001)

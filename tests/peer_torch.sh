@@ -21,22 +21,26 @@ work=$(mktemp -d ./peer_torch.XXXXXX) || exit 99
 trap 'rm -rf "$work"' EXIT
 failed=0 runs=0 skipped=0
 
-run() { # ranks, case
-    mkdir -p "$work/$1"
+run() { # ranks, case...
+    local ranks=$1
+    shift
     # shellcheck disable=SC2086
-    timeout -k 5 120 $MPIRUN $MPIRUN_FLAGS -np "$1" "$PFC_REF" run "$work/cases/$2.h5" -o "$work/$1/$2.h5" >"$work/log" 2>&1 </dev/null && runs=$((runs + 1)) && return
-    echo "FAIL run of $2 on $1 ranks"
-    cat "$work/log"
+    timeout -k 5 600 $MPIRUN $MPIRUN_FLAGS -np "$ranks" "$PFC_REF" golden "$@" -o "$work/$ranks" >"$work/log" 2>&1 </dev/null && runs=$((runs + $#)) && return
+    echo "FAIL on $ranks ranks"
+    tail -n 30 "$work/log"
     failed=$((failed + 1))
 }
 
 family() {
-    local peer=$here/peer_torch_$1.py ranks case folder status
+    local peer=$here/peer_torch_$1.py ranks cases folder status
     rm -rf "$work/cases" "$work"/[1-9]*
     mkdir "$work/cases" && "$python" "$here/make_tiny_cases.py" "$work/cases" "$1" || exit 99
     "$python" "$peer" --cases >"$work/list"
     status=$?
-    while read -r ranks case; do run "$ranks" "$case"; done <"$work/list"
+    for ranks in $(cut -d ' ' -f 1 "$work/list" | sort -nu); do
+        mapfile -t cases < <(sed -n "s|^$ranks \\(.*\\)|$work/cases/\\1.h5|p" "$work/list")
+        run "$ranks" "${cases[@]}"
+    done
     for folder in "$work"/[1-9]*; do
         [ $status = 0 ] || break
         timeout -k 5 300 "$python" "$peer" --ranks "${folder##*/}" "$folder"/*.h5

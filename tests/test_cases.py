@@ -33,12 +33,14 @@ def main():
     bad = []
     try:
         subprocess.run([sys.executable, os.path.join(TOP, "data", "make_cases.py"), work], check=True)
-        made = {os.path.basename(p) for p in glob.glob(os.path.join(work, "*.h5"))}
+        made = {os.path.basename(p): p for p in glob.glob(os.path.join(work, "**", "*.h5"), recursive=True)}
         shipped = {os.path.basename(p) for p in glob.glob(os.path.join(TOP, "data", "*.h5"))}
-        bad += [f"{name}: only one of make_cases.py and data/ has it" for name in sorted(made ^ shipped)]
-        for name in sorted(made & shipped):
-            with h5py.File(os.path.join(work, name), "r") as a, h5py.File(os.path.join(TOP, "data", name), "r") as b:
+        bad += [f"{name}: only one of make_cases.py and data/ has it" for name in sorted(set(made) ^ shipped)]
+        for name in sorted(set(made) & shipped):
+            with h5py.File(made[name], "r") as a, h5py.File(os.path.join(TOP, "data", name), "r") as b:
                 bad += [f"{name}: {text}" for text in differences(a, b)]
+                if ("step" in b) != ("steps" in made[name].split(os.sep)):
+                    bad.append(f"{name}: /step is in the golden or in STEPS of its family, not in both")
     finally:
         shutil.rmtree(work)
     print(*bad, f"{len(made)} cases, {len(bad)} differences", sep="\n")

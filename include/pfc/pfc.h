@@ -1,12 +1,16 @@
 /* pfc.h: the whole library. */
 #ifndef PFC_PFC_H
 #define PFC_PFC_H
+#include <pfc/arcface_head.h>
+#include <pfc/batch_norm.h>
 #include <pfc/ctx.h>
 #include <pfc/moco.h>
 #include <pfc/partial_fc.h>
 #include <pfc/rng.h>
 #include <pfc/shard.h>
+#include <pfc/sinkhorn.h>
 #include <pfc/status.h>
+#include <pfc/swav.h>
 #include <pfc/view.h>
 
 #ifdef __cplusplus

@@ -28,6 +28,7 @@
 
 #include <pfc/ctx.h>
 #include <pfc/partial_fc.h>
+#include <pfc/sinkhorn.h>
 #include <stdbool.h>
 
 typedef struct pfc_backend pfc_backend;
@@ -75,12 +76,42 @@ typedef struct pfc_acc {
 } pfc_acc;
 enum { PFC_ACC_SCALAR, PFC_ACC_PRODUCT };
 
+/* An angular margin per class (arcface_head.c; exact-v1 8.3). */
+typedef struct pfc_angular {
+    double scale;
+    int margins; /* 0: none anywhere, the logit is scale times the cosine (evaluation) */
+    int easy, cos_clamp;
+    pfc_view constant; /* real (classes of this rank, 4): cos m, sin m, threshold, fallback m sin m */
+} pfc_angular;
+
+/* What the rows of a batch aim at (exact-v1 8.5): q_nc = class weight times one-hot at the row's target, or times a probability. */
+typedef struct pfc_aims {
+    pfc_view soft;         /* real (classes of this rank, N), class-major; NULL data: one-hot at pfc_rows_info's target */
+    pfc_view class_weight; /* real (classes of this rank, 1); NULL data: ones */
+    pfc_view total;        /* real (N,1): sum of q over all classes */
+    double factor;         /* of the loss: loss weight / N */
+} pfc_aims;
+
 typedef struct pfc_sgd {
     double lr, momentum, weight_decay;
     int nesterov;
 } pfc_sgd;
 
+/* A tensor (n, C, L) of batch_norm, contiguous: a view of n*C rows and L columns. Sample i belongs to split i mod S; what is normalised together is a
+ * unit u = s*C + c. */
+typedef struct pfc_bn_shape {
+    int64_t n, channels, splits, inner; /* n, C, S, L */
+} pfc_bn_shape;
+
+/* What is known of the units; host arrays. mean, inv = 1/sqrt(var + eps), mean_g, mean_gx: (S*C); weight, bias: (C). */
+typedef struct pfc_bn_units {
+    const double *mean, *inv, *weight, *bias;
+    const double *mean_g, *mean_gx; /* of the backward */
+} pfc_bn_units;
+
 typedef struct pfc_operand pfc_operand; /* rows prepared for products; opaque */
+
+typedef struct pfc_sinkhorn_plan pfc_sinkhorn_plan; /* the matrix Q of one Sinkhorn run, in whatever form the mode keeps it; opaque */
 
 typedef void (*pfc_lane_fn)(void *arg, int lane);
 
@@ -173,8 +204,62 @@ typedef struct pfc_ops {
     pfc_status (*column_expo)(pfc_backend *be, int lane, pfc_view a, const int32_t *expo, pfc_acc *acc);
 
     /* ---- arcface_head ---- */
+    /* cosine (classes, N) = max_j (z + bias) over the k rows of z (classes*k, N) of a class, winner (classes, N) int32 its j: the first of equal ones, NaN
+     * wins (8.2). bias (classes*k, 1), or NULL data. */
+    pfc_status (*subcenter_max)(pfc_backend *be, int lane, pfc_view z, pfc_view bias, int64_t k, pfc_view cosine, pfc_view winner);
+    /* l (classes, N) = logits of the block with the margin at the target (8.3). c0: its first class among this rank's. */
+    pfc_status (*angular_logits)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, int64_t c0, const pfc_rows_info *rows, pfc_view l);
+    /* p (classes, N) = exp(l - max) / sum (8.4). */
+    pfc_status (*softmax_prob)(pfc_backend *be, int lane, pfc_view l, const pfc_rows_info *rows, pfc_view p);
+    /* optional: raises total->expo and loss->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (8.5). Fast: NULL. */
+    pfc_status (*aims_expo)(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);
+    /* total_n += q, loss_n += q (log sum_n - (l - max_n)) over the block (8.5). */
+    pfc_status (*aims_sum)(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);
+    /* h (classes*k, N) = gradient of the sub-centers' cosines: (total p - q) factor slope in the winner's row, 0 in the others; bias_grad (classes*k, 1) =
+     * sum over the rows, if its data is not NULL (8.6). */
+    pfc_status (*subcenter_grad)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, pfc_view l, pfc_view winner, int64_t k, int64_t c0,
+                                 const pfc_rows_info *rows, const pfc_aims *aims, pfc_view h, pfc_view bias_grad);
 
-    /* ---- sinkhorn, swav ---- */
+    /* ---- sinkhorn, swav (doc/exact-v1.md section 5) ---- */
+    /* Q (n,K) from scores (n,K), a sample a row; both must outlive the plan, and at the end q is the assignment. total: N, samples of all ranks.
+     * extremes (host): largest score/epsilon, and largest of -score/epsilon; NaN wins. The caller reduces both with the maximum over ranks. */
+    pfc_status (*sinkhorn_create)(pfc_backend *be, const pfc_sinkhorn_config *cfg, double total, pfc_view scores, pfc_view q, double extremes[2],
+                                  pfc_sinkhorn_plan **out);
+    void (*sinkhorn_destroy)(pfc_backend *be, pfc_sinkhorn_plan *plan);
+    /* Q = exp(score/epsilon - shift), infinities replaced as the version does (5.1). extremes: of all ranks. Not for log. */
+    pfc_status (*sinkhorn_exp)(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2]);
+    /* optional: raises acc->expo (K, host, not lanes) to cover Q (5.2). Fast: NULL. */
+    pfc_status (*sinkhorn_expo)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
+    /* acc (K scalars) += sums of Q over this rank's samples (5.2). */
+    pfc_status (*sinkhorn_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
+    /* Host: sums (K) of an accumulator that all ranks have added, and their total (5.2). */
+    pfc_status (*sinkhorn_total)(pfc_backend *be, const pfc_acc *acc, double *sums, double *total);
+    /* Q /= t (5.3); Q += x, vissl only (5.4). */
+    pfc_status (*sinkhorn_divide)(pfc_backend *be, pfc_sinkhorn_plan *plan, double t);
+    pfc_status (*sinkhorn_add)(pfc_backend *be, pfc_sinkhorn_plan *plan, double x);
+    /* One iteration: every prototype to mass 1/K by its row sum (host, K), then every sample to mass 1/N (5.4). */
+    pfc_status (*sinkhorn_scale)(pfc_backend *be, pfc_sinkhorn_plan *plan, const double *sums);
+    /* q = the assignment (5.5). */
+    pfc_status (*sinkhorn_finish)(pfc_backend *be, pfc_sinkhorn_plan *plan);
+    /* Log domain (5.6): max_k (K,1 real) = max over samples of a_k + g; acc_k = sum of exp(a_k + g - max_k). */
+    pfc_status (*sinkhorn_log_max)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max);
+    pfc_status (*sinkhorn_log_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max, pfc_acc *acc);
+    /* log_sums (host, K) = log of the row sums of all ranks; then f of every prototype and g of every sample. */
+    pfc_status (*sinkhorn_log_scale)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max, const pfc_acc *acc, double *log_sums);
+    /* to (rows, cols) = from, elements in the place; rows may move within one matrix. */
+    pfc_status (*copy_rows)(pfc_backend *be, pfc_view from, pfc_view to);
+    /* to = +0. */
+    pfc_status (*zero)(pfc_backend *be, pfc_view to);
+    /* a /= d, elementwise. */
+    pfc_status (*divide)(pfc_backend *be, pfc_view a, double d);
+    /* row_n (double, rows, host) = sum_k q_nk log p_nk, p = softmax(a/t), max and sum as from softmax_rows; source: log of the softmax (5.7). */
+    pfc_status (*swav_row_loss)(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum, pfc_view q, int source, double *row);
+    /* out_nk = (first ? 0 : out_nk) + (sum_k' q_nk') p_nk - q_nk (5.8); source: a p of 0 makes the row NaN, as the source's 0/0. */
+    pfc_status (*swav_dlogits)(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum, pfc_view q, int source, int first, pfc_view out);
+    /* out *= factor, elementwise. */
+    pfc_status (*scale)(pfc_backend *be, pfc_view out, double factor);
+    /* g = (g + decay w) factor, elementwise (LARC, 5.9). */
+    pfc_status (*decay_scale)(pfc_backend *be, pfc_view g, pfc_view w, double decay, double factor);
 
     /* ---- moco ---- */
     /* k <- k*mu + q*(1-mu), elementwise (6.2); each product and the sum are rounded, 1-mu is formed in double. */
@@ -189,7 +274,28 @@ typedef struct pfc_ops {
     /* g_n += ((exp(l_n - max_n) / sum_n - 1) / count) s k_n (6.7); g, k (rows,D). */
     pfc_status (*positive_grad)(pfc_backend *be, pfc_view l, pfc_view max, pfc_view sum, double count, double s, pfc_view k, pfc_view g);
 
-    /* ---- batch_norm ---- */
+    /* ---- batch_norm, group_gather (exact-v1 7) ---- */
+    /* grid_u (host, S*C) = what the sums of unit u are taken on, such that the maximum over ranks serves all: exact the largest finite |x| (0: none); fast
+     * one of the values, to be subtracted (-inf: none). */
+    pfc_status (*bn_grid)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, double *grid);
+    /* acc (2*S*C rows) += x in row u, x^2 in row S*C + u; on the grid. */
+    pfc_status (*bn_sums)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const double *grid, pfc_acc *acc);
+    /* mean, var (host, units): of `count` values, from acc->data and the marks, after acc_fold. */
+    pfc_status (*bn_moments)(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var);
+    /* y = ((x - mean) inv) weight + bias. */
+    pfc_status (*bn_normalise)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, pfc_view y);
+    /* optional: grid (host, 2*C) = largest finite |g| of channel c, and of |g x^|, x^ = (x - mean) inv. Fast: NULL. */
+    pfc_status (*bn_grad_grid)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double *grid);
+    /* acc (2*S*C rows) += g in row u, g x^ in row S*C + u. */
+    pfc_status (*bn_grad_sums)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, const double *grid, pfc_acc *acc);
+    /* out (host, 2*S*C) = values of acc after acc_fold; joined: (2*C), the sums over the splits. */
+    pfc_status (*bn_values)(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out);
+    /* x_grad = weight inv ((g - mean_g) - x^ mean_gx); mean_g NULL: weight inv g. */
+    pfc_status (*bn_backward)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, pfc_view x_grad);
+    /* optional: acc->expo of row i (host) = grid exponent of x_i. Fast: NULL. */
+    pfc_status (*gather_expo)(pfc_backend *be, pfc_view x, pfc_acc *acc);
+    /* acc (scalar, one column) += x (rows,1). */
+    pfc_status (*gather_add)(pfc_backend *be, pfc_view x, pfc_acc *acc);
 
     /* ---- accumulators ---- */
     /* zero; expo all -900: grad_expo raises it, or the caller sets it where it is a constant (row sums: 0). */

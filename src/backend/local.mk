@@ -6,8 +6,6 @@ libpfc_la_SOURCES += \
     src/backend/checked/memory.c \
     src/backend/checked/wrap_core.c \
     src/backend/checked/wrap_matrix.c \
-    src/backend/checked/wrap_moco.c \
-    src/backend/checked/wrap_partial_fc.c \
     src/backend/cpu/cpu_common.c \
     src/backend/cpu/cpu_common.h \
     src/backend/cpu/engine_amx.c \
@@ -31,8 +29,8 @@ libpfc_la_SOURCES += \
     src/backend/cpu/fast_block.c \
     src/backend/cpu/fast_kernels.h \
     src/backend/cpu/fast_matrix.c \
-    src/backend/cpu/fast_ops.inc \
     src/backend/cpu/fast_ops.c \
+    src/backend/cpu/fast_ops.inc \
     src/backend/cpuid.c \
     src/backend/cpuid.h \
     src/backend/registry.c
@@ -66,8 +64,34 @@ if PFC_HAVE_AMX
 libpfc_amx_la_SOURCES += src/backend/cpu/exact_amx.c
 endif
 
+## partial_fc
+libpfc_la_SOURCES += \
+    src/backend/checked/wrap_partial_fc.c
+
+## arcface_head, adaptive_margins
+libpfc_la_SOURCES += \
+    src/backend/cpu/exact_arcface.c \
+    src/backend/cpu/fast_arcface.c
+libpfc_scalar_la_SOURCES += \
+    src/backend/cpu/exact_arcface.inc \
+    src/backend/cpu/fast_arcface.inc
+
+## sinkhorn, swav, lr_schedule
+libpfc_la_SOURCES += \
+    src/backend/cpu/exact_sinkhorn.c \
+    src/backend/cpu/exact_swav.c \
+    src/backend/cpu/exact_swav.h \
+    src/backend/cpu/fast_sinkhorn.c \
+    src/backend/cpu/fast_sinkhorn_wide.c \
+    src/backend/cpu/fast_swav.c \
+    src/backend/cpu/fast_swav.h
+libpfc_scalar_la_SOURCES += \
+    src/backend/cpu/exact_swav.inc \
+    src/backend/cpu/fast_swav.inc
+
 ## moco
 libpfc_la_SOURCES += \
+    src/backend/checked/wrap_moco.c \
     src/backend/cpu/exact_moco.c \
     src/backend/cpu/exact_moco.h \
     src/backend/cpu/fast_moco.c \
@@ -75,3 +99,11 @@ libpfc_la_SOURCES += \
 libpfc_scalar_la_SOURCES += \
     src/backend/cpu/exact_moco.inc \
     src/backend/cpu/fast_moco.inc
+
+## batch_norm, group_gather
+libpfc_la_SOURCES += \
+    src/backend/cpu/exact_batch_norm.c \
+    src/backend/cpu/fast_batch_norm.c
+libpfc_scalar_la_SOURCES += \
+    src/backend/cpu/exact_batch_norm.inc \
+    src/backend/cpu/fast_batch_norm.inc

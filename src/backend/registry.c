@@ -99,8 +99,41 @@ const char *pfc_ops_missing(const pfc_ops *ops)
     FIELD(normalise_backward);
     FIELD(softmax_rows);
     /* arcface_head */
+    FIELD(subcenter_max);
+    FIELD(angular_logits);
+    FIELD(softmax_prob);
+    FIELD(aims_sum);
+    FIELD(subcenter_grad);
     /* sinkhorn, swav */
+    FIELD(sinkhorn_create);
+    FIELD(sinkhorn_destroy);
+    FIELD(sinkhorn_exp);
+    FIELD(sinkhorn_sums);
+    FIELD(sinkhorn_total);
+    FIELD(sinkhorn_divide);
+    FIELD(sinkhorn_add);
+    FIELD(sinkhorn_scale);
+    FIELD(sinkhorn_finish);
+    FIELD(sinkhorn_log_max);
+    FIELD(sinkhorn_log_sums);
+    FIELD(sinkhorn_log_scale);
+    FIELD(copy_rows);
+    FIELD(zero);
+    FIELD(divide);
+    FIELD(swav_row_loss);
+    FIELD(swav_dlogits);
+    FIELD(scale);
+    FIELD(decay_scale);
     /* moco */
+    /* batch_norm, group_gather */
+    FIELD(bn_grid);
+    FIELD(bn_sums);
+    FIELD(bn_moments);
+    FIELD(bn_normalise);
+    FIELD(bn_grad_sums);
+    FIELD(bn_values);
+    FIELD(bn_backward);
+    FIELD(gather_add);
     FIELD(momentum_update);
     FIELD(positive_logits);
     FIELD(positive_max);

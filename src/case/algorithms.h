@@ -5,6 +5,9 @@
 #include "case/case.h"
 
 extern const pfc_algorithm pfc_algorithm_partial_fc;
+extern const pfc_algorithm pfc_algorithm_batch_norm, pfc_algorithm_group_gather;
+extern const pfc_algorithm pfc_algorithm_arcface_head;
+extern const pfc_algorithm pfc_algorithm_adaptive_margins;
 extern const pfc_algorithm pfc_algorithm_moco_shuffle, pfc_algorithm_moco;
 
 #endif

@@ -76,6 +76,7 @@ static int check_blocks(const pfc_case *c, int ranks, int rank, pfc_diag *diag)
         const pfc_tensor_spec *s = pfc_spec_find(c->algorithm->in, t->name);
         int axis = pfc_shape_axis(s, t->ndim);
         pfc_tensor want = *t;
+        want.unit = pfc_shape_unit(c, s, t->ndim);
         pfc_tensor_cut(&want, axis < 0 ? PFC_DIST_NONE : s->dist, axis, ranks, rank);
         if (want.dist != t->dist || want.axis != t->axis || want.start != t->start || want.count != t->count || !t->data)
             return pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: input %s is not cut over the ranks as its table says", c->algorithm->name, t->name);

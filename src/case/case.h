@@ -57,8 +57,9 @@ typedef struct pfc_tensor_spec {
     const char *name;
     pfc_tensor_kind kind;
     /* Alternatives separated by '|', axes by ',': "N,D|steps,N,D". "" is a scalar (shape (1,) is accepted). A single capital letter binds a
-     * size that must agree over all tensors; P is the number of ranks; a word that names an integer parameter must equal it; anything
-     * else ("V*bs", "...") is left to the algorithm's check. */
+     * size that must agree over all tensors; P is the number of ranks; a word that names an integer parameter must equal it; a letter times such
+     * a word ("C*num_subcenters") is their product, and where it is cut, parts of that many elements stay together; anything else ("V*bs", "...")
+     * is left to the algorithm's check. */
     const char *shape;
     pfc_dist dist;
     char cut; /* the letter of the axis that dist cuts ('N', 'C', 'P'); 0 with PFC_DIST_NONE */
@@ -86,6 +87,7 @@ typedef struct pfc_tensor {
     int64_t dims[PFC_MAX_DIMS];
     pfc_dist dist;
     int axis;             /* the cut axis; 0 with PFC_DIST_NONE */
+    int64_t unit;         /* so many elements of that axis stay together: the rows of one class; 1: each is alone */
     int64_t start, count; /* this rank's part of that axis */
     void *data;
     int order;      /* steps: position in the data flow */
@@ -170,6 +172,9 @@ int pfc_case_check(MPI_Comm comm, pfc_case *c, pfc_diag *diag);
 
 /* Appends a zero-filled tensor and returns it; NULL: out of memory. dims are global. Local, but every rank must do the same. */
 pfc_tensor *pfc_tensor_add(MPI_Comm comm, pfc_tensor_list *list, const char *name, pfc_dtype dtype, int ndim, const int64_t *dims, pfc_dist dist, int axis);
+/* The same with `unit` elements of the cut axis kept together. */
+pfc_tensor *pfc_tensor_add_units(MPI_Comm comm, pfc_tensor_list *list, const char *name, pfc_dtype dtype, int ndim, const int64_t *dims, pfc_dist dist,
+                                 int axis, int64_t unit);
 pfc_tensor *pfc_tensor_find(const pfc_tensor_list *list, const char *name); /* NULL: absent */
 void pfc_tensor_list_free(pfc_tensor_list *list);
 int64_t pfc_tensor_elements(const pfc_tensor *t); /* global */
@@ -215,7 +220,7 @@ typedef struct pfc_comparison {
     double got, want, bound; /* there */
 } pfc_comparison;
 
-/* got against want, element by element: |got - want| <= bound (bound NULL: bit for bit). Integers exactly. NaN equals NaN, inf equals inf of the same
+/* got against want, element by element: |got - want| <= bound (bound NULL: bit for bit). Integers exactly, but where the bound is +inf. NaN equals NaN, inf equals inf of the same
  * sign; elsewhere a non-finite value is NONFINITE. got and want must be cut alike; bound has the same shape, or one row or one
  * element to be broadcast. Collective. */
 int pfc_compare(MPI_Comm comm, const pfc_tensor *got, const pfc_tensor *want, const pfc_tensor *bound, pfc_comparison *result, pfc_diag *diag);

@@ -89,7 +89,8 @@ static double distance_at(const pfc_tensor *got, const pfc_tensor *want, int64_t
 static void add_element(tally *s, const pfc_tensor *got, const pfc_tensor *want, const bound_map *m, int64_t i)
 {
     bool exact = !m->bound || got->dtype == PFC_I64;
-    double bound = exact ? 0.0 : bound_at(m, want, i);
+    double bound = m->bound ? bound_at(m, want, i) : 0.0;
+    if (exact && bound != INFINITY) bound = 0.0; /* an integer is right, wrong or undecidable */
     double d = distance_at(got, want, i);
     bool equal = exact && got->dtype != PFC_I64 ? same_bits(got, want, i) || (d == 0.0 && isnan(pfc_tensor_get(want, i))) : d == 0.0;
     if (bound == INFINITY && !equal) return; /* undecidable: whatever was found passes */

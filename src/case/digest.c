@@ -79,7 +79,7 @@ static void hash_slabs(MPI_Comm comm, const pfc_tensor *t, pfc_block b, int rank
     for (int64_t row = 0; row < b.outer; row += s->rows) {
         int64_t rows = b.outer - row < s->rows ? b.outer - row : s->rows;
         for (int r = 0; r < ranks; r++) {
-            pfc_shard part = pfc_shard_of(t->dims[t->axis], ranks, r);
+            pfc_shard part = pfc_tensor_shard(t, ranks, r);
             s->counts[r] = (int)(rows * part.count * element);
             s->places[r] = (int)(rows * part.start * element);
         }

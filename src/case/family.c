@@ -23,7 +23,8 @@ pfc_tensor *pfc_case_add_out(pfc_ctx *ctx, pfc_case *c, const char *name, int nd
     }
     pfc_dtype dtype = spec->kind == PFC_KIND_INT ? PFC_I64 : spec->kind == PFC_KIND_REAL64 ? PFC_F64 : pfc_ctx_real(ctx);
     int axis = pfc_shape_axis(spec, ndim);
-    pfc_tensor *t = pfc_tensor_add(ctx->comm.mpi, &c->out, name, dtype, ndim, dims ? dims : shape, axis < 0 ? PFC_DIST_NONE : spec->dist, axis);
+    pfc_tensor *t = pfc_tensor_add_units(ctx->comm.mpi, &c->out, name, dtype, ndim, dims ? dims : shape, axis < 0 ? PFC_DIST_NONE : spec->dist, axis,
+                                         pfc_shape_unit(c, spec, ndim));
     if (!t) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory for result %s", c->name, name);
     return t;
 }
@@ -101,7 +102,7 @@ static void keep(void *user, const char *name, pfc_view local, pfc_layout layout
         return;
     }
     pfc_dist dist = axis < 0 || layout == PFC_REPLICATED ? PFC_DIST_NONE : spec->dist;
-    pfc_tensor *t = pfc_tensor_add(k->ctx->comm.mpi, &c->step, name, local.dtype, ndim, dims, dist, axis < 0 ? 0 : axis);
+    pfc_tensor *t = pfc_tensor_add_units(k->ctx->comm.mpi, &c->step, name, local.dtype, ndim, dims, dist, axis < 0 ? 0 : axis, pfc_shape_unit(c, spec, ndim));
     if (!t) {
         pfc_diag_fail(&k->diag, PFC_EXIT_RUNTIME, "%s: out of memory for step %s", c->name, name);
         return;

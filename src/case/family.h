@@ -69,6 +69,10 @@ static inline double pfc_bound_settle(double value, bool open, double e)
     return px_nan(e) ? PX_INF : e;
 }
 
+/* What quantising (exact-v1 1.2) may cost a product sum of `count` terms in the golden itself: both factors are rounded to 2^-62 of twice the largest
+ * of their row. largest: of |a_k| times of |b_k|. Matters where everything else is tiny beside the largest. */
+static inline double pfc_bound_grid(int64_t count, double largest) { return px_finite(largest) ? (double)count * 0x1p-60 * largest : 0.0; }
+
 /* Empties c->bound_out and c->bound_step and adds a zero bound for every real tensor of c->out and c->step. */
 int pfc_bounds_begin(MPI_Comm comm, pfc_case *c, pfc_diag *diag);
 /* Copies `count` numbers to element `offset` of a tensor of the list; without effect if there is no such tensor. Local. */

@@ -89,6 +89,7 @@ static void cut(const pfc_reader *r, const pfc_folder *folder, const pfc_tensor_
         const pfc_tensor *like = pfc_tensor_find(folder->like, t->name);
         if (!like || like->ndim != t->ndim || like->dims[axis] != t->dims[axis]) axis = -1;
     }
+    t->unit = pfc_shape_unit(r->c, spec, t->ndim);
     pfc_tensor_cut(t, axis < 0 ? PFC_DIST_NONE : spec->dist, axis < 0 ? 0 : axis, r->ranks, r->rank);
 }
 

@@ -47,6 +47,7 @@ int pfc_case_put_input(MPI_Comm comm, pfc_case *c, const pfc_tensor *given, pfc_
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &ranks);
     int axis = pfc_shape_axis(spec, given->ndim);
+    if (t) t->unit = pfc_shape_unit(c, spec, given->ndim);
     if (t) pfc_tensor_cut(t, axis < 0 ? PFC_DIST_NONE : spec->dist, axis < 0 ? 0 : axis, ranks, rank);
     if (!t || !pfc_tensor_allocate(t)) return pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory", item);
     for (int64_t i = 0; i < pfc_tensor_local(t); i++)

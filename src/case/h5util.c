@@ -206,7 +206,7 @@ int64_t pfc_h5_slab_rows(const pfc_tensor *t, int ranks, int64_t *most_rows)
         if (k == t->axis && t->dist != PFC_DIST_NONE) n = (n + ranks - 1) / ranks;
         row_bytes *= n > 0 ? n : 1;
     }
-    if (t->ndim && t->axis == 0 && t->dist != PFC_DIST_NONE) most = (most + ranks - 1) / ranks;
+    if (t->ndim && t->axis == 0 && t->dist != PFC_DIST_NONE) most = pfc_tensor_shard(t, ranks, 0).count; /* the first rank has the most */
     *most_rows = most;
     return row_bytes < SLAB_BYTES ? SLAB_BYTES / row_bytes : 1;
 }

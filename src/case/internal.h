@@ -4,6 +4,7 @@
 
 #include "case/case.h"
 #include <hdf5.h>
+#include <pfc/shard.h>
 
 /* ---- messages ---- */
 
@@ -45,6 +46,8 @@ int pfc_case_apply_defaults(pfc_case *c, pfc_diag *diag);
 
 /* Shapes of c->in against the table, binding letters in c->size. Local, needs no data. */
 int pfc_case_check_shapes(pfc_case *c, int ranks, pfc_diag *diag);
+/* How many elements of the cut axis stay together: the parameter of an axis "C*num_subcenters", or its default; else 1. */
+int64_t pfc_shape_unit(const pfc_case *c, const pfc_tensor_spec *spec, int ndim);
 /* The cut axis of a tensor with ndim axes; -1: none of the alternatives has the cut letter there. */
 int pfc_shape_axis(const pfc_tensor_spec *spec, int ndim);
 /* The shape that the table gives a tensor: of the alternative with *ndim axes, or (*ndim < 0) of the first one with the fewest unknown axes. An axis that
@@ -62,7 +65,9 @@ int pfc_case_put_input(MPI_Comm comm, pfc_case *c, const pfc_tensor *given, pfc_
 
 /* Appends a tensor without data. NULL: out of memory. */
 pfc_tensor *pfc_tensor_describe(pfc_tensor_list *list, const char *name, pfc_dtype dtype, int ndim, const int64_t *dims);
-/* Sets dist, axis and this rank's block. */
+/* Elements of the cut axis that a rank holds, by its length and unit. */
+pfc_shard pfc_tensor_shard(const pfc_tensor *t, int ranks, int rank);
+/* Sets dist, axis and this rank's block. `unit` is set before. */
 void pfc_tensor_cut(pfc_tensor *t, pfc_dist dist, int axis, int ranks, int rank);
 /* Zero-filled local block; false: out of memory. */
 bool pfc_tensor_allocate(pfc_tensor *t);

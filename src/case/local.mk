@@ -15,6 +15,17 @@ libpfcdriver_la_SOURCES += \
     src/case/h5util.c \
     src/case/internal.h \
     src/case/params.c \
+    src/case/reader.h \
+    src/case/registry.c \
+    src/case/shape.c \
+    src/case/tensor.c
+
+## partial_fc
+libpfcdriver_la_SOURCES += \
+    src/case/partial_fc_bounds.c \
+    src/case/partial_fc_bounds.h \
+    src/case/partial_fc_bounds_backward.c \
+    src/case/partial_fc_bounds_forward.c \
     src/case/partial_fc_case.c \
     src/case/partial_fc_case.h \
     src/case/partial_fc_check.c \
@@ -22,17 +33,20 @@ libpfcdriver_la_SOURCES += \
     src/case/partial_fc_fill.c \
     src/case/partial_fc_inputs.c \
     src/case/partial_fc_inputs.h \
-    src/case/partial_fc_table.c \
-    src/case/reader.h \
-    src/case/registry.c \
-    src/case/shape.c \
-    src/case/tensor.c
+    src/case/partial_fc_table.c
 
+## arcface_head, adaptive_margins
 libpfcdriver_la_SOURCES += \
-    src/case/partial_fc_bounds.c \
-    src/case/partial_fc_bounds.h \
-    src/case/partial_fc_bounds_backward.c \
-    src/case/partial_fc_bounds_forward.c
+    src/case/adaptive_margins_case.c \
+    src/case/arcface_head_bounds.c \
+    src/case/arcface_head_bounds.h \
+    src/case/arcface_head_bounds_backward.c \
+    src/case/arcface_head_case.c \
+    src/case/arcface_head_case.h \
+    src/case/arcface_head_check.c \
+    src/case/arcface_head_dense_case.c \
+    src/case/arcface_head_fill.c \
+    src/case/arcface_head_table.c
 
 ## moco
 libpfcdriver_la_SOURCES += \
@@ -45,3 +59,16 @@ libpfcdriver_la_SOURCES += \
     src/case/moco_fill.c \
     src/case/moco_shuffle_case.c \
     src/case/moco_table.c
+
+## batch_norm, group_gather
+libpfcdriver_la_SOURCES += \
+    src/case/batch_norm_bounds.c \
+    src/case/batch_norm_case.c \
+    src/case/batch_norm_case.h \
+    src/case/batch_norm_check.c \
+    src/case/batch_norm_dense_case.c \
+    src/case/batch_norm_fill.c \
+    src/case/batch_norm_inputs.c \
+    src/case/batch_norm_rows.c \
+    src/case/batch_norm_table.c \
+    src/case/group_gather_case.c

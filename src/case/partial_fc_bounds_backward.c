@@ -17,12 +17,14 @@ static void logit_gradient(const pfc_bound_step *s, int64_t ij, double *h, doubl
     *eh = pfc_bound_settle(*h, open, eg * fabs(d) + (fabs(g) + eg) * (ed == PX_INF ? 0 : ed));
 }
 
-/* f += h * hat with its bound: of h, of hat, and 48 roundings' worth of every term for the running sum. */
-static void add(int64_t d, double h, double eh, const double *hat, const double *ehat, double *f, double *ef)
+/* f += h * hat with its bound: of h, of hat, and 48 roundings' worth of every term for the running sum. *largest: of all |h hat_k|. */
+static void add(int64_t d, double h, double eh, const double *hat, const double *ehat, double *f, double *ef, double *largest)
 {
     double e = eh + 48 * EPS * fabs(h);
     for (int64_t k = 0; k < d; k++) {
-        f[k] += h * hat[k];
+        double t = h * hat[k];
+        f[k] += t;
+        if (px_finite(t) && fabs(t) > *largest) *largest = fabs(t);
         if (eh == PX_INF)
             ef[k] = PX_INF;
         else if (px_finite(h))
@@ -52,6 +54,12 @@ static void project(int64_t d, const double *hat, const double *ehat, double nor
     for (int64_t k = 0; k < d; k++) ef[k] = pfc_bound_settle(f[k], open, ef[k]);
 }
 
+/* The golden's own grid under a sum of `count` terms. */
+static void widen(int64_t d, int64_t count, double largest, double *ef)
+{
+    for (int64_t k = 0; k < d; k++) ef[k] += pfc_bound_grid(count, largest);
+}
+
 static void clear(double *f, double *ef, int64_t d)
 {
     for (int64_t k = 0; k < d; k++) f[k] = ef[k] = 0;
@@ -61,13 +69,14 @@ static void feature_gradient(pfc_bound_step *s)
 {
     int64_t d = s->d;
     for (int64_t i = 0; i < s->n; i++) {
-        double *f = s->xg.v + i * d, *ef = s->xg.e + i * d, h, eh;
+        double *f = s->xg.v + i * d, *ef = s->xg.e + i * d, h, eh, largest = 0;
         clear(f, ef, d);
         for (int64_t j = 0; j < s->c; j++) {
             if (!s->sampled[j]) continue;
             logit_gradient(s, i * s->c + j, &h, &eh);
-            add(d, h, eh, s->what + j * d, s->moved ? s->ewhat + j * d : NULL, f, ef);
+            add(d, h, eh, s->what + j * d, s->moved ? s->ewhat + j * d : NULL, f, ef, &largest);
         }
+        widen(d, s->c, largest, ef);
         if (s->cfg.head != PFC_HEAD_LINEAR) project(d, s->xhat + i * d, NULL, s->xnorm[i], f, ef);
         for (int64_t k = 0; k < d; k++) {
             f[k] *= s->xgrad_scale;
@@ -80,13 +89,14 @@ static void weight_gradient(pfc_bound_step *s)
 {
     int64_t d = s->d;
     for (int64_t j = 0; j < s->c; j++) {
-        double *f = s->wg.v + j * d, *ef = s->wg.e + j * d, h, eh;
+        double *f = s->wg.v + j * d, *ef = s->wg.e + j * d, h, eh, largest = 0;
         clear(f, ef, d);
         if (!s->sampled[j]) continue;
         for (int64_t i = 0; i < s->n; i++) {
             logit_gradient(s, i * s->c + j, &h, &eh);
-            add(d, h, eh, s->xhat + i * d, NULL, f, ef);
+            add(d, h, eh, s->xhat + i * d, NULL, f, ef, &largest);
         }
+        widen(d, s->n, largest, ef);
         if (s->cfg.head != PFC_HEAD_LINEAR)
             project(d, s->what + j * d, s->moved ? s->ewhat + j * d : NULL, s->wnorm[j], f, ef);
         else

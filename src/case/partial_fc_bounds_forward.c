@@ -45,11 +45,13 @@ static void normalise(pfc_bound_step *s)
 static void cosine(pfc_bound_step *s, int64_t i, int64_t j)
 {
     const double *x = s->xhat + i * s->d, *w = s->what + j * s->d, *ew = s->w.e + j * s->d;
-    double d = (double)s->d, z = 0, q = 0, moved = 0;
+    double d = (double)s->d, z = 0, q = 0, moved = 0, xmax = 0, wmax = 0;
     for (int64_t k = 0; k < s->d; k++) {
         double t = x[k] * w[k];
         z += t;
         q += t * t;
+        xmax = fabs(x[k]) > xmax ? fabs(x[k]) : xmax;
+        wmax = fabs(w[k]) > wmax ? fabs(w[k]) : wmax;
     }
     bool linear = s->cfg.head == PFC_HEAD_LINEAR, open = false;
     if (s->moved) {
@@ -60,7 +62,7 @@ static void cosine(pfc_bound_step *s, int64_t i, int64_t j)
         }
         moved /= norm;
     }
-    double e = 6 * EPS * (sqrt(2 * q / 3) + sqrt(d * q) + fabs(z)) + 1.5 * EPS * sqrt(d / 6) * fabs(z) + moved;
+    double e = 6 * EPS * (sqrt(2 * q / 3) + sqrt(d * q) + fabs(z)) + 1.5 * EPS * sqrt(d / 6) * fabs(z) + moved + pfc_bound_grid(s->d, xmax * wmax);
     s->z.v[i * s->c + j] = z;
     s->z.e[i * s->c + j] = pfc_bound_settle(z, open, e);
 }

@@ -33,11 +33,22 @@ static bool axes_fit(const alternative *a, int ndim) { return a->open ? ndim >= 
 
 static bool is_letter(const char *token) { return isupper((unsigned char)token[0]) && !token[1]; }
 
+/* "C*num_subcenters": the parameter's value, or its default while the parameters are still being read; 0: no such axis, or not a number from 1 up. */
+static int64_t factor(const pfc_case *c, const char *token)
+{
+    int k = isupper((unsigned char)token[0]) && token[1] == '*' ? pfc_param_index(c->algorithm, token + 2) : -1;
+    if (k < 0 || c->algorithm->params[k].type != PFC_PARAM_INT) return 0;
+    int64_t value = c->param[k].present ? c->param[k].i : c->algorithm->params[k].def ? strtoll(c->algorithm->params[k].def, NULL, 10) : 0;
+    return value > 0 ? value : 0;
+}
+
 /* What the axis must be; -1: not known here. */
 static int64_t expected(const pfc_case *c, const int64_t size[26], int ranks, const char *token)
 {
     if (strcmp(token, "P") == 0) return ranks;
     if (is_letter(token)) return size[token[0] - 'A'];
+    int64_t times = factor(c, token), product;
+    if (times > 0) return size[token[0] - 'A'] < 0 || __builtin_mul_overflow(size[token[0] - 'A'], times, &product) ? -1 : product;
     char *end;
     long long number = strtoll(token, &end, 10);
     if (!*end) return number;
@@ -50,8 +61,10 @@ static int64_t expected(const pfc_case *c, const int64_t size[26], int ranks, co
 static bool match(const pfc_case *c, const alternative *a, const pfc_tensor *t, int ranks, int64_t size[26])
 {
     for (int k = 0; k < a->axes; k++) {
-        int64_t want = expected(c, size, ranks, a->axis[k]);
+        int64_t want = expected(c, size, ranks, a->axis[k]), times = factor(c, a->axis[k]);
         if (want >= 0 && want != t->dims[k]) return false;
+        if (want < 0 && times > 0 && t->dims[k] % times) return false;
+        if (want < 0 && times > 0) size[a->axis[k][0] - 'A'] = t->dims[k] / times;
         if (want < 0 && is_letter(a->axis[k])) size[a->axis[k][0] - 'A'] = t->dims[k];
     }
     return true;
@@ -76,6 +89,9 @@ static int wrong_size(const pfc_case *c, const char *item, const char *found, co
     for (int k = 0; k < a->axes; k++) {
         int64_t want = expected(c, c->size, ranks, a->axis[k]);
         used += (size_t)snprintf(axes + used, sizeof axes - used, "%s%s", k ? "," : "", a->axis[k]);
+        int64_t times = factor(c, a->axis[k]);
+        if (want < 0 && times > 0 && told < sizeof values)
+            told += (size_t)snprintf(values + told, sizeof values - told, "%s%s = %lld", told ? ", " : " with ", a->axis[k] + 2, (long long)times);
         if (want >= 0 && told < sizeof values && !isdigit((unsigned char)a->axis[k][0]))
             told += (size_t)snprintf(values + told, sizeof values - told, "%s%s = %lld", told ? ", " : " with ", a->axis[k], (long long)want);
     }
@@ -127,9 +143,21 @@ int pfc_shape_axis(const pfc_tensor_spec *spec, int ndim)
         p = parse(p, &a);
         if (!axes_fit(&a, ndim)) continue;
         for (int k = 0; k < a.axes; k++)
-            if (a.axis[k][0] == spec->cut && !a.axis[k][1]) return k;
+            if (a.axis[k][0] == spec->cut && (!a.axis[k][1] || a.axis[k][1] == '*')) return k;
     }
     return -1;
+}
+
+int64_t pfc_shape_unit(const pfc_case *c, const pfc_tensor_spec *spec, int ndim)
+{
+    alternative a;
+    for (const char *p = spec->cut ? spec->shape : NULL; p;) {
+        p = parse(p, &a);
+        if (!axes_fit(&a, ndim)) continue;
+        for (int k = 0; k < a.axes; k++)
+            if (a.axis[k][0] == spec->cut && factor(c, a.axis[k]) > 0) return factor(c, a.axis[k]);
+    }
+    return 1;
 }
 
 int pfc_shape_dims(const pfc_case *c, const pfc_tensor_spec *spec, int ranks, int *ndim, int64_t dims[PFC_MAX_DIMS])

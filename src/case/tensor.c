@@ -34,6 +34,13 @@ pfc_block pfc_tensor_block(const pfc_tensor *t)
     return b;
 }
 
+pfc_shard pfc_tensor_shard(const pfc_tensor *t, int ranks, int rank)
+{
+    int64_t length = t->ndim ? t->dims[t->axis] : 1, unit = t->unit > 1 && length % t->unit == 0 ? t->unit : 1;
+    pfc_shard s = pfc_shard_of(length / unit, ranks, rank);
+    return (pfc_shard){ s.start * unit, s.count * unit };
+}
+
 void pfc_tensor_cut(pfc_tensor *t, pfc_dist dist, int axis, int ranks, int rank)
 {
     if (t->ndim == 0) dist = PFC_DIST_NONE;
@@ -42,7 +49,7 @@ void pfc_tensor_cut(pfc_tensor *t, pfc_dist dist, int axis, int ranks, int rank)
     int64_t length = t->ndim ? t->dims[t->axis] : 1;
     /* One formula for all: for N divisible by P it is the batch block, for an axis of length P one slice each. */
     pfc_shard s = { 0, length };
-    if (dist != PFC_DIST_NONE) s = pfc_shard_of(length, ranks, rank);
+    if (dist != PFC_DIST_NONE) s = pfc_tensor_shard(t, ranks, rank);
     t->start = s.start;
     t->count = s.count;
 }
@@ -61,6 +68,7 @@ pfc_tensor *pfc_tensor_describe(pfc_tensor_list *list, const char *name, pfc_dty
     memcpy(t->name, name, strlen(name) + 1);
     t->dtype = dtype;
     t->ndim = ndim;
+    t->unit = 1;
     for (int k = 0; k < ndim; k++) t->dims[k] = dims[k];
     t->order = list->count;
     pfc_tensor_cut(t, PFC_DIST_NONE, 0, 1, 0);
@@ -75,7 +83,8 @@ bool pfc_tensor_allocate(pfc_tensor *t)
     return t->data != NULL;
 }
 
-pfc_tensor *pfc_tensor_add(MPI_Comm comm, pfc_tensor_list *list, const char *name, pfc_dtype dtype, int ndim, const int64_t *dims, pfc_dist dist, int axis)
+pfc_tensor *pfc_tensor_add_units(MPI_Comm comm, pfc_tensor_list *list, const char *name, pfc_dtype dtype, int ndim, const int64_t *dims, pfc_dist dist,
+                                 int axis, int64_t unit)
 {
     int rank, ranks;
     MPI_Comm_rank(comm, &rank);
@@ -83,10 +92,16 @@ pfc_tensor *pfc_tensor_add(MPI_Comm comm, pfc_tensor_list *list, const char *nam
     if (dist != PFC_DIST_NONE && ndim > 0 && (axis < 0 || axis >= ndim)) return NULL;
     pfc_tensor *t = pfc_tensor_describe(list, name, dtype, ndim, dims);
     if (!t) return NULL;
+    t->unit = unit;
     pfc_tensor_cut(t, dist, axis, ranks, rank);
     if (pfc_tensor_allocate(t)) return t;
     list->count--;
     return NULL;
+}
+
+pfc_tensor *pfc_tensor_add(MPI_Comm comm, pfc_tensor_list *list, const char *name, pfc_dtype dtype, int ndim, const int64_t *dims, pfc_dist dist, int axis)
+{
+    return pfc_tensor_add_units(comm, list, name, dtype, ndim, dims, dist, axis, 1);
 }
 
 pfc_tensor *pfc_tensor_find(const pfc_tensor_list *list, const char *name)
@@ -200,11 +215,10 @@ int pfc_tensor_gather(MPI_Comm comm, const pfc_tensor *t, void **whole, pfc_diag
     *whole = NULL;
     size_t es = pfc_dtype_size(t->dtype);
     pfc_block b = pfc_tensor_block(t);
-    int64_t length = t->ndim ? t->dims[t->axis] : 1;
     char *block = NULL;
     if (rank == 0) {
         *whole = malloc((size_t)pfc_tensor_elements(t) * es + 1);
-        block = malloc((size_t)(b.outer * (t->dist == PFC_DIST_NONE ? 0 : pfc_shard_of(length, ranks, 0).count) * b.inner) * es + 1);
+        block = malloc((size_t)(b.outer * (t->dist == PFC_DIST_NONE ? 0 : pfc_tensor_shard(t, ranks, 0).count) * b.inner) * es + 1);
         if (!*whole || !block) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory while gathering the tensor on rank 0", t->name);
     }
     if (pfc_diag_agree(comm, diag) == 0) {
@@ -215,7 +229,7 @@ int pfc_tensor_gather(MPI_Comm comm, const pfc_tensor *t, void **whole, pfc_diag
         else if (t->dist != PFC_DIST_NONE)
             send_bytes(comm, t->data, pfc_tensor_local(t) * (int64_t)es);
         for (int r = 1; rank == 0 && t->dist != PFC_DIST_NONE && r < ranks; r++) {
-            pfc_shard s = pfc_shard_of(length, ranks, r);
+            pfc_shard s = pfc_tensor_shard(t, ranks, r);
             receive_bytes(comm, r, block, b.outer * s.count * b.inner * (int64_t)es);
             place_block(t, b, s, block, *whole);
         }

@@ -56,6 +56,18 @@ pfc_status pfc_comm_open(pfc_comm *comm, MPI_Comm parent)
     return check(comm, MPI_Op_create(max_f32, 1, &comm->max_f32), "MPI_Op_create");
 }
 
+pfc_status pfc_comm_split(pfc_comm *comm, int colour, pfc_comm *out)
+{
+    MPI_Comm part;
+    memset(out, 0, sizeof *out);
+    out->mpi = MPI_COMM_NULL;
+    PFC_TRY(check(comm, MPI_Comm_split(comm->mpi, colour, comm->rank, &part), "MPI_Comm_split"));
+    pfc_status st = pfc_comm_open(out, part);
+    MPI_Comm_free(&part);
+    if (st != PFC_OK) snprintf(comm->error, sizeof comm->error, "%s", out->error);
+    return st;
+}
+
 void pfc_comm_close(pfc_comm *comm)
 {
     if (comm->mpi == MPI_COMM_NULL) return;

@@ -22,6 +22,8 @@ typedef struct pfc_comm {
 
 /* Duplicates `parent`; errors are returned, not fatal. */
 pfc_status pfc_comm_open(pfc_comm *comm, MPI_Comm parent);
+/* out: the ranks of `comm` with the same colour, in their order there. Collective over comm; pfc_comm_close frees it. */
+pfc_status pfc_comm_split(pfc_comm *comm, int colour, pfc_comm *out);
 void pfc_comm_close(pfc_comm *comm);
 
 /* recv (ranks*count) <- send (count) of every rank, in rank order. */

@@ -3,6 +3,8 @@ libpfc_la_SOURCES += \
     src/core/ctx.h \
     src/core/exactint.c \
     src/core/exactint.h \
+    src/core/moments.c \
+    src/core/moments.h \
     src/core/philox.c \
     src/core/px.h \
     src/core/shard.c \

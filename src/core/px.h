@@ -178,4 +178,15 @@ PX_FN void px_sincos(double x, double *sine, double *cosine)
     *cosine = (quadrant == 1 || quadrant == 2) ? -co : co;
 }
 
+/* x^power for finite x > 0 and |power| <= 1e100, about 2 ulp: log x in two parts, log x = hi + (x e^-hi - 1), so that a large exponent keeps its digits. */
+PX_FN double px_pow(double x, double power)
+{
+    double hi = px_log(x);
+    double lo = PX_FMA(x, px_exp(-hi), -1.0);
+    double p = PX_MUL(power, hi);
+    double e = PX_FMA(power, lo, PX_FMA(power, hi, -p));
+    double y = px_exp(p);
+    return y < PX_INF ? PX_FMA(y, e, y) : y;
+}
+
 #endif

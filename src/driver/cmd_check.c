@@ -106,7 +106,7 @@ static int compare_one(check *k, const char *folder, const pfc_tensor *want, con
 {
     const pfc_tensor *got = pfc_tensor_find(mine, want->name);
     bool needs = want->dtype != PFC_I64 && bound_group(k->dtype);
-    const pfc_tensor *bound = needs ? pfc_tensor_find(bounds, want->name) : NULL;
+    const pfc_tensor *bound = bound_group(k->dtype) ? pfc_tensor_find(bounds, want->name) : NULL;
     if (needs && !bound)
         return pfc_diag_fail(k->diag, PFC_EXIT_FILE, "%s: /bound/%s%s/%s: found nothing, expected the bound of this tensor", k->golden.path,
                              bound_group(k->dtype), folder, want->name);

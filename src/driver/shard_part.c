@@ -24,6 +24,14 @@ static int keep_part(pfc_tensor *t, int axis, int64_t start, int64_t count, pfc_
     return 0;
 }
 
+/* What a rank holds of an axis of the whole tensor, which this process read alone. */
+static pfc_shard part_of(const pfc_tensor *whole, int axis, int rank, int ranks)
+{
+    pfc_tensor t = *whole;
+    t.axis = axis;
+    return pfc_tensor_shard(&t, ranks, rank);
+}
+
 static int cut_one(const pfc_tensor_spec *spec, pfc_tensor *t, int rank, int ranks, pfc_diag *diag)
 {
     int axis = spec ? pfc_shape_axis(spec, t->ndim) : -1;
@@ -33,7 +41,7 @@ static int cut_one(const pfc_tensor_spec *spec, pfc_tensor *t, int rank, int ran
         return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: axis of %lld is not divisible by --of %d", t->name, (long long)length, ranks);
     if (spec->dist == PFC_DIST_RANK && length != ranks)
         return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: axis of %lld ranks, expected --of %d", t->name, (long long)length, ranks);
-    pfc_shard s = pfc_shard_of(length, ranks, rank);
+    pfc_shard s = part_of(t, axis, rank, ranks);
     return keep_part(t, axis, s.start, s.count, diag);
 }
 
@@ -42,7 +50,7 @@ static int cut_bound(const pfc_tensor_spec *spec, const pfc_tensor *whole, pfc_t
 {
     int axis = spec ? pfc_shape_axis(spec, whole->ndim) : -1, lead = whole->ndim - bound->ndim;
     if (axis < 0 || spec->dist == PFC_DIST_NONE || axis < lead || bound->dims[axis - lead] != whole->dims[axis]) return 0;
-    pfc_shard s = pfc_shard_of(whole->dims[axis], ranks, rank);
+    pfc_shard s = part_of(whole, axis, rank, ranks);
     return keep_part(bound, axis - lead, s.start, s.count, diag);
 }
 

@@ -82,7 +82,8 @@ static bool overlap(const checked_arg *a, const checked_arg *b)
 static void check_overlap(checked_call *c, const checked_arg *a)
 {
     for (const checked_arg *b = c->arg; b < a; b++)
-        if ((a->kind != CHECKED_IN || b->kind != CHECKED_IN) && a->kind != CHECKED_HOST && b->kind != CHECKED_HOST && overlap(a, b))
+        if ((a->kind != CHECKED_IN || b->kind != CHECKED_IN) && a->kind != CHECKED_HOST && b->kind != CHECKED_HOST && !(a->shared && b->shared) &&
+            overlap(a, b))
             checked_fail(c, a->name, "overlaps argument %s", b->name);
 }
 
@@ -135,12 +136,12 @@ static void prepare(checked_call *c, checked_arg *a)
     if (a->kind == CHECKED_OUT) make_output(c, a);
 }
 
-void checked_view(checked_call *c, checked_kind kind, const char *name, pfc_view *v, bool optional)
+static void add_view(checked_call *c, checked_kind kind, const char *name, pfc_view *v, bool shared)
 {
-    if (c->status != PFC_OK || (optional && !v->data)) return;
     checked_arg *a = add(c, kind, name);
     if (!a) return;
     a->dtype = v->dtype, a->rows = a->extent_rows = v->rows, a->cols = v->cols, a->ld = v->ld;
+    a->shared = shared;
     locate(c, a, v->data);
     if (v->place != PFC_DEVICE) checked_fail(c, name, "is called host memory, but is device memory");
     prepare(c, a);
@@ -148,19 +149,23 @@ void checked_view(checked_call *c, checked_kind kind, const char *name, pfc_view
     v->place = c->inner->ops->place;
 }
 
-/* Where the caller works in place so does the inner backend, unwatched: the same memory is input and output. */
-void checked_in_place(checked_call *c, const char *in_name, pfc_view *in, const char *out_name, pfc_view *out)
+void checked_view(checked_call *c, checked_kind kind, const char *name, pfc_view *v, bool optional)
 {
-    if (in->data != out->data || in->ld != out->ld || !in->data) {
-        checked_view(c, CHECKED_IN, in_name, in, false);
-        checked_view(c, CHECKED_OUT, out_name, out, false);
-        return;
-    }
-    int64_t rows = in->rows, cols = in->cols;
-    checked_view(c, CHECKED_INOUT, out_name, out, false);
-    if (rows > out->rows || cols > out->cols) checked_fail(c, in_name, "is larger than argument %s", out_name);
-    *in = *out;
-    in->rows = rows, in->cols = cols;
+    if (c->status == PFC_OK && !(optional && !v->data)) add_view(c, kind, name, v, false);
+}
+
+static bool views_meet(const pfc_view *a, const pfc_view *b)
+{
+    const char *p = a->data, *q = b->data;
+    size_t size = pfc_dtype_size(a->dtype), na = (size_t)(a->rows * a->ld) * size, nb = (size_t)(b->rows * b->ld) * size;
+    return p && q && p < q + nb && q < p + na;
+}
+
+void checked_pair(checked_call *c, const char *in_name, pfc_view *in, const char *out_name, pfc_view *out, bool anywhere)
+{
+    bool same = in->data == out->data && in->ld == out->ld, shared = anywhere ? views_meet(in, out) : same && in->data;
+    if (c->status == PFC_OK) add_view(c, shared ? CHECKED_INOUT : CHECKED_IN, in_name, in, shared);
+    if (c->status == PFC_OK) add_view(c, shared ? CHECKED_INOUT : CHECKED_OUT, out_name, out, shared);
 }
 
 void *checked_array(checked_call *c, checked_kind kind, const char *name, const void *p, pfc_dtype dtype, int64_t count, bool optional)

@@ -16,6 +16,8 @@
  * New memory is filled with the same pattern. What is wrong is PFC_ERR_RUNTIME and one line in be->error: "checked: operation cosines: argument w: ...".
  * What free finds is said by the next operation, at the latest by pfc_backend_finish, which also says what was never freed.
  *
+ * Run any test or command over it with PFC_BACKEND=checked; stage "checked" of .ci/run does so with all that use a backend.
+ *
  * To add an operation: write its wrapper in wrap_FAMILY.c with the macros below and SET it at the end of that file. A new family: a new file and one line
  * in checked.c. An operation that the inner table has and nobody has wrapped is an error when the backend is opened, never passed through. */
 #ifndef PFC_CHECKED_H
@@ -61,6 +63,7 @@ typedef struct checked_arg {
     char *copy; /* of an input as it was; of an output with its guards */
     size_t before, size;
     int64_t rows, cols, ld;
+    bool shared;          /* the contract lets it overlap the other shared argument */
     const int64_t *index; /* as in pfc_rowset; first: of row 0 */
     int64_t first;
     int64_t extent_rows; /* rows of memory from `real` */
@@ -102,7 +105,8 @@ pfc_status checked_end(checked_call *c);
 void checked_fail(checked_call *c, const char *argument, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Each replaces what the operation gets. A NULL is passed on only by the optional forms. */
 void checked_view(checked_call *c, checked_kind kind, const char *name, pfc_view *v, bool optional);
-void checked_in_place(checked_call *c, const char *in_name, pfc_view *in, const char *out_name, pfc_view *out);
+/* An output that may be the input itself, or lie anywhere in the same matrix. Where it does, both are worked on in place. */
+void checked_pair(checked_call *c, const char *in_name, pfc_view *in, const char *out_name, pfc_view *out, bool anywhere);
 void checked_rowset(checked_call *c, checked_kind kind, const char *name, pfc_rowset *rows, bool optional);
 void *checked_array(checked_call *c, checked_kind kind, const char *name, const void *p, pfc_dtype dtype, int64_t count, bool optional);
 void checked_host(checked_call *c, const char *name, const void *p);
@@ -126,7 +130,8 @@ const pfc_rows_info *checked_rows_info(checked_call *c, const pfc_rows_info *row
 #define INOUT(v) VIEW(CHECKED_INOUT, v)
 #define OPTIONAL_IN(v) checked_view(&call, CHECKED_IN, #v, &(v), true) /* data may be NULL */
 #define OPTIONAL_OUT(v) checked_view(&call, CHECKED_OUT, #v, &(v), true)
-#define IN_PLACE(in, out) checked_in_place(&call, #in, &(in), #out, &(out)) /* an output that may be the input itself */
+#define IN_PLACE(in, out) checked_pair(&call, #in, &(in), #out, &(out), false) /* out may be in */
+#define MOVE(from, to) checked_pair(&call, #from, &(from), #to, &(to), true)   /* they may overlap */
 #define ROWSET(kind, r) checked_rowset(&call, kind, #r, &(r), false)
 #define OPTIONAL_ROWSET(kind, r) checked_rowset(&call, kind, #r, &(r), true)
 #define ARRAY(kind, p, type, n) ((p) = checked_array(&call, kind, #p, p, type, n, false))

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct pfc_head;
+struct pfc_angular;
 
 typedef struct pfc_exact_kernels {
     const char *isa;
@@ -59,9 +60,39 @@ typedef struct pfc_exact_kernels {
     /* a, b += exp(x_i / t - max) with exponent 0 (1.3). Returns 1 if a term is not finite (it is left out). */
     int (*scaled_exp_sum)(const double *x, double t, double max, int64_t n, int64_t *a, int64_t *b);
 
-    /* ---- arcface_head (exact_arcface.inc) ---- */
+    /* ---- arcface_head (exact_arcface.inc; exact-v1 8) ---- */
+    /* best_i = max_j (z[j][i] + bias_j), rows ld apart, winner_i its j; the first of equal ones, NaN wins. bias NULL: none. */
+    void (*subcenter_max)(const double *z, int64_t ld, const double *bias, int64_t k, int64_t n, double *best, int32_t *winner);
+    /* l and (if not NULL) slope of a class that is nobody's target; cos_m: of its margin. */
+    void (*angular_row)(const struct pfc_angular *head, double cos_m, const double *z, int64_t n, double *l, double *slope);
+    /* p = exp(l - max) / sum. */
+    void (*prob_row)(const double *l, const double *max, const double *sum, int64_t n, double *p);
+    /* r = lse - (l - max). */
+    void (*surprise_row)(const double *l, const double *max, const double *lse, int64_t n, double *r);
+    /* h = (fma(total, p, -q) * factor) * slope; q NULL: zeros. */
+    void (*aim_row)(const double *p, const double *q, const double *total, double factor, const double *slope, int64_t n, double *h);
 
-    /* ---- sinkhorn, swav (exact_swav.inc) ---- */
+    /* ---- sinkhorn, swav (exact_swav.inc; exact-v1 5) ---- */
+    /* out_i = exp(a_i - shift); out may be a. */
+    void (*exp_shift)(const double *a, double shift, int64_t n, double *out);
+    /* max_i = max(max_i, |x_i|) over finite x. */
+    void (*max_abs_each)(const double *x, int64_t n, double *max);
+    /* a_i, b_i += x_i with scale_i = 2^(36-e_i) (1.3); non-finite terms left out, returns 1 if there was one. */
+    int (*add_each)(const double *x, const double *scale, int64_t n, int64_t *a, int64_t *b);
+    /* a, b += all x_i with one scale; non-finite terms left out. */
+    void (*sum_row)(const double *x, double scale, int64_t n, int64_t *a, int64_t *b);
+    /* x_i *= u_i; x_i /= u_i; x_i *= s. */
+    void (*multiply_each)(double *x, const double *u, int64_t n);
+    void (*divide_each)(double *x, const double *u, int64_t n);
+    void (*multiply_row)(double *x, double s, int64_t n);
+    /* out_i = x_i + y_i; y NULL: x_i + s. */
+    void (*add_row)(const double *x, const double *y, double s, int64_t n, double *out);
+    /* out_i = q_i log p_i (5.7); source: log of exp(.)/sum, else (a/t - max) - log_sum. */
+    void (*loss_terms)(const double *a, const double *q, double t, double max, double sum, double log_sum, int source, int64_t n, double *out);
+    /* out_i += fma(mass, p_i, -q_i) (5.8). Returns 1 if a p is 0. */
+    int (*add_dlogits)(const double *a, const double *q, double t, double max, double sum, double mass, int64_t n, double *out);
+    /* g = fma(decay, w, g) factor. */
+    void (*decay_scale)(double *g, const double *w, double decay, double factor, int64_t n);
 
     /* ---- moco (exact_moco.inc) ---- */
     /* k = k*mu + q*rest, three roundings; k is overwritten. */
@@ -69,7 +100,19 @@ typedef struct pfc_exact_kernels {
     /* g = fma(c, x, g). */
     void (*add_scaled)(double c, const double *x, int64_t n, double *g);
 
-    /* ---- batch_norm (exact_batch_norm.inc) ---- */
+    /* ---- batch_norm (exact_batch_norm.inc; exact-v1 7); x^ = (x - mean) inv ---- */
+    /* sum[0..1] += x with scale[0] = 2^(36-e), sum[2..3] += x^2 with scale[1] (1.3). Returns 1 if an x is not finite (left out). */
+    int (*bn_sums)(const double *x, int64_t n, const double scale[2], int64_t sum[4]);
+    /* y = fma(x^, weight, bias). */
+    void (*bn_normalise)(const double *x, int64_t n, double mean, double inv, double weight, double bias, double *y);
+    /* max[0] = largest finite |g|, max[1] = largest finite |g x^|, with what they are. */
+    void (*bn_grad_max)(const double *x, const double *g, int64_t n, double mean, double inv, double max[2]);
+    /* sum[0..1] += g, sum[2..3] += g x^. Returns 1 if a term is not finite (left out). */
+    int (*bn_grad_sums)(const double *x, const double *g, int64_t n, double mean, double inv, const double scale[2], int64_t sum[4]);
+    /* out = a * fma(-x^, mean_gx, g - mean_g). */
+    void (*bn_backward)(const double *x, const double *g, int64_t n, double mean, double inv, double a, double mean_g, double mean_gx, double *out);
+    /* out = a * g. */
+    void (*bn_multiply)(const double *g, int64_t n, double a, double *out);
 } pfc_exact_kernels;
 
 extern const pfc_exact_kernels pfc_exact_kernels_scalar;

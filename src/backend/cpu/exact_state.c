@@ -2,6 +2,7 @@
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/exact.h"
 #include "backend/cpu/exact_moco.h"
+#include "backend/cpu/exact_swav.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -75,4 +75,21 @@ pfc_status pfc_fast_normalise(pfc_backend *be, pfc_view a, pfc_view norm, pfc_vi
 pfc_status pfc_fast_normalise_backward(pfc_backend *be, pfc_view g, pfc_view unit, pfc_view norm, pfc_view out);
 pfc_status pfc_fast_softmax_rows(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum);
 
+/* fast_batch_norm.c */
+pfc_status pfc_fast_bn_grid(pfc_backend *be, pfc_bn_shape shape, pfc_view x, double *grid);
+pfc_status pfc_fast_bn_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const double *grid, pfc_acc *acc);
+pfc_status pfc_fast_bn_moments(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var);
+pfc_status pfc_fast_bn_normalise(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, pfc_view y);
+pfc_status pfc_fast_bn_grad_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, const double *grid, pfc_acc *acc);
+pfc_status pfc_fast_bn_values(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out);
+pfc_status pfc_fast_bn_backward(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, pfc_view x_grad);
+pfc_status pfc_fast_gather_add(pfc_backend *be, pfc_view x, pfc_acc *acc);
+/* fast_arcface.c */
+pfc_status pfc_fast_subcenter_max(pfc_backend *be, int lane, pfc_view z, pfc_view bias, int64_t k, pfc_view cosine, pfc_view winner);
+pfc_status pfc_fast_angular_logits(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, int64_t c0, const pfc_rows_info *rows, pfc_view l);
+pfc_status pfc_fast_softmax_prob(pfc_backend *be, int lane, pfc_view l, const pfc_rows_info *rows, pfc_view p);
+pfc_status pfc_fast_aims_sum(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);
+pfc_status pfc_fast_subcenter_grad(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, pfc_view l, pfc_view winner, int64_t k, int64_t c0,
+                                   const pfc_rows_info *rows, const pfc_aims *aims, pfc_view h, pfc_view bias_grad);
+
 #endif

@@ -21,6 +21,12 @@ typedef struct fast_head {
     float threshold;  /* +inf: off */
 } fast_head;
 
+/* Angular margins in float (doc/exact-v1.md 8.3). */
+typedef struct fast_angular {
+    int margins, easy, clamp; /* margins 0: evaluation */
+    float s;
+} fast_angular;
+
 /* A block's targets: those of class c are row[first[c]] .. row[first[c+1]-1]. */
 typedef struct fast_targets {
     const int32_t *first, *row;
@@ -89,8 +95,41 @@ typedef struct pfc_fast_kernels {
     double (*scaled_exp_sum)(const float *a, float t, float max, int64_t n);
 
     /* ---- arcface_head (fast_arcface.inc) ---- */
+    /* best_i = max_j (z[j][i] + bias_j), rows ld apart, winner_i its j; the first of equal ones, NaN wins. bias NULL: none. */
+    void (*subcenter_max)(const float *z, int64_t ld, const float *bias, int64_t k, int64_t n, float *best, int32_t *winner);
+    /* l and (if not NULL) slope of a class that is nobody's target. */
+    void (*angular_row)(const fast_angular *head, int no_margin, const float *z, int64_t n, float *l, float *slope);
+    /* p = exp(l - max) / sum. */
+    void (*prob_row)(const float *l, const float *max, const float *sum, int64_t n, float *p);
+    /* total_i += q_i and loss_i += q_i (lse_i - (l_i - max_i)), q_i = weight soft_i, in double. */
+    void (*surprise_row)(const float *soft, float weight, const float *l, const float *max, const float *lse, int64_t n, double *total, double *loss);
+    /* h = (fma(total, p, -weight soft) factor) slope; soft NULL: zeros. */
+    void (*aim_row)(const float *p, const float *soft, float weight, const float *total, float factor, const float *slope, int64_t n, float *h);
 
-    /* ---- sinkhorn, swav (fast_swav.inc) ---- */
+    /* ---- sinkhorn, swav (fast_swav.inc); sum, max, r, f: [16] ---- */
+    /* Largest and smallest element; NaN wins. */
+    void (*extremes_row)(const float *a, int64_t n, float *max, float *min);
+    /* e_i = exp(a_i scale - max), sum_i += e_i weight. */
+    void (*exp_scaled_row)(const float *a, float scale, float max, float weight, int64_t n, float *e, float *sum);
+    /* b = c / sum_i e_i r_i; sum_i += e_i r_i b; returns b. */
+    float (*scale_sample)(const float *e, const float *r, float c, int64_t n, float *sum);
+    /* e_i = e_i r_i / sum_i e_i r_i. */
+    void (*finish_sample)(float *e, const float *r, int64_t n);
+    /* x_i *= s. */
+    void (*multiply_row)(float *x, float s, int64_t n);
+    /* max_i = max(max_i, a_i + g); sum_i += exp(a_i + g - max_i). */
+    void (*shifted_max)(const float *a, float g, int64_t n, float *max);
+    void (*shifted_exp_sum)(const float *a, float g, const float *max, int64_t n, float *sum);
+    /* *max = largest a_i + f_i; returns sum of exp(a_i + f_i - *max). */
+    double (*log_mass)(const float *a, const float *f, int64_t n, float *max);
+    /* a_i = exp(a_i + f_i - max) share. */
+    void (*log_finish_row)(float *a, const float *f, float max, float share, int64_t n);
+    /* sum of q_i log p_i, log p = a/t - max - log_sum; source: -inf where exact mode's exp(a/t - max) is 0. */
+    double (*swav_loss_row)(const float *a, const float *q, float t, float max, float log_sum, int source, int64_t n);
+    /* out_i = (first ? 0 : out_i) + mass p_i - q_i, p = exp(a/t - max) share. Returns 1 if a p is 0 in exact mode. */
+    int (*swav_dlogit_row)(const float *a, const float *q, float t, float max, float share, float mass, int first, int64_t n, float *out);
+    /* g = (g + decay w) factor. */
+    void (*decay_scale_row)(float *g, const float *w, float decay, float factor, int64_t n);
 
     /* ---- moco (fast_moco.inc) ---- */
     /* k = k*mu + q*rest, three roundings; k is overwritten. */
@@ -98,7 +137,15 @@ typedef struct pfc_fast_kernels {
     /* g = fma(c, x, g). */
     void (*add_scaled)(float c, const float *x, int64_t n, float *g);
 
-    /* ---- batch_norm (fast_batch_norm.inc) ---- */
+    /* ---- batch_norm (fast_batch_norm.inc): a channel is `runs` pieces of n elements, `stride` apart. Sums in double. ---- */
+    /* sum[0] = sum of x - shift, sum[1] = sum of (x - shift)^2. */
+    void (*bn_sums)(const float *x, int64_t runs, int64_t stride, int64_t n, float shift, double sum[2]);
+    /* sum[0] = sum of g, sum[1] = sum of g (x - mean). */
+    void (*bn_grad_sums)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, double mean, double sum[2]);
+    /* y = fma(x, a, b). */
+    void (*bn_normalise)(const float *x, int64_t runs, int64_t stride, int64_t n, float a, float b, float *y);
+    /* out = fma(x, p, fma(g, a, q)). */
+    void (*bn_backward)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, float p, float a, float q, float *out);
 } pfc_fast_kernels;
 
 extern const pfc_fast_kernels pfc_fast_kernels_scalar, pfc_fast_kernels_avx2, pfc_fast_kernels_avx512;

@@ -5,6 +5,7 @@
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/fast.h"
 #include "backend/cpu/fast_moco.h"
+#include "backend/cpu/fast_swav.h"
 #include "core/px.h"
 
 #include <stdlib.h>

@@ -97,6 +97,27 @@ V16_FN v16d v16d_add_product(v16d s, v16 x, v16 y)
     for (int i = 0; i < 4; i++) s.part[i] = _mm256_fmadd_pd(_mm256_cvtps_pd(v16_quarter(x, i)), _mm256_cvtps_pd(v16_quarter(y, i)), s.part[i]);
     return s;
 }
+V16_FN v16d v16d_from(v16 x)
+{
+    v16d d;
+    for (int i = 0; i < 4; i++) d.part[i] = _mm256_cvtps_pd(v16_quarter(x, i));
+    return d;
+}
+V16_FN v16d v16d_minus(v16d a, double x)
+{
+    for (int i = 0; i < 4; i++) a.part[i] = _mm256_sub_pd(a.part[i], _mm256_set1_pd(x));
+    return a;
+}
+V16_FN v16d v16d_plus(v16d a, v16d b)
+{
+    for (int i = 0; i < 4; i++) a.part[i] = _mm256_add_pd(a.part[i], b.part[i]);
+    return a;
+}
+V16_FN v16d v16d_fma(v16d a, v16d b, v16d c)
+{
+    for (int i = 0; i < 4; i++) c.part[i] = _mm256_fmadd_pd(a.part[i], b.part[i], c.part[i]);
+    return c;
+}
 V16_FN void v16d_store(double *p, v16d s)
 {
     for (int i = 0; i < 4; i++) _mm256_storeu_pd(p + 4 * i, s.part[i]);

@@ -61,6 +61,26 @@ V16_FN v16d v16d_add_product(v16d s, v16 x, v16 y)
     s.half[1] = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(y, 1)), s.half[1]);
     return s;
 }
+V16_FN v16d v16d_from(v16 x)
+{
+    v16d d = { { _mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)) } };
+    return d;
+}
+V16_FN v16d v16d_minus(v16d a, double x)
+{
+    for (int i = 0; i < 2; i++) a.half[i] = _mm512_sub_pd(a.half[i], _mm512_set1_pd(x));
+    return a;
+}
+V16_FN v16d v16d_plus(v16d a, v16d b)
+{
+    for (int i = 0; i < 2; i++) a.half[i] = _mm512_add_pd(a.half[i], b.half[i]);
+    return a;
+}
+V16_FN v16d v16d_fma(v16d a, v16d b, v16d c)
+{
+    for (int i = 0; i < 2; i++) c.half[i] = _mm512_fmadd_pd(a.half[i], b.half[i], c.half[i]);
+    return c;
+}
 V16_FN void v16d_store(double *p, v16d s)
 {
     _mm512_storeu_pd(p, s.half[0]);

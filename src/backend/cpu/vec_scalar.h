@@ -80,6 +80,28 @@ V16_FN v16d v16d_add_product(v16d s, v16 x, v16 y)
     for (int i = 0; i < 16; i++) s.f[i] = __builtin_fma((double)x.f[i], (double)y.f[i], s.f[i]);
     return s;
 }
+/* Sixteen doubles from floats; a - x; a + b; a*b + c by fma. */
+V16_FN v16d v16d_from(v16 x)
+{
+    v16d d;
+    for (int i = 0; i < 16; i++) d.f[i] = (double)x.f[i];
+    return d;
+}
+V16_FN v16d v16d_minus(v16d a, double x)
+{
+    for (int i = 0; i < 16; i++) a.f[i] -= x;
+    return a;
+}
+V16_FN v16d v16d_plus(v16d a, v16d b)
+{
+    for (int i = 0; i < 16; i++) a.f[i] += b.f[i];
+    return a;
+}
+V16_FN v16d v16d_fma(v16d a, v16d b, v16d c)
+{
+    for (int i = 0; i < 16; i++) c.f[i] = __builtin_fma(a.f[i], b.f[i], c.f[i]);
+    return c;
+}
 V16_FN void v16d_store(double *p, v16d s) { memcpy(p, s.f, sizeof s.f); }
 
 #endif

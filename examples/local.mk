@@ -1,0 +1,13 @@
+## Small programs against the public headers alone; `make check` runs each on 1 and 3 ranks. A new one: NAME.c here and five lines below.
+if PFC_SANITIZE
+example_extra = tests/sanitize_dlclose.c
+endif
+example_libs = libpfc.la $(OPENBLAS_LIBS)
+examplesdir = $(docdir)/examples
+dist_examples_DATA =
+
+dist_examples_DATA += examples/partial_fc.c
+check_PROGRAMS += examples/partial_fc
+examples_partial_fc_SOURCES = examples/partial_fc.c $(example_extra)
+examples_partial_fc_LDADD = $(example_libs)
+MPI_TESTS += examples/partial_fc-1.mpi examples/partial_fc-3.mpi

@@ -1,0 +1,55 @@
+/* batch_norm.h (internal): the layer object, and its vectors' formulas. */
+#ifndef PFC_ALGO_BATCH_NORM_H
+#define PFC_ALGO_BATCH_NORM_H
+
+#include "core/ctx.h"
+
+#include <pfc/batch_norm.h>
+
+/* What the last forward used, for the backward. U = S*C units; host. */
+typedef struct pfc_bn_last {
+    bool done, batch; /* batch: statistics of the batch, not running ones */
+    bool shared;      /* they were taken over the group */
+    pfc_bn_shape shape;
+    int64_t count;            /* elements of a unit over the ranks that share it */
+    double divisor;           /* of this rank's mean gradients */
+    double *mean, *var, *inv; /* (U) */
+    float *shown;             /* (U) what a tap sees of a vector in fast mode */
+} pfc_bn_last;
+
+struct pfc_batch_norm {
+    pfc_ctx *ctx;
+    pfc_batch_norm_config cfg;
+    bool grouped;   /* sync over a machine of more than one rank */
+    pfc_comm group; /* of the ranks that share statistics; open if grouped */
+    int64_t batches;
+    double *weight, *bias;              /* (C) host */
+    double *running_mean, *running_var; /* (C) */
+    double *split_mean, *split_var;     /* (S*C), sub only */
+    pfc_bn_last last;
+};
+
+/* ---- views (batch_norm_layer.c) ---- */
+
+/* The caller's matrix in the table's place as real: itself if it is that already, else a copy (float32 values), which *owned says. Local. */
+pfc_status pfc_bn_take(pfc_ctx *ctx, pfc_view host, pfc_view *out, bool *owned);
+/* Room for a result that pfc_bn_give will hand over: the caller's memory itself, or the backend's. Local. */
+pfc_status pfc_bn_room(pfc_ctx *ctx, pfc_view host, pfc_view *out, bool *owned);
+pfc_status pfc_bn_give(pfc_ctx *ctx, pfc_view from, bool owned, pfc_view host);
+
+/* ---- vectors of statistics on the host, in double, the same in both modes (batch_norm_statistics.c; exact-v1 7.3-7.5) ---- */
+
+/* inv_i = 1 / sqrt(var_i + eps). */
+void pfc_bn_inverse(const double *var, double eps, int64_t n, double *inv);
+/* Ranks' moments (ranks, 2, n), means and variances, into the mean of means and the variance about it: every rank the same weight. */
+bool pfc_bn_merge(const double *moments, int64_t ranks, int64_t n, double *mean, double *var);
+/* running += momentum (new - running), the variance times count/(count-1) if unbiased (count 1: the variance stays as it is). */
+void pfc_bn_update(const double *mean, const double *var, int64_t n, double momentum, bool unbiased, int64_t count, double *running_mean, double *running_var);
+/* aggregate_stats. false: out of memory. */
+bool pfc_bn_aggregate(const double *split_mean, const double *split_var, int64_t splits, int64_t channels, double *mean, double *var);
+/* out_i = a_i / d. */
+void pfc_bn_divide(const double *a, double d, int64_t n, double *out);
+/* a_i <- float32(a_i). */
+void pfc_bn_round(double *a, int64_t n);
+
+#endif

@@ -1,0 +1,15 @@
+/* sinkhorn.h (internal): Sinkhorn on matrices in the table's place. */
+#ifndef PFC_ALGO_SINKHORN_H
+#define PFC_ALGO_SINKHORN_H
+
+#include "core/ctx.h"
+
+#include <pfc/sinkhorn.h>
+
+/* PFC_OK, or PFC_ERR_ARG with a text. Local. */
+pfc_status pfc_sinkhorn_check(pfc_ctx *ctx, const pfc_sinkhorn_config *cfg);
+
+/* q (n,K) = assignment of scores (n,K), both real and contiguous; the same n on all ranks. tap: send the row sums to the tap. Collective. */
+pfc_status pfc_sinkhorn_run(pfc_ctx *ctx, const pfc_sinkhorn_config *cfg, pfc_view scores, pfc_view q, bool tap);
+
+#endif

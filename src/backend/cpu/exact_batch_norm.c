@@ -1,0 +1,211 @@
+/* exact_batch_norm.c: batch_norm and group_gather in exact mode: a thread per unit, integers on the grids of doc/exact-v1.md section 7. */
+#include "backend/cpu/exact.h"
+#include "core/moments.h"
+
+enum { PARALLEL = 1 << 14 }; /* elements from which threads pay */
+
+/* The runs of unit u: sample i of its split, i = 0 .. unit_runs - 1. */
+static int64_t unit_runs(const pfc_bn_shape *s, int64_t u)
+{
+    int64_t split = u / s->channels;
+    return (s->n - split + s->splits - 1) / s->splits;
+}
+
+static int64_t run_row(const pfc_bn_shape *s, int64_t u, int64_t i) { return (u / s->channels + i * s->splits) * s->channels + u % s->channels; }
+
+static const double *run(pfc_view v, const pfc_bn_shape *s, int64_t u, int64_t i) { return (const double *)v.data + run_row(s, u, i) * v.ld; }
+static double *run_out(pfc_view v, const pfc_bn_shape *s, int64_t u, int64_t i) { return (double *)v.data + run_row(s, u, i) * v.ld; }
+
+static int64_t units_of(const pfc_bn_shape *s) { return s->splits * s->channels; }
+
+#define FOR_UNITS(u)                                                                                                                                        \
+    _Pragma("omp parallel for schedule(static) num_threads(be->threads) if (shape.n * shape.channels * shape.inner > PARALLEL)") for (int64_t u = 0;        \
+                                                                                                                                      u < units_of(&shape); \
+                                                                                                                                      u++)
+
+static pfc_status finished(pfc_backend *be)
+{
+    pfc_exact *ex = exact_of(be);
+    return pfc_exact_fail(be, 0, pfc_exact_environment(&ex->lane[0]));
+}
+
+/* ---- statistics ---- */
+
+pfc_status pfc_exact_bn_grid(pfc_backend *be, pfc_bn_shape shape, pfc_view x, double *grid)
+{
+    const pfc_exact_kernels *k = exact_of(be)->k;
+    FOR_UNITS(u)
+    {
+        int nonfinite = 0;
+        grid[u] = 0.0;
+        for (int64_t i = 0; i < unit_runs(&shape, u); i++) {
+            double m = k->max_abs(run(x, &shape, u, i), shape.inner, &nonfinite);
+            if (m > grid[u]) grid[u] = m;
+        }
+    }
+    return finished(be);
+}
+
+static int32_t square_expo(int32_t e) { return 2 * e < PFC_EXPO_MIN ? PFC_EXPO_MIN : 2 * e; }
+
+/* Rows u and units + u of a lane's sums. */
+static void keep_sums(pfc_acc *acc, int64_t u, const int64_t sum[4])
+{
+    exact_scalar_acc *lane = ((exact_acc_state *)acc->state)->scalar;
+    int64_t units = acc->rows / 2;
+    lane->a[u] += sum[0], lane->b[u] += sum[1];
+    lane->a[units + u] += sum[2], lane->b[units + u] += sum[3];
+}
+
+static void mark(pfc_acc *acc, int64_t row, double term)
+{
+    exact_scalar_acc *lane = ((exact_acc_state *)acc->state)->scalar;
+    lane->mark[row] |= pfc_mark_of(term);
+}
+
+pfc_status pfc_exact_bn_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const double *grid, pfc_acc *acc)
+{
+    const pfc_exact_kernels *k = exact_of(be)->k;
+    int64_t units = units_of(&shape);
+    FOR_UNITS(u)
+    {
+        int32_t e = px_expo(grid[u]), e2 = square_expo(e);
+        const double scale[2] = { px_pow2(36 - e), px_pow2(36 - e2) };
+        int64_t sum[4] = { 0, 0, 0, 0 };
+        acc->expo[u] = e;
+        acc->expo[units + u] = e2;
+        for (int64_t i = 0; i < unit_runs(&shape, u); i++) {
+            const double *row = run(x, &shape, u, i);
+            if (!k->bn_sums(row, shape.inner, scale, sum)) continue;
+            for (int64_t j = 0; j < shape.inner; j++) mark(acc, u, row[j]);
+        }
+        keep_sums(acc, u, sum);
+    }
+    return finished(be);
+}
+
+static pfc_scalar_sum sum_at(const pfc_acc *acc, int64_t row)
+{
+    const int64_t *data = (const int64_t *)acc->data + 2 * row;
+    pfc_scalar_sum s = { data[0], data[1], acc->special ? acc->special[row] : 0 };
+    return s;
+}
+
+pfc_status pfc_exact_bn_moments(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var)
+{
+    int64_t units = acc->rows / 2;
+    for (int64_t u = 0; u < units; u++) {
+        pfc_scalar_sum first = sum_at(acc, u), second = sum_at(acc, units + u);
+        pfc_moments(&first, &second, count, px_expo(grid[u]), &mean[u], &var[u]);
+    }
+    return finished(be);
+}
+
+pfc_status pfc_exact_bn_normalise(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, pfc_view y)
+{
+    const pfc_exact_kernels *k = exact_of(be)->k;
+    FOR_UNITS(u)
+    {
+        int64_t c = u % shape.channels;
+        for (int64_t i = 0; i < unit_runs(&shape, u); i++)
+            k->bn_normalise(run(x, &shape, u, i), shape.inner, units->mean[u], units->inv[u], units->weight[c], units->bias[c], run_out(y, &shape, u, i));
+    }
+    return finished(be);
+}
+
+/* ---- gradients ---- */
+
+pfc_status pfc_exact_bn_grad_grid(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double *grid)
+{
+    const pfc_exact_kernels *k = exact_of(be)->k;
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (shape.n * shape.channels * shape.inner > PARALLEL)
+    for (int64_t c = 0; c < shape.channels; c++) {
+        double max[2] = { 0.0, 0.0 };
+        for (int64_t u = c; u < units_of(&shape); u += shape.channels)
+            for (int64_t i = 0; i < unit_runs(&shape, u); i++)
+                k->bn_grad_max(run(x, &shape, u, i), run(g, &shape, u, i), shape.inner, units->mean[u], units->inv[u], max);
+        grid[c] = max[0];
+        grid[shape.channels + c] = max[1];
+    }
+    return finished(be);
+}
+
+pfc_status pfc_exact_bn_grad_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, const double *grid, pfc_acc *acc)
+{
+    const pfc_exact_kernels *k = exact_of(be)->k;
+    int64_t all = units_of(&shape);
+    FOR_UNITS(u)
+    {
+        int64_t c = u % shape.channels;
+        int32_t e = px_expo(grid[c]), ex = px_expo(grid[shape.channels + c]);
+        const double scale[2] = { px_pow2(36 - e), px_pow2(36 - ex) }, mean = units->mean[u], inv = units->inv[u];
+        int64_t sum[4] = { 0, 0, 0, 0 };
+        acc->expo[u] = e;
+        acc->expo[all + u] = ex;
+        for (int64_t i = 0; i < unit_runs(&shape, u); i++) {
+            const double *xr = run(x, &shape, u, i), *gr = run(g, &shape, u, i);
+            if (!k->bn_grad_sums(xr, gr, shape.inner, mean, inv, scale, sum)) continue;
+            for (int64_t j = 0; j < shape.inner; j++) {
+                mark(acc, u, gr[j]);
+                mark(acc, all + u, gr[j] * ((xr[j] - mean) * inv));
+            }
+        }
+        keep_sums(acc, u, sum);
+    }
+    return finished(be);
+}
+
+pfc_status pfc_exact_bn_values(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out)
+{
+    int64_t rows = 2 * channels * (joined ? 1 : splits), apart = joined ? splits : 1;
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t row = joined ? i / channels * channels * splits + i % channels : i;
+        pfc_scalar_sum total = { 0, 0, 0 };
+        for (int64_t s = 0; s < apart; s++) {
+            pfc_scalar_sum part = sum_at(acc, row + s * channels);
+            total.a += part.a, total.b += part.b, total.mark |= part.mark;
+        }
+        out[i] = pfc_scalar_value(&total, acc->expo[row]);
+    }
+    return finished(be);
+}
+
+pfc_status pfc_exact_bn_backward(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, pfc_view x_grad)
+{
+    const pfc_exact_kernels *k = exact_of(be)->k;
+    FOR_UNITS(u)
+    {
+        double a = units->weight[u % shape.channels] * units->inv[u];
+        for (int64_t i = 0; i < unit_runs(&shape, u); i++) {
+            const double *gr = run(g, &shape, u, i);
+            double *out = run_out(x_grad, &shape, u, i);
+            if (units->mean_g)
+                k->bn_backward(run(x, &shape, u, i), gr, shape.inner, units->mean[u], units->inv[u], a, units->mean_g[u], units->mean_gx[u], out);
+            else
+                k->bn_multiply(gr, shape.inner, a, out);
+        }
+    }
+    return finished(be);
+}
+
+/* ---- group_gather ---- */
+
+pfc_status pfc_exact_gather_expo(pfc_backend *be, pfc_view x, pfc_acc *acc)
+{
+    for (int64_t i = 0; i < x.rows; i++) {
+        double v = ((const double *)x.data)[i * x.ld];
+        acc->expo[i] = px_finite(v) ? px_expo(v) : PFC_EXPO_MIN;
+    }
+    return finished(be);
+}
+
+pfc_status pfc_exact_gather_add(pfc_backend *be, pfc_view x, pfc_acc *acc)
+{
+    exact_scalar_acc *lane = ((exact_acc_state *)acc->state)->scalar;
+    for (int64_t i = 0; i < x.rows; i++) {
+        pfc_scalar_sum s = { 0, 0, 0 };
+        pfc_scalar_add(&s, ((const double *)x.data)[i * x.ld], acc->expo[i]);
+        lane->a[i] += s.a, lane->b[i] += s.b, lane->mark[i] |= s.mark;
+    }
+    return finished(be);
+}

@@ -1,0 +1,124 @@
+/* arcface_head_bounds_backward.c: gradients with their bounds (doc/numerics.md section 13), and the memory of the bounds. */
+#include "case/arcface_head_bounds.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define EPS PFC_BOUND_EPS
+
+/* ---- gradients ---- */
+
+/* f += h * hat with its bound: of h, and 48 roundings' worth of every term for the running sum. doubt: another sub-center may have won, so that the whole
+ * term may be missing or be here; then h counts as error only where it is not ours. */
+static void add(int64_t d, double h, double eh, bool mine, bool doubt, const double *hat, double *f, double *ef)
+{
+    double e = eh + 48 * EPS * fabs(h) + (doubt ? fabs(h) : 0);
+    for (int64_t k = 0; k < d; k++) {
+        if (mine) f[k] += h * hat[k];
+        if (eh == PX_INF)
+            ef[k] = PX_INF;
+        else if (px_finite(h))
+            ef[k] += e * fabs(hat[k]);
+    }
+}
+
+/* Through the normalisation: out = (f - hat <hat, f>)/norm, in place. */
+static void project(int64_t d, const double *hat, double norm, bool wanted, double *f, double *ef)
+{
+    bool tiny = norm < 1e-12, open = wanted && fabs(norm - 1e-12) < 1e-17; /* which side of the clamp a float32 norm falls on */
+    double along = 0, ealong = 0, length = !wanted ? 1 : tiny ? 1e-12 : norm;
+    for (int64_t k = 0; k < d; k++) {
+        open = open || (wanted && ef[k] == PX_INF);
+        along += f[k] * hat[k];
+        ealong += fabs(hat[k]) * ef[k];
+    }
+    if (!wanted || tiny) along = ealong = 0;
+    for (int64_t k = 0; k < d; k++) {
+        bool lost = open || ef[k] == PX_INF;
+        double e = (ef[k] + fabs(hat[k]) * ealong) / length;
+        f[k] = wanted && !tiny ? (f[k] - hat[k] * along) / length : f[k] / length;
+        ef[k] = pfc_arcface_settle(f[k], lost, e + 4 * EPS * fabs(f[k]));
+    }
+}
+
+static void clear(double *f, double *ef, int64_t d)
+{
+    for (int64_t k = 0; k < d; k++) f[k] = ef[k] = 0;
+}
+
+static void feature_gradient(pfc_arcface_bound *s, int64_t i)
+{
+    double *f = s->xg.v + i * s->d, *ef = s->xg.e + i * s->d;
+    clear(f, ef, s->d);
+    for (int64_t c = 0; c < s->c; c++) {
+        int64_t at = i * s->c + c;
+        bool doubt = s->subcenter.e[at] == PX_INF;
+        for (int64_t j = 0; j < s->k; j++)
+            if (pfc_arcface_bound_may_win(s, i, c, j)) add(s->d, s->h.v[at], s->h.e[at], j == s->winner[at], doubt, s->what + (c * s->k + j) * s->d, f, ef);
+    }
+    project(s->d, s->xhat + i * s->d, s->xnorm[i], s->in->cfg.feature_norm, f, ef);
+}
+
+static void weight_gradient(pfc_arcface_bound *s, int64_t c, int64_t j)
+{
+    static const double one = 1;
+    int64_t row = c * s->k + j;
+    double *f = s->wg.v + row * s->d, *ef = s->wg.e + row * s->d;
+    clear(f, ef, s->d);
+    clear(s->bg.v + row, s->bg.e + row, 1);
+    for (int64_t i = 0; i < s->n; i++) {
+        int64_t at = i * s->c + c;
+        bool doubt = s->subcenter.e[at] == PX_INF;
+        if (!pfc_arcface_bound_may_win(s, i, c, j)) continue;
+        add(s->d, s->h.v[at], s->h.e[at], j == s->winner[at], doubt, s->xhat + i * s->d, f, ef);
+        add(1, s->h.v[at], s->h.e[at], j == s->winner[at], doubt, &one, s->bg.v + row, s->bg.e + row);
+    }
+    project(s->d, s->what + row * s->d, s->wnorm[row], s->in->cfg.weight_norm, f, ef);
+    s->bg.e[row] = pfc_arcface_settle(s->bg.v[row], s->bg.e[row] == PX_INF, s->bg.e[row]);
+}
+
+void pfc_arcface_bound_backward(pfc_arcface_bound *s)
+{
+    for (int64_t i = 0; i < s->n; i++) feature_gradient(s, i);
+    for (int64_t c = 0; c < s->c; c++)
+        for (int64_t j = 0; j < s->k; j++) weight_gradient(s, c, j);
+}
+
+/* ---- memory ---- */
+
+typedef struct slot {
+    double **array;
+    int64_t size;
+} slot;
+
+enum { SLOTS = 23 };
+
+static void slots(pfc_arcface_bound *s, slot all[SLOTS])
+{
+    int64_t n = s->n, c = s->c, rows = c * s->k, d = s->d;
+    slot list[SLOTS] = { { &s->xhat, n * d },    { &s->what, rows * d },     { &s->xnorm, n },        { &s->wnorm, rows },     { &s->z.v, n * rows },
+                         { &s->z.e, n * rows },  { &s->subcenter.e, n * c }, { &s->cosine.v, n * c }, { &s->cosine.e, n * c }, { &s->l.v, n * c },
+                         { &s->l.e, n * c },     { &s->slope.v, n * c },     { &s->slope.e, n * c },  { &s->p.v, n * c },      { &s->p.e, n * c },
+                         { &s->h.v, n * c },     { &s->h.e, n * c },         { &s->xg.v, n * d },     { &s->xg.e, n * d },     { &s->wg.v, rows * d },
+                         { &s->wg.e, rows * d }, { &s->bg.v, rows },         { &s->bg.e, rows } };
+    for (int i = 0; i < SLOTS; i++) all[i] = list[i];
+}
+
+bool pfc_arcface_bound_new(pfc_arcface_bound *s, const pfc_dense_arcface *in)
+{
+    *s = (pfc_arcface_bound){ .in = in, .n = in->n, .d = in->cfg.embedding_size, .c = in->cfg.num_classes, .k = in->cfg.num_subcenters };
+    slot all[SLOTS];
+    slots(s, all);
+    bool ok = (s->winner = calloc((size_t)(s->n * s->c) + 1, sizeof *s->winner)) != NULL;
+    for (int i = 0; i < SLOTS; i++) ok = (*all[i].array = calloc((size_t)all[i].size + 1, sizeof(double))) && ok;
+    return ok;
+}
+
+void pfc_arcface_bound_free(pfc_arcface_bound *s)
+{
+    slot all[SLOTS];
+    slots(s, all);
+    for (int i = 0; i < SLOTS; i++) free(*all[i].array);
+    free(s->winner);
+    *s = (pfc_arcface_bound){ 0 };
+}
