@@ -35,16 +35,6 @@ libpfcdriver_la_SOURCES += \
     src/case/partial_fc_bounds_forward.c
 
 libpfcdriver_la_SOURCES += \
-    src/case/batch_norm_bounds.c \
-    src/case/batch_norm_case.c \
-    src/case/batch_norm_case.h \
-    src/case/batch_norm_check.c \
-    src/case/batch_norm_dense_case.c \
-    src/case/batch_norm_fill.c \
-    src/case/batch_norm_inputs.c \
-    src/case/batch_norm_rows.c \
-    src/case/batch_norm_table.c \
-    src/case/group_gather_case.c
     src/case/adaptive_margins_case.c \
     src/case/arcface_head_bounds.c \
     src/case/arcface_head_bounds.h \
@@ -66,3 +56,16 @@ libpfcdriver_la_SOURCES += \
     src/case/moco_fill.c \
     src/case/moco_shuffle_case.c \
     src/case/moco_table.c
+
+## batch_norm, group_gather
+libpfcdriver_la_SOURCES += \
+    src/case/batch_norm_bounds.c \
+    src/case/batch_norm_case.c \
+    src/case/batch_norm_case.h \
+    src/case/batch_norm_check.c \
+    src/case/batch_norm_dense_case.c \
+    src/case/batch_norm_fill.c \
+    src/case/batch_norm_inputs.c \
+    src/case/batch_norm_rows.c \
+    src/case/batch_norm_table.c \
+    src/case/group_gather_case.c

@@ -151,6 +151,7 @@ void pfc_checked_wrap_core(pfc_ops *table);
 void pfc_checked_wrap_partial_fc(pfc_ops *table);
 void pfc_checked_wrap_matrix(pfc_ops *table);
 void pfc_checked_wrap_moco(pfc_ops *table);
+void pfc_checked_wrap_batch_norm(pfc_ops *table);
 
 /* ---- checked.c ---- */
 static inline pfc_checked *checked_of(pfc_backend *be) { return be->state; }
