@@ -70,7 +70,7 @@ static void statistics(const bounds *b, unit *u, bool batch, bool e2)
     }
     double v = u->var + b->p->cfg.eps, low = v - u->evar;
     u->inv = 1 / root(v);
-    u->open = batch && !(low > 0) && (px_finite(u->inv) || u->evar > 0);
+    u->open = batch && !(low > 0) && !(v + u->evar < 0) && !px_nan(v); /* 1/sqrt may be anything, or NaN */
     u->einv = low > 0 ? 1 / root(low) - u->inv + 2 * E * u->inv : 0;
 }
 
