@@ -37,6 +37,12 @@ libpfcdriver_la_SOURCES += \
 
 ## arcface_head, adaptive_margins
 libpfcdriver_la_SOURCES += \
+    src/case/partial_fc_bounds.c \
+    src/case/partial_fc_bounds.h \
+    src/case/partial_fc_bounds_backward.c \
+    src/case/partial_fc_bounds_forward.c
+
+libpfcdriver_la_SOURCES += \
     src/case/adaptive_margins_case.c \
     src/case/arcface_head_bounds.c \
     src/case/arcface_head_bounds.h \
