@@ -5,5 +5,6 @@
 #include "case/case.h"
 
 extern const pfc_algorithm pfc_algorithm_partial_fc;
+extern const pfc_algorithm pfc_algorithm_sinkhorn, pfc_algorithm_swav, pfc_algorithm_lr_schedule;
 
 #endif

@@ -33,3 +33,13 @@ libpfcdriver_la_SOURCES += \
     src/case/partial_fc_bounds.h \
     src/case/partial_fc_bounds_backward.c \
     src/case/partial_fc_bounds_forward.c
+libpfcdriver_la_SOURCES += \
+    src/case/lr_schedule_case.c \
+    src/case/sinkhorn_bounds.c \
+    src/case/sinkhorn_bounds.h \
+    src/case/sinkhorn_case.c \
+    src/case/swav_bounds.c \
+    src/case/swav_case.c \
+    src/case/swav_case.h \
+    src/case/swav_check.c \
+    src/case/swav_fill.c

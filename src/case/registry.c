@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-const pfc_algorithm *const pfc_algorithms[] = { &pfc_algorithm_partial_fc, NULL };
+const pfc_algorithm *const pfc_algorithms[] = { &pfc_algorithm_partial_fc, &pfc_algorithm_sinkhorn, &pfc_algorithm_swav, &pfc_algorithm_lr_schedule, NULL };
 
 const pfc_algorithm *pfc_algorithm_find(const char *name) { return pfc_algorithm_find_in(pfc_algorithms, name); }
 
