@@ -51,8 +51,7 @@ static int check(MPI_Comm comm, pfc_case *c, pfc_diag *diag)
             return pfc_case_fail(c, diag, item, "found %g, expected a finite number", pfc_param_real(c, rates[i]));
         }
     if (cfg.epochs < 1) return pfc_case_fail(c, diag, "/param/epochs", "found %lld, expected 1 or more", (long long)cfg.epochs);
-    if (cfg.steps_per_epoch < 1)
-        return pfc_case_fail(c, diag, "/param/steps_per_epoch", "found %lld, expected 1 or more", (long long)cfg.steps_per_epoch);
+    if (cfg.steps_per_epoch < 1) return pfc_case_fail(c, diag, "/param/steps_per_epoch", "found %lld, expected 1 or more", (long long)cfg.steps_per_epoch);
     if (cfg.warmup_epochs < 0 || cfg.warmup_epochs > cfg.epochs)
         return pfc_case_fail(c, diag, "/param/warmup_epochs", "found %lld, expected 0 to %lld (epochs)", (long long)cfg.warmup_epochs, (long long)cfg.epochs);
     if (8.0 * (double)cfg.epochs * (double)cfg.steps_per_epoch > memory)

@@ -8,15 +8,15 @@
 typedef struct pfc_sinkhorn_bound {
     const pfc_sinkhorn_config *cfg;
     int ranks;
-    int64_t n, N, K;               /* n samples of a rank, N of all */
+    int64_t n, N, K;                /* n samples of a rank, N of all */
     const double *scores, *escores; /* (N,K); errors NULL: none */
-    double *q, *eq;                /* (N,K) results */
-    double *sums, *esums;          /* (iterations,K) results, NULL: not wanted */
+    double *q, *eq;                 /* (N,K) results */
+    double *sums, *esums;           /* (iterations,K) results, NULL: not wanted */
     /* work */
-    double *a, *eps;     /* (N,K) score/epsilon; relative error of exp of it */
-    double *rho, *beta;  /* (K) (N) relative errors of the factors of prototypes and samples; log: of f and g */
-    double *f, *g, *u;   /* (K) (N) (K) */
-    bool open;           /* an infinity that may be there or not: nothing can be said */
+    double *a, *eps;    /* (N,K) score/epsilon; relative error of exp of it */
+    double *rho, *beta; /* (K) (N) relative errors of the factors of prototypes and samples; log: of f and g */
+    double *f, *g, *u;  /* (K) (N) (K) */
+    bool open;          /* an infinity that may be there or not: nothing can be said */
 } pfc_sinkhorn_bound;
 
 /* From cfg, ranks, n, K, scores, escores to the results. False: out of memory. */

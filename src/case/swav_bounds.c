@@ -14,12 +14,12 @@ typedef struct step {
     const pfc_swav_inputs *in;
     int64_t P, bs, V, A, K, D, L, rows; /* rows: P*V*bs */
     bool use, source;
-    double *c, *ec, *z, *length;   /* (K,D) twice, (rows,D), (rows) */
-    double *s, *es, *ds, *eds;     /* (rows,K) scores, gradients */
-    double *q, *eq;                /* (P,A,bs,K) */
-    double *equeue, *queue;        /* (P,A,L,D) */
-    double *eh, *edc, *loss, *eloss; /* (rows,D) (K,D) (P) twice */
-    double *o, *eo, *oq, *eoq;     /* (P*(L+bs),K) one Sinkhorn */
+    double *c, *ec, *z, *length;         /* (K,D) twice, (rows,D), (rows) */
+    double *s, *es, *ds, *eds;           /* (rows,K) scores, gradients */
+    double *q, *eq;                      /* (P,A,bs,K) */
+    double *equeue, *queue;              /* (P,A,L,D) */
+    double *eh, *edc, *loss, *eloss;     /* (rows,D) (K,D) (P) twice */
+    double *o, *eo, *oq, *eoq;           /* (P*(L+bs),K) one Sinkhorn */
     double *p, *ep, *logp, *el, *f, *ef; /* (K) four times, (D) twice */
 } step;
 
@@ -255,11 +255,31 @@ enum { SLOTS = 26 };
 static void slots(step *t, slot all[SLOTS])
 {
     int64_t kd = t->K * t->D, rk = t->rows * t->K, q = t->P * t->A * t->bs * t->K, queue = t->P * t->A * t->L * t->D, o = t->P * (t->L + t->bs) * t->K;
-    const slot list[SLOTS] = { { &t->c, kd },         { &t->ec, kd },       { &t->z, t->rows * t->D }, { &t->length, t->rows }, { &t->s, rk },
-                               { &t->es, rk },        { &t->ds, rk },       { &t->eds, rk },           { &t->q, q },            { &t->eq, q },
-                               { &t->equeue, queue }, { &t->queue, queue }, { &t->eh, t->rows * t->D }, { &t->edc, kd },         { &t->loss, t->P },
-                               { &t->eloss, t->P },   { &t->o, o },         { &t->eo, o },             { &t->oq, o },           { &t->eoq, o },
-                               { &t->p, t->K },       { &t->ep, t->K },     { &t->logp, t->K },        { &t->el, t->K },        { &t->f, t->D },
+    const slot list[SLOTS] = { { &t->c, kd },
+                               { &t->ec, kd },
+                               { &t->z, t->rows * t->D },
+                               { &t->length, t->rows },
+                               { &t->s, rk },
+                               { &t->es, rk },
+                               { &t->ds, rk },
+                               { &t->eds, rk },
+                               { &t->q, q },
+                               { &t->eq, q },
+                               { &t->equeue, queue },
+                               { &t->queue, queue },
+                               { &t->eh, t->rows * t->D },
+                               { &t->edc, kd },
+                               { &t->loss, t->P },
+                               { &t->eloss, t->P },
+                               { &t->o, o },
+                               { &t->eo, o },
+                               { &t->oq, o },
+                               { &t->eoq, o },
+                               { &t->p, t->K },
+                               { &t->ep, t->K },
+                               { &t->logp, t->K },
+                               { &t->el, t->K },
+                               { &t->f, t->D },
                                { &t->ef, t->D } };
     for (int k = 0; k < SLOTS; k++) all[k] = list[k];
 }
@@ -290,8 +310,15 @@ static void put_all(const step *t, pfc_case *c)
 
 static void compute(const pfc_swav_inputs *in, pfc_case *c, pfc_diag *diag)
 {
-    step t = { .in = in, .P = in->ranks, .bs = in->bs, .V = in->cfg.crops, .A = in->cfg.num_assign, .K = in->cfg.num_prototypes, .D = in->cfg.embedding_size,
-               .L = in->L, .use = in->use_the_queue != 0 };
+    step t = { .in = in,
+               .P = in->ranks,
+               .bs = in->bs,
+               .V = in->cfg.crops,
+               .A = in->cfg.num_assign,
+               .K = in->cfg.num_prototypes,
+               .D = in->cfg.embedding_size,
+               .L = in->L,
+               .use = in->use_the_queue != 0 };
     slot all[SLOTS];
     bool ok = true;
     t.rows = t.P * t.V * t.bs;

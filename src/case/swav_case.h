@@ -36,10 +36,11 @@ int pfc_sinkhorn_case_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
 int pfc_swav_case_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
 
 /* Parameters of both. */
-#define PFC_SINKHORN_PARAMS                                                                                                     \
-    { "epsilon", PFC_PARAM_REAL, "0.05", NULL, "entropy of the assignment" },                                                   \
-    { "iterations", PFC_PARAM_INT, "3", NULL, "Sinkhorn iterations" },                                                          \
-    { "stabilise", PFC_PARAM_INT, "1", "0|1", "subtract the largest score of all ranks before exp (log ignores it)" },          \
-    { "version", PFC_PARAM_WORD, "v1", "v1|v2|vissl|log", "whose arrangement" }
+#define PFC_SINKHORN_PARAMS                                                                                                                      \
+    { "epsilon", PFC_PARAM_REAL, "0.05", NULL, "entropy of the assignment" }, { "iterations", PFC_PARAM_INT, "3", NULL, "Sinkhorn iterations" }, \
+        { "stabilise", PFC_PARAM_INT, "1", "0|1", "subtract the largest score of all ranks before exp (log ignores it)" },                       \
+    {                                                                                                                                            \
+        "version", PFC_PARAM_WORD, "v1", "v1|v2|vissl|log", "whose arrangement"                                                                  \
+    }
 
 #endif

@@ -39,8 +39,7 @@ int pfc_swav_case_check(MPI_Comm comm, pfc_case *c, pfc_diag *diag)
     double temperature = pfc_param_real(c, "temperature");
     c->depends_on_world = true; /* the first axis is the rank */
     if (pfc_case_sinkhorn_check(c, diag)) return diag->exit_status;
-    if (!(temperature > 0.0) || isinf(temperature))
-        return pfc_case_fail(c, diag, "/param/temperature", "found %g, expected a number above 0", temperature);
+    if (!(temperature > 0.0) || isinf(temperature)) return pfc_case_fail(c, diag, "/param/temperature", "found %g, expected a number above 0", temperature);
     return check_shapes(c, diag) ? diag->exit_status : check_crops(c, diag);
 }
 
@@ -80,8 +79,15 @@ static pfc_tensor *add(MPI_Comm comm, pfc_tensor_list *out, const char *name, pf
 
 static void compute(const pfc_swav_inputs *in, const pfc_tensor_list *out, pfc_diag *diag)
 {
-    pfc_dense_swav s = { .cfg = &in->cfg, .ranks = in->ranks, .bs = in->bs, .L = in->L, .frozen = in->frozen, .embedding = in->embedding,
-                         .prototypes = in->prototypes, .queue = in->queue, .use_the_queue = in->use_the_queue };
+    pfc_dense_swav s = { .cfg = &in->cfg,
+                         .ranks = in->ranks,
+                         .bs = in->bs,
+                         .L = in->L,
+                         .frozen = in->frozen,
+                         .embedding = in->embedding,
+                         .prototypes = in->prototypes,
+                         .queue = in->queue,
+                         .use_the_queue = in->use_the_queue };
     s.loss = pfc_tensor_find(out, "loss")->data;
     s.assignment = pfc_tensor_find(out, "assignment")->data;
     s.embedding_grad = pfc_tensor_find(out, "embedding_grad")->data;

@@ -104,8 +104,7 @@ static void fill_tensors(MPI_Comm comm, pfc_case *c, const fill *f, const int64_
     int64_t edims[3] = { ranks, V * bs, D }, pdims[2] = { K, D }, qdims[4] = { ranks, A, L, D };
     pfc_tensor *t = pfc_tensor_add(comm, &c->in, "embedding", PFC_F32, 3, edims, PFC_DIST_RANK, 0);
     if (!t) no_memory(diag);
-    for (int64_t i = 0; t && i < pfc_tensor_local(t); i++)
-        ((float *)t->data)[i] = (float)embedding(f, t->start * V * bs + i / D, i % D, D, K);
+    for (int64_t i = 0; t && i < pfc_tensor_local(t); i++) ((float *)t->data)[i] = (float)embedding(f, t->start * V * bs + i / D, i % D, D, K);
     t = pfc_tensor_add(comm, &c->in, "prototypes", PFC_F32, 2, pdims, PFC_DIST_NONE, 0);
     if (!t) no_memory(diag);
     for (int64_t i = 0; t && i < K * D; i++) ((float *)t->data)[i] = (float)prototype(f, i / D, i % D, D);

@@ -119,8 +119,7 @@ static bool assign(pfc_dense_swav *s, const memory *m, int64_t i)
         }
     }
     if (!pfc_dense_sinkhorn(&s->cfg->sinkhorn, s->ranks, n, K, m->out, m->q)) return false;
-    for (int64_t r = 0; r < s->ranks; r++)
-        memcpy(s->assignment + (r * A + i) * bs * K, m->q + (r * n + L) * K, (size_t)(bs * K) * sizeof *m->q);
+    for (int64_t r = 0; r < s->ranks; r++) memcpy(s->assignment + (r * A + i) * bs * K, m->q + (r * n + L) * K, (size_t)(bs * K) * sizeof *m->q);
     return true;
 }
 
@@ -186,6 +185,5 @@ void pfc_dense_lr_schedule(const pfc_lr_config *cfg, double *lr)
     int64_t rise = cfg->warmup_epochs * cfg->steps_per_epoch, fall = (cfg->epochs - cfg->warmup_epochs) * cfg->steps_per_epoch;
     for (int64_t i = 0; i < rise; i++)
         lr[i] = rise == 1 ? cfg->start_warmup : cfg->start_warmup + (cfg->base_lr - cfg->start_warmup) * (double)i / (double)(rise - 1);
-    for (int64_t t = 0; t < fall; t++)
-        lr[rise + t] = cfg->final_lr + (cfg->base_lr - cfg->final_lr) / 2 * (1 + cos(pi * (double)t / (double)fall));
+    for (int64_t t = 0; t < fall; t++) lr[rise + t] = cfg->final_lr + (cfg->base_lr - cfg->final_lr) / 2 * (1 + cos(pi * (double)t / (double)fall));
 }

@@ -13,18 +13,18 @@ bool pfc_dense_sinkhorn(const pfc_sinkhorn_config *cfg, int ranks, int64_t n, in
 /* One iteration on P imagined ranks; only the fields of cfg that a step needs are read. */
 typedef struct pfc_dense_swav {
     const pfc_swav_config *cfg;
-    int ranks;         /* P */
-    int64_t bs, L;     /* L 0: no queue */
+    int ranks;     /* P */
+    int64_t bs, L; /* L 0: no queue */
     int frozen;
-    const double *embedding;    /* (P, V*bs, D) */
-    double *prototypes;         /* (K,D) in and out */
-    double *queue;              /* (P, A, L, D) in and out, NULL if L is 0 */
-    int64_t use_the_queue;      /* in and out */
-    double *loss;               /* (P) */
-    double *assignment;         /* (P, A, bs, K) */
-    double *embedding_grad;     /* (P, V*bs, D) */
-    double *prototypes_grad;    /* (K,D) */
-    bool same_answer;           /* out: the ranks agreed on the use of the queue; if not nothing else is valid */
+    const double *embedding; /* (P, V*bs, D) */
+    double *prototypes;      /* (K,D) in and out */
+    double *queue;           /* (P, A, L, D) in and out, NULL if L is 0 */
+    int64_t use_the_queue;   /* in and out */
+    double *loss;            /* (P) */
+    double *assignment;      /* (P, A, bs, K) */
+    double *embedding_grad;  /* (P, V*bs, D) */
+    double *prototypes_grad; /* (K,D) */
+    bool same_answer;        /* out: the ranks agreed on the use of the queue; if not nothing else is valid */
 } pfc_dense_swav;
 
 /* False: out of memory. */
