@@ -78,3 +78,13 @@ libpfcdriver_la_SOURCES += \
     src/case/batch_norm_rows.c \
     src/case/batch_norm_table.c \
     src/case/group_gather_case.c
+libpfcdriver_la_SOURCES += \
+    src/case/lr_schedule_case.c \
+    src/case/sinkhorn_bounds.c \
+    src/case/sinkhorn_bounds.h \
+    src/case/sinkhorn_case.c \
+    src/case/swav_bounds.c \
+    src/case/swav_case.c \
+    src/case/swav_case.h \
+    src/case/swav_check.c \
+    src/case/swav_fill.c

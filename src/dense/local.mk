@@ -20,3 +20,7 @@ libpfcdriver_la_SOURCES += \
 libpfcdriver_la_SOURCES += \
     src/dense/batch_norm_dense.c \
     src/dense/batch_norm_dense.h
+    src/dense/partial_fc_dense_sample.c \
+    src/dense/sinkhorn_dense.c \
+    src/dense/swav_dense.c \
+    src/dense/swav_dense.h
