@@ -4,7 +4,6 @@ libpfc_la_SOURCES += \
     src/backend/checked/checked.c \
     src/backend/checked/checked.h \
     src/backend/checked/memory.c \
-    src/backend/checked/wrap_batch_norm.c \
     src/backend/checked/wrap_core.c \
     src/backend/checked/wrap_matrix.c \
     src/backend/cpu/cpu_common.c \

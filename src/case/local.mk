@@ -37,12 +37,6 @@ libpfcdriver_la_SOURCES += \
 
 ## arcface_head, adaptive_margins
 libpfcdriver_la_SOURCES += \
-    src/case/partial_fc_bounds.c \
-    src/case/partial_fc_bounds.h \
-    src/case/partial_fc_bounds_backward.c \
-    src/case/partial_fc_bounds_forward.c
-
-libpfcdriver_la_SOURCES += \
     src/case/adaptive_margins_case.c \
     src/case/arcface_head_bounds.c \
     src/case/arcface_head_bounds.h \
@@ -53,6 +47,18 @@ libpfcdriver_la_SOURCES += \
     src/case/arcface_head_dense_case.c \
     src/case/arcface_head_fill.c \
     src/case/arcface_head_table.c
+
+## sinkhorn, swav, lr_schedule
+libpfcdriver_la_SOURCES += \
+    src/case/lr_schedule_case.c \
+    src/case/sinkhorn_bounds.c \
+    src/case/sinkhorn_bounds.h \
+    src/case/sinkhorn_case.c \
+    src/case/swav_bounds.c \
+    src/case/swav_case.c \
+    src/case/swav_case.h \
+    src/case/swav_check.c \
+    src/case/swav_fill.c
 
 ## moco
 libpfcdriver_la_SOURCES += \
@@ -78,13 +84,3 @@ libpfcdriver_la_SOURCES += \
     src/case/batch_norm_rows.c \
     src/case/batch_norm_table.c \
     src/case/group_gather_case.c
-libpfcdriver_la_SOURCES += \
-    src/case/lr_schedule_case.c \
-    src/case/sinkhorn_bounds.c \
-    src/case/sinkhorn_bounds.h \
-    src/case/sinkhorn_case.c \
-    src/case/swav_bounds.c \
-    src/case/swav_case.c \
-    src/case/swav_case.h \
-    src/case/swav_check.c \
-    src/case/swav_fill.c

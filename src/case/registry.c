@@ -9,16 +9,12 @@
 const pfc_algorithm *const pfc_algorithms[] = {
     &pfc_algorithm_partial_fc,
     &pfc_algorithm_arcface_head, &pfc_algorithm_adaptive_margins,
+    &pfc_algorithm_sinkhorn, &pfc_algorithm_swav, &pfc_algorithm_lr_schedule,
     &pfc_algorithm_moco_shuffle, &pfc_algorithm_moco,
     &pfc_algorithm_group_gather, &pfc_algorithm_batch_norm,
     NULL,
 };
 /* clang-format on */
-const pfc_algorithm *const pfc_algorithms[] = {
-    &pfc_algorithm_partial_fc,   &pfc_algorithm_arcface_head, &pfc_algorithm_adaptive_margins, &pfc_algorithm_moco_shuffle, &pfc_algorithm_moco,
-    &pfc_algorithm_group_gather, &pfc_algorithm_batch_norm,   NULL,
-};
-const pfc_algorithm *const pfc_algorithms[] = { &pfc_algorithm_partial_fc, &pfc_algorithm_sinkhorn, &pfc_algorithm_swav, &pfc_algorithm_lr_schedule, NULL };
 
 const pfc_algorithm *pfc_algorithm_find(const char *name) { return pfc_algorithm_find_in(pfc_algorithms, name); }
 
