@@ -39,7 +39,7 @@ static double param_bound(const bound *v, int64_t i)
 
 /* ---- one row ---- */
 
-/* v / max(|v|, 1e-12): the direction, the error of each of its numbers over their size, and the length. A sum of squares that leaves float32 is open. */
+/* v / max(|v|, 1e-12): the direction, the error of each of its numbers over their size, and the length. A length that float32 cannot hold is open. */
 static double direction(const double *v, int64_t d, double *unit, double *norm)
 {
     double sum = 0;
@@ -47,7 +47,7 @@ static double direction(const double *v, int64_t d, double *unit, double *norm)
     *norm = PX_SQRT(sum);
     double c = *norm < 1e-12 ? 1e-12 : *norm;
     for (int64_t j = 0; j < d; j++) unit[j] = v[j] / c;
-    if (*norm > 0x1p63 && px_finite(*norm)) return PX_INF;
+    if (*norm > LARGEST && px_finite(*norm)) return PX_INF;
     return E * (1.0 + 1.5 * PX_SQRT((double)d / 6.0));
 }
 
