@@ -11,3 +11,9 @@ check_PROGRAMS += examples/partial_fc
 examples_partial_fc_SOURCES = examples/partial_fc.c $(example_extra)
 examples_partial_fc_LDADD = $(example_libs)
 MPI_TESTS += examples/partial_fc-1.mpi examples/partial_fc-3.mpi
+
+dist_examples_DATA += examples/arcface_head.c
+check_PROGRAMS += examples/arcface_head
+examples_arcface_head_SOURCES = examples/arcface_head.c $(example_extra)
+examples_arcface_head_LDADD = $(example_libs)
+MPI_TESTS += examples/arcface_head-1.mpi examples/arcface_head-3.mpi
