@@ -174,10 +174,27 @@ static pfc_status allocate(pfc_arcface_run *s, bool train)
 
 static void release(pfc_arcface_run *s)
 {
-    pfc_view *views[] = {
-        &s->X,     &s->xnorm, &s->W,  &s->wnorm, &s->bias,         &s->cosine, &s->L,   &s->winner,     &s->U,         &s->unorm,
-        &s->uexpo, &s->Z,     &s->dW, &s->db,    &s->target_logit, &s->max,    &s->sum, &s->aims.total, &s->aims.soft, &s->aims.class_weight
-    };
+    pfc_view *views[] = { &s->valid,
+                          &s->X,
+                          &s->xnorm,
+                          &s->W,
+                          &s->wnorm,
+                          &s->bias,
+                          &s->cosine,
+                          &s->L,
+                          &s->winner,
+                          &s->U,
+                          &s->unorm,
+                          &s->uexpo,
+                          &s->Z,
+                          &s->dW,
+                          &s->db,
+                          &s->target_logit,
+                          &s->max,
+                          &s->sum,
+                          &s->aims.total,
+                          &s->aims.soft,
+                          &s->aims.class_weight };
     pfc_acc *accs[] = { s->sum_acc, s->total_acc, s->loss_acc, s->feature_acc };
     if (s->operand) s->ops->operand_destroy(s->be, s->operand);
     pfc_matrix_free(s->ctx, &s->x);
