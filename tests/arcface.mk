@@ -12,7 +12,9 @@ MPI_TESTS += \
     tests/test_arcface-8.mpi \
     tests/test_arcface_rules-1.mpi \
     tests/test_arcface_rules-2.mpi \
-    tests/test_arcface_rules-3.mpi
+    tests/test_arcface_rules-3.mpi \
+    tests/test_arcface_rules-5.mpi \
+    tests/test_arcface_rules-8.mpi
 
 EXTRA_DIST += \
     tests/cases/arc_easy.h5 \

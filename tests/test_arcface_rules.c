@@ -1,5 +1,6 @@
 /* test_arcface_rules.c: rules of semantics.md section 8 and 9, golden numbers of 10.3 and 10.4, gradients by finite differences, misuse. */
 #include "arcface_problem.h"
+#include "case/case.h"
 #include "pfc_test.h"
 
 #include <math.h>
@@ -361,6 +362,27 @@ START_TEST(bad_inputs)
 }
 END_TEST
 
+/* ---- the case layer: the sub-centers of a class stay on one rank ---- */
+
+START_TEST(units_stay_together)
+{
+    const int64_t dims[2] = { 7 * 3, 2 };
+    pfc_tensor_list list = { 0 };
+    pfc_diag diag = { 0 };
+    pfc_tensor *t = pfc_tensor_add_units(MPI_COMM_WORLD, &list, "weight", PFC_F64, 2, dims, PFC_DIST_CLASS, 0, 3);
+    pfc_shard classes = pfc_shard_of(7, pfc_test_ranks(), pfc_test_rank());
+    PFC_AGREE(MPI_COMM_WORLD, t && t->start == 3 * classes.start && t->count == 3 * classes.count);
+    for (int64_t i = 0; i < t->count * 2; i++) ((double *)t->data)[i] = (double)(t->start * 2 + i);
+    void *whole = NULL;
+    PFC_AGREE(MPI_COMM_WORLD, pfc_tensor_gather(MPI_COMM_WORLD, t, &whole, &diag) == 0);
+    bool right = true;
+    for (int i = 0; whole && i < 42; i++) right = right && ((double *)whole)[i] == i;
+    PFC_AGREE(MPI_COMM_WORLD, right && (whole != NULL) == (pfc_test_rank() == 0));
+    free(whole);
+    pfc_tensor_list_free(&list);
+}
+END_TEST
+
 static Suite *make(void)
 {
     Suite *s = suite_create("arcface_rules");
@@ -379,6 +401,7 @@ static Suite *make(void)
     tcase_add_test(t, set_margins);
     tcase_add_test(t, bad_configurations);
     tcase_add_test(t, bad_inputs);
+    tcase_add_test(t, units_stay_together);
     suite_add_tcase(s, t);
     return s;
 }
