@@ -21,6 +21,7 @@ typedef struct bound {
     double *l, *el, *p, *ep;      /* (1+K) of one row */
     double *grad, *egrad;         /* (D) */
     double ql, eloss, norm;       /* of one row */
+    double top;                   /* largest term of its gradient's sum */
 } bound;
 
 static double larger(double a, double b) { return a > b ? a : b; }
@@ -54,13 +55,16 @@ static double direction(const double *v, int64_t d, double *unit, double *norm)
 /* l = s <a, b> and its bound: operands rounded, products and running sum, lengths, scale. */
 static void logit(const bound *v, const double *a, const double *b, double eta, double *l, double *el)
 {
-    double z = 0, squares = 0, d = (double)v->d;
+    double z = 0, squares = 0, d = (double)v->d, amax = 0, bmax = 0;
     for (int64_t j = 0; j < v->d; j++) {
         double t = a[j] * b[j];
         z += t;
         squares += t * t;
+        amax = larger(size(a[j]), amax);
+        bmax = larger(size(b[j]), bmax);
     }
-    double ez = 6.0 * E * (PX_SQRT(2.0 * squares / 3.0) + PX_SQRT(d * squares) + size(z)) + 1.5 * E * PX_SQRT(d / 6.0) * size(z);
+    double ez =
+        6.0 * E * (PX_SQRT(2.0 * squares / 3.0) + PX_SQRT(d * squares) + size(z)) + 1.5 * E * PX_SQRT(d / 6.0) * size(z) + pfc_bound_grid(v->d, amax * bmax);
     *l = v->s * z;
     bool open = eta == PX_INF || size(*l) > LARGEST || size(z) > LARGEST || squares > LARGEST * LARGEST || size(v->s) > LARGEST;
     *el = pfc_bound_settle(*l, open && (px_finite(*l) || eta == PX_INF), size(v->s) * ez + 2.0 * E * size(*l) + size(v->s) * TINY * PX_SQRT(d));
@@ -103,6 +107,7 @@ static void softmax(bound *v)
 static void add_row(bound *v, double h, double eh, const double *u, const double *eu, double growth)
 {
     for (int64_t j = 0; j < v->d; j++) {
+        v->top = larger(size(h * u[j]), v->top);
         v->grad[j] += h * u[j];
         v->egrad[j] += (eh + growth * size(h)) * size(u[j]) + (eu ? size(h) * eu[j] : 0);
     }
@@ -112,11 +117,13 @@ static void add_row(bound *v, double h, double eh, const double *u, const double
 static void gradient(bound *v, double eta, double *out)
 {
     double c = v->s / (double)v->b, growth = (48.0 + PX_SQRT((double)v->k)) * E, along = 0, spread = 0, turned = 0;
+    v->top = 0;
     memset(v->grad, 0, (size_t)v->d * sizeof(double));
     memset(v->egrad, 0, (size_t)v->d * sizeof(double));
     add_row(v, (v->p[0] - 1.0) * c, (v->ep[0] + 4.0 * E * size(v->p[0] - 1.0)) * size(c), v->unit_k, v->ek, growth);
     for (int64_t j = 0; j < v->k; j++) add_row(v, v->p[1 + j] * c, (v->ep[1 + j] + 4.0 * E * v->p[1 + j]) * size(c), v->queue + j * v->d, NULL, growth);
     for (int64_t j = 0; j < v->d; j++) {
+        v->egrad[j] += pfc_bound_grid(v->k, v->top);
         along += v->unit_q[j] * v->grad[j];
         spread += size(v->unit_q[j]) * v->egrad[j];
         turned += eta * size(v->unit_q[j] * v->grad[j]);
