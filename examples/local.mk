@@ -11,3 +11,9 @@ check_PROGRAMS += examples/partial_fc
 examples_partial_fc_SOURCES = examples/partial_fc.c $(example_extra)
 examples_partial_fc_LDADD = $(example_libs)
 MPI_TESTS += examples/partial_fc-1.mpi examples/partial_fc-3.mpi
+
+dist_examples_DATA += examples/moco.c
+check_PROGRAMS += examples/moco
+examples_moco_SOURCES = examples/moco.c $(example_extra)
+examples_moco_LDADD = $(example_libs)
+MPI_TESTS += examples/moco-1.mpi examples/moco-3.mpi
