@@ -19,4 +19,5 @@ EXTRA_DIST += \
     tests/cases/moco_w2.h5 \
     tests/cases/shuffle_rows.h5 \
     tests/exact_v1_moco.py \
+    tests/peer_torch_moco.py \
     tests/tiny_cases_moco.py
