@@ -14,6 +14,7 @@ MPI_TESTS += \
     tests/test_moco_shuffle-5.mpi \
     tests/test_moco_shuffle-8.mpi
 
+SCRIPT_TESTS += tests/driver_moco.sh
 EXTRA_DIST += \
     tests/cases/moco_first_w2.h5 \
     tests/cases/moco_w2.h5 \
