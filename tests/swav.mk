@@ -1,1 +1,23 @@
 ## Tests of sinkhorn, swav and lr_schedule.
+mpi_programs += \
+    tests/test_sinkhorn \
+    tests/test_swav
+MPI_TESTS += \
+    tests/test_sinkhorn-1.mpi \
+    tests/test_sinkhorn-2.mpi \
+    tests/test_sinkhorn-3.mpi \
+    tests/test_sinkhorn-5.mpi \
+    tests/test_sinkhorn-8.mpi \
+    tests/test_swav-1.mpi \
+    tests/test_swav-2.mpi \
+    tests/test_swav-3.mpi \
+    tests/test_swav-5.mpi \
+    tests/test_swav-8.mpi
+
+EXTRA_DIST += \
+    tests/cases/lr_default.h5 \
+    tests/cases/sk_iter3.h5 \
+    tests/cases/sk_overflow_w2.h5 \
+    tests/cases/sk_vissl.h5 \
+    tests/cases/swav_plain_w2.h5 \
+    tests/cases/swav_queue_w2.h5

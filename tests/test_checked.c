@@ -460,6 +460,10 @@ START_TEST(correct_use_passes)
         ck_assert_msg(ops->normalise(w.be, narrow, w.column, left) == PFC_OK, "%s", w.be->error);
         ck_assert_msg(ops->normalise(w.be, left, w.column, right) == PFC_OK, "%s", w.be->error);
         ck_assert_msg(ops->normalise(w.be, w.a, w.column, w.a) == PFC_OK, "%s", w.be->error);
+        pfc_view up = w.a, down = w.a;
+        up.rows = down.rows = ROWS - 1, down.data = (char *)down.data + COLS * size;
+        ck_assert_msg(ops->copy_rows(w.be, up, down) == PFC_OK, "%s", w.be->error); /* within a matrix, and to another */
+        ck_assert_msg(ops->copy_rows(w.be, w.a, w.b) == PFC_OK, "%s", w.be->error);
         ck_assert_int_eq(ops->sync(w.be), PFC_OK);
         ck_assert_str_eq(close_world(&w, true), "");
     }

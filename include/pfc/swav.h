@@ -26,8 +26,8 @@ typedef struct pfc_swav_config {
     double temperature;              /* of the softmax over prototypes */
     pfc_sinkhorn_config sinkhorn;
     pfc_log_softmax log_softmax;
-    int64_t queue_length;       /* rows of all ranks together, before rounding (pfc_swav_queue_rows); 0: no queue */
-    int64_t epoch_queue_starts; /* first epoch with a queue */
+    int64_t queue_length;          /* rows of all ranks together, before rounding (pfc_swav_queue_rows); 0: no queue */
+    int64_t epoch_queue_starts;    /* first epoch with a queue */
     double momentum, weight_decay; /* SGD on the prototypes (1.7) */
     int larc;                      /* 1: layer-wise rates around SGD; then weight_decay is LARC's */
     double larc_trust, larc_eps;

@@ -24,15 +24,15 @@ typedef struct pfc_arcface_run {
     pfc_arcface_result *result;
     int64_t N, b, D, k, classes; /* classes: C_r */
     pfc_angular angular;
-    int64_t *labels, *target;            /* N: global, host; position among this rank's classes or -1, in the backend's place */
-    pfc_view X, xnorm;                   /* (N,D) unit rows; (N,1) lengths of the given ones */
-    pfc_matrix x;                        /* X */
-    pfc_operand *operand;                /* X */
-    pfc_view W, wnorm, bias;             /* (C_r k, D) as given; (C_r k, 1) */
-    pfc_view cosine, L, winner;          /* (C_r, N) */
-    int64_t block_classes, lane_rows;    /* classes of a block; rows of the weight in one */
-    pfc_view U, unorm, uexpo, Z, dW, db; /* of a block: unit rows (rows,D), their (rows,1); Z, later H (rows,N); gradients (rows,D) (rows,1) */
-    pfc_view target_logit, max, sum;     /* (N,1) */
+    int64_t *labels, *target;               /* N: global, host; position among this rank's classes or -1, in the backend's place */
+    pfc_view X, xnorm;                      /* (N,D) unit rows; (N,1) lengths of the given ones */
+    pfc_matrix x;                           /* X */
+    pfc_operand *operand;                   /* X */
+    pfc_view W, wnorm, bias;                /* (C_r k, D) as given; (C_r k, 1) */
+    pfc_view cosine, L, winner;             /* (C_r, N) */
+    int64_t block_classes, lane_rows;       /* classes of a block; rows of the weight in one */
+    pfc_view U, unorm, uexpo, Z, dW, db;    /* of a block: unit rows (rows,D), their (rows,1); Z, later H (rows,N); gradients (rows,D) (rows,1) */
+    pfc_view valid, target_logit, max, sum; /* (N,1) */
     pfc_rows_info rows;
     pfc_aims aims;
     pfc_acc *sum_acc, *total_acc, *loss_acc; /* N: softmax denominator, sum of the targets, row loss */

@@ -114,9 +114,6 @@ static pfc_status allocate_training(pfc_arcface_run *s)
     pfc_ctx *ctx = s->ctx;
     pfc_dtype real = s->ops->real;
     int64_t lane_rows = s->be->lanes * s->lane_rows;
-    PFC_TRY(pfc_ws_view(ctx, real, s->N, 1, &s->target_logit));
-    PFC_TRY(pfc_ws_view(ctx, real, s->N, 1, &s->max));
-    PFC_TRY(pfc_ws_view(ctx, real, s->N, 1, &s->sum));
     PFC_TRY(pfc_ws_view(ctx, real, s->N, 1, &s->aims.total));
     PFC_TRY(pfc_ws_view(ctx, real, lane_rows, s->D, &s->dW));
     PFC_TRY(pfc_ws_view(ctx, real, lane_rows, 1, &s->db));
@@ -130,17 +127,35 @@ static pfc_status allocate_training(pfc_arcface_run *s)
     return s->row_loss ? PFC_OK : pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
 }
 
+/* What is known of the rows: targets (filled later), all of them valid, statistics. */
+static pfc_status allocate_rows(pfc_arcface_run *s)
+{
+    pfc_dtype real = s->ops->real;
+    void *target = NULL;
+    unsigned char *ones = malloc((size_t)s->N);
+    pfc_status st = ones ? PFC_OK : pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
+    if (st == PFC_OK) st = pfc_ws_view(s->ctx, PFC_U8, s->N, 1, &s->valid);
+    if (st == PFC_OK) st = s->ops->upload(s->be, s->valid.data, memset(ones, 1, (size_t)s->N), (size_t)s->N);
+    free(ones);
+    PFC_TRY(st);
+    PFC_TRY(s->ops->alloc(s->be, (size_t)s->N * sizeof *s->target, &target));
+    s->target = target;
+    PFC_TRY(pfc_ws_view(s->ctx, real, s->N, 1, &s->target_logit));
+    PFC_TRY(pfc_ws_view(s->ctx, real, s->N, 1, &s->max));
+    PFC_TRY(pfc_ws_view(s->ctx, real, s->N, 1, &s->sum));
+    s->rows = (pfc_rows_info){ s->target, s->valid.data, s->target_logit, s->max, s->sum, (double)s->N };
+    return PFC_OK;
+}
+
 static pfc_status allocate(pfc_arcface_run *s, bool train)
 {
     pfc_ctx *ctx = s->ctx;
     pfc_dtype real = s->ops->real;
     int64_t rows = s->classes * s->k, fit = s->ops->block_classes / s->k;
-    void *target = NULL;
     s->block_classes = fit > 1 ? fit : 1; /* a class stays in one block */
     s->lane_rows = (s->block_classes < s->classes ? s->block_classes : s->classes) * s->k;
     int64_t lane_rows = s->be->lanes * s->lane_rows;
-    PFC_TRY(s->ops->alloc(s->be, (size_t)s->N * sizeof *s->target, &target));
-    s->target = target;
+    PFC_TRY(allocate_rows(s));
     PFC_TRY(pfc_arcface_upload(ctx, s->in->weight, rows, s->D, false, &s->W));
     if (s->in->bias.data) PFC_TRY(pfc_arcface_upload(ctx, s->in->bias, rows, 1, false, &s->bias));
     PFC_TRY(pfc_ws_view(ctx, real, s->N, 1, &s->xnorm));
@@ -154,9 +169,7 @@ static pfc_status allocate(pfc_arcface_run *s, bool train)
     PFC_TRY(pfc_ws_view(ctx, real, lane_rows, s->N, &s->Z));
     s->lane_status = calloc((size_t)s->be->lanes, sizeof *s->lane_status);
     if (!s->lane_status) return pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
-    if (train) PFC_TRY(allocate_training(s));
-    s->rows = (pfc_rows_info){ .target = s->target, .target_logit = s->target_logit, .max = s->max, .sum = s->sum, .n = (double)s->N };
-    return PFC_OK;
+    return train ? allocate_training(s) : PFC_OK;
 }
 
 static void release(pfc_arcface_run *s)

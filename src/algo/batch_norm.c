@@ -203,8 +203,11 @@ static pfc_status statistics(pfc_batch_norm *bn, pfc_view x, int training)
 {
     pfc_bn_last *l = &bn->last;
     size_t bytes = (size_t)bn->cfg.channels * sizeof(double);
-    pfc_bn_round(bn->running_mean, bn->cfg.channels);
-    pfc_bn_round(bn->running_var, bn->cfg.channels);
+    if (training) bn->aggregated = false;
+    if (!bn->aggregated) {
+        pfc_bn_round(bn->running_mean, bn->cfg.channels);
+        pfc_bn_round(bn->running_var, bn->cfg.channels);
+    }
     pfc_bn_round(bn->split_mean, bn->cfg.channels * bn->cfg.num_splits);
     pfc_bn_round(bn->split_var, bn->cfg.channels * bn->cfg.num_splits);
     if (l->batch) {

@@ -23,6 +23,7 @@ struct pfc_batch_norm {
     bool grouped;   /* sync over a machine of more than one rank */
     pfc_comm group; /* of the ranks that share statistics; open if grouped */
     int64_t batches;
+    bool aggregated;                    /* the running statistics are fresh from aggregate, part of the same step: not rounded to float32 yet */
     double *weight, *bias;              /* (C) host */
     double *running_mean, *running_var; /* (C) */
     double *split_mean, *split_var;     /* (S*C), sub only */

@@ -179,6 +179,7 @@ pfc_status pfc_batch_norm_set_state(pfc_batch_norm *bn, const pfc_batch_norm_sta
     copy_in(state->running_var, bn->running_var);
     copy_in(state->split_mean, bn->split_mean);
     copy_in(state->split_var, bn->split_var);
+    if (state->running_mean.data || state->running_var.data) bn->aggregated = false;
     if (state->num_batches_tracked >= 0) bn->batches = state->num_batches_tracked;
     return PFC_OK;
 }
@@ -199,8 +200,10 @@ pfc_status pfc_batch_norm_get_state(const pfc_batch_norm *bn, pfc_batch_norm_sta
 pfc_status pfc_batch_norm_aggregate(pfc_batch_norm *bn)
 {
     if (bn->cfg.kind != PFC_BN_SUB || !bn->cfg.track_running_stats) return PFC_OK;
-    if (pfc_bn_aggregate(bn->split_mean, bn->split_var, bn->cfg.num_splits, bn->cfg.channels, bn->running_mean, bn->running_var)) return PFC_OK;
-    return pfc_fail(bn->ctx, PFC_ERR_NOMEM, "out of memory");
+    if (!pfc_bn_aggregate(bn->split_mean, bn->split_var, bn->cfg.num_splits, bn->cfg.channels, bn->running_mean, bn->running_var))
+        return pfc_fail(bn->ctx, PFC_ERR_NOMEM, "out of memory");
+    bn->aggregated = true;
+    return PFC_OK;
 }
 
 /* ---- tensors ---- */

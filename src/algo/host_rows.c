@@ -16,10 +16,7 @@ static void put_element(pfc_view v, int64_t i, double x)
 
 static void *row_of(pfc_view v, int64_t r) { return (char *)v.data + (size_t)(r * v.ld) * pfc_dtype_size(v.dtype); }
 
-static bool as_it_is(const pfc_ctx *ctx, pfc_view v)
-{
-    return ctx->be->ops->place == PFC_HOST && v.dtype == ctx->be->ops->real && v.ld == v.cols;
-}
+static bool as_it_is(const pfc_ctx *ctx, pfc_view v) { return ctx->be->ops->place == PFC_HOST && v.dtype == ctx->be->ops->real && v.ld == v.cols; }
 
 /* in: caller to place, through one row of the place's type. */
 static pfc_status copy(pfc_ctx *ctx, pfc_view caller, pfc_view place, bool in, bool narrow)

@@ -38,8 +38,8 @@ typedef struct step {
     int64_t bs, V, A, K, D;
     int source; /* log of the softmax */
     pfc_swav_result *result;
-    pfc_host_rows h, q;     /* (V bs, D) (A bs, K) */
-    pfc_matrix H, Z, C;     /* h, z and C with their lengths */
+    pfc_host_rows h, q; /* (V bs, D) (A bs, K) */
+    pfc_matrix H, Z, C; /* h, z and C with their lengths */
     pfc_view z, S, dS, max, sum;
     double *row_loss; /* (A V bs) host */
     int64_t terms;    /* of them */
@@ -132,8 +132,7 @@ static pfc_status queue_in_use(step *s, int64_t i)
     bool use = l->queue.data && (l->use_the_queue || filled);
     int64_t answers[2] = { use, !use };
     PFC_TRY(pfc_comm_max(&s->ctx->comm, answers, 2, PFC_I64));
-    if (answers[0] && answers[1])
-        return pfc_fail(s->ctx, PFC_ERR_DATA, "queue: position %lld is in use on some ranks and not on others", (long long)i);
+    if (answers[0] && answers[1]) return pfc_fail(s->ctx, PFC_ERR_DATA, "queue: position %lld is in use on some ranks and not on others", (long long)i);
     if (use) l->use_the_queue = true;
     return PFC_OK;
 }
@@ -288,8 +287,15 @@ static pfc_status run_step(step *s, pfc_view embedding, int frozen)
 pfc_status pfc_swav_step(pfc_swav *l, pfc_view embedding, int frozen, pfc_swav_result *result)
 {
     pfc_log_softmax rule = l->cfg.log_softmax;
-    step s = { .layer = l, .ctx = l->ctx, .ops = l->ctx->be->ops, .be = l->ctx->be, .result = result, .V = l->cfg.crops, .A = l->cfg.num_assign,
-               .K = l->cfg.num_prototypes, .D = l->cfg.embedding_size };
+    step s = { .layer = l,
+               .ctx = l->ctx,
+               .ops = l->ctx->be->ops,
+               .be = l->ctx->be,
+               .result = result,
+               .V = l->cfg.crops,
+               .A = l->cfg.num_assign,
+               .K = l->cfg.num_prototypes,
+               .D = l->cfg.embedding_size };
     s.bs = embedding.rows / s.V;
     s.source = rule == PFC_LOG_SOFTMAX_SOURCE && l->cfg.sinkhorn.version == PFC_SINKHORN_V1;
     pfc_status st = pfc_agree(l->ctx, check(&s, embedding));

@@ -9,9 +9,9 @@
 struct pfc_swav {
     pfc_ctx *ctx;
     pfc_swav_config cfg;
-    int64_t *assign;                    /* (A) */
+    int64_t *assign;                     /* (A) */
     pfc_view prototypes, momentum, grad; /* (K,D) real, in the place, the same on every rank */
-    pfc_view queue;                     /* (A*L, D) real; rows i*L .. of crop assign[i], newest first; without data: none */
+    pfc_view queue;                      /* (A*L, D) real; rows i*L .. of crop assign[i], newest first; without data: none */
     int64_t L;
     bool use_the_queue;
     bool has_prototypes; /* given, or made when first needed */

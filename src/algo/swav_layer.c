@@ -11,8 +11,14 @@
 
 pfc_swav_config pfc_swav_defaults(void)
 {
-    return (pfc_swav_config){ .temperature = 0.1, .sinkhorn = pfc_sinkhorn_defaults(), .epoch_queue_starts = 15, .momentum = 0.9, .weight_decay = 1e-6,
-                              .larc = 1, .larc_trust = 0.001, .larc_eps = 1e-8 };
+    return (pfc_swav_config){ .temperature = 0.1,
+                              .sinkhorn = pfc_sinkhorn_defaults(),
+                              .epoch_queue_starts = 15,
+                              .momentum = 0.9,
+                              .weight_decay = 1e-6,
+                              .larc = 1,
+                              .larc_trust = 0.001,
+                              .larc_eps = 1e-8 };
 }
 
 static pfc_status check_config(pfc_ctx *ctx, const pfc_swav_config *c)
@@ -27,8 +33,7 @@ static pfc_status check_config(pfc_ctx *ctx, const pfc_swav_config *c)
         if (c->crops_for_assign[i] < 0 || c->crops_for_assign[i] >= c->crops)
             return pfc_fail(ctx, PFC_ERR_ARG, "crops_for_assign: found %lld at (%lld), expected 0 to %lld", (long long)c->crops_for_assign[i], (long long)i,
                             (long long)c->crops - 1);
-    if (!(c->temperature > 0.0) || isinf(c->temperature))
-        return pfc_fail(ctx, PFC_ERR_ARG, "temperature: found %g, expected a number above 0", c->temperature);
+    if (!(c->temperature > 0.0) || isinf(c->temperature)) return pfc_fail(ctx, PFC_ERR_ARG, "temperature: found %g, expected a number above 0", c->temperature);
     if (c->queue_length < 0) return pfc_fail(ctx, PFC_ERR_ARG, "queue_length: found %lld, expected 0 or more", (long long)c->queue_length);
     return PFC_OK;
 }

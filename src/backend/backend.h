@@ -55,7 +55,7 @@ typedef struct pfc_head {
 /* What is known of each of the N rows; arrays of N in the table's place. Read-only but for target_logit in row_max. */
 typedef struct pfc_rows_info {
     const int64_t *target;      /* position of the row's label among this rank's sampled classes, or -1 */
-    const unsigned char *valid; /* 0: the row is ignored */
+    const unsigned char *valid; /* 0: the row is ignored; NULL: none is */
     pfc_view target_logit;      /* real (N,1): l at the target, written by row_max where this rank owns it, undefined elsewhere */
     pfc_view max;               /* real (N,1): running, then global maximum of the logits */
     pfc_view sum;               /* real (N,1): global denominator */
@@ -209,7 +209,7 @@ typedef struct pfc_ops {
     pfc_status (*subcenter_max)(pfc_backend *be, int lane, pfc_view z, pfc_view bias, int64_t k, pfc_view cosine, pfc_view winner);
     /* l (classes, N) = logits of the block with the margin at the target (8.3). c0: its first class among this rank's. */
     pfc_status (*angular_logits)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, int64_t c0, const pfc_rows_info *rows, pfc_view l);
-    /* p (classes, N) = exp(l - max) / sum (8.4). */
+    /* p (classes, N) = exp(l - max) / sum (8.4). p may be l. */
     pfc_status (*softmax_prob)(pfc_backend *be, int lane, pfc_view l, const pfc_rows_info *rows, pfc_view p);
     /* optional: raises total->expo and loss->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (8.5). Fast: NULL. */
     pfc_status (*aims_expo)(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);

@@ -70,6 +70,7 @@ libpfc_la_SOURCES += \
 
 ## arcface_head, adaptive_margins
 libpfc_la_SOURCES += \
+    src/backend/checked/wrap_arcface.c \
     src/backend/cpu/exact_arcface.c \
     src/backend/cpu/fast_arcface.c
 libpfc_scalar_la_SOURCES += \
@@ -78,6 +79,7 @@ libpfc_scalar_la_SOURCES += \
 
 ## sinkhorn, swav, lr_schedule
 libpfc_la_SOURCES += \
+    src/backend/checked/wrap_swav.c \
     src/backend/cpu/exact_sinkhorn.c \
     src/backend/cpu/exact_swav.c \
     src/backend/cpu/exact_swav.h \
@@ -102,6 +104,7 @@ libpfc_scalar_la_SOURCES += \
 
 ## batch_norm, group_gather
 libpfc_la_SOURCES += \
+    src/backend/checked/wrap_batch_norm.c \
     src/backend/cpu/exact_batch_norm.c \
     src/backend/cpu/fast_batch_norm.c
 libpfc_scalar_la_SOURCES += \

@@ -125,6 +125,11 @@ const char *pfc_ops_missing(const pfc_ops *ops)
     FIELD(scale);
     FIELD(decay_scale);
     /* moco */
+    FIELD(momentum_update);
+    FIELD(positive_logits);
+    FIELD(positive_max);
+    FIELD(positive_sum);
+    FIELD(positive_grad);
     /* batch_norm, group_gather */
     FIELD(bn_grid);
     FIELD(bn_sums);
@@ -134,12 +139,6 @@ const char *pfc_ops_missing(const pfc_ops *ops)
     FIELD(bn_values);
     FIELD(bn_backward);
     FIELD(gather_add);
-    FIELD(momentum_update);
-    FIELD(positive_logits);
-    FIELD(positive_max);
-    FIELD(positive_sum);
-    FIELD(positive_grad);
-    /* batch_norm */
     FIELD(acc_create);
     FIELD(acc_destroy);
     FIELD(acc_fold);

@@ -9,5 +9,6 @@ extern const pfc_algorithm pfc_algorithm_batch_norm, pfc_algorithm_group_gather;
 extern const pfc_algorithm pfc_algorithm_arcface_head;
 extern const pfc_algorithm pfc_algorithm_adaptive_margins;
 extern const pfc_algorithm pfc_algorithm_moco_shuffle, pfc_algorithm_moco;
+extern const pfc_algorithm pfc_algorithm_sinkhorn, pfc_algorithm_swav, pfc_algorithm_lr_schedule;
 
 #endif

@@ -23,20 +23,26 @@ static void normalise(const double *a, int64_t rows, int64_t d, bool wanted, dou
     }
 }
 
+/* A length that float32 does not have. */
+static bool lost(double norm) { return px_finite(norm) && norm > 3e38; }
+
 /* <xhat, what> + bias: rounding of operands and products (Q: sum of squared products), of the running sum, of the two norms, of the bias. */
 static void product(pfc_arcface_bound *s, int64_t i, int64_t row)
 {
     const double *x = s->xhat + i * s->d, *w = s->what + row * s->d;
-    double d = (double)s->d, z = 0, q = 0;
+    double d = (double)s->d, z = 0, q = 0, xmax = 0, wmax = 0;
     for (int64_t k = 0; k < s->d; k++) {
         double t = x[k] * w[k];
         z += t;
         q += t * t;
+        if (fabs(x[k]) > xmax) xmax = fabs(x[k]);
+        if (fabs(w[k]) > wmax) wmax = fabs(w[k]);
     }
-    double e = 6 * EPS * (sqrt(2 * q / 3) + sqrt(d * q) + fabs(z)) + 1.5 * EPS * sqrt(d / 6) * fabs(z);
+    double e = 6 * EPS * (sqrt(2 * q / 3) + sqrt(d * q) + fabs(z)) + 1.5 * EPS * sqrt(d / 6) * fabs(z) + pfc_bound_grid(s->d, xmax * wmax);
     if (s->in->bias) z += s->in->bias[row], e += EPS * (fabs(z) + fabs(s->in->bias[row]));
     s->z.v[i * s->c * s->k + row] = z;
-    s->z.e[i * s->c * s->k + row] = pfc_arcface_settle(z, false, e);
+    bool open = (s->in->cfg.feature_norm && lost(s->xnorm[i])) || (s->in->cfg.weight_norm && lost(s->wnorm[row]));
+    s->z.e[i * s->c * s->k + row] = pfc_arcface_settle(z, open, e);
 }
 
 bool pfc_arcface_bound_may_win(const pfc_arcface_bound *s, int64_t i, int64_t c, int64_t j)
@@ -90,7 +96,7 @@ static point head(const pfc_arcface_config *o, double m, double z, bool target)
     bool poisoned = px_nan(at.l) || !px_finite(z);
     if (!target) at = (point){ z, 1 };
     if (!o->cos_clamp && poisoned) at.l = PX_NAN;
-    if (!o->cos_clamp && !(z > -1 && z < 1)) at.slope = PX_NAN;
+    if (!o->cos_clamp && (!(z > -1 && z < 1) || px_nan(m))) at.slope = PX_NAN;
     return (point){ o->scale * at.l, o->scale * at.slope * inside };
 }
 

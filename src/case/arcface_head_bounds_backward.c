@@ -9,12 +9,13 @@
 /* ---- gradients ---- */
 
 /* f += h * hat with its bound: of h, and 48 roundings' worth of every term for the running sum. doubt: another sub-center may have won, so that the whole
- * term may be missing or be here; then h counts as error only where it is not ours. */
-static void add(int64_t d, double h, double eh, bool mine, bool doubt, const double *hat, double *f, double *ef)
+ * term may be missing or be here. *largest: of all |h hat_k|. */
+static void add(int64_t d, double h, double eh, bool mine, bool doubt, const double *hat, double *f, double *ef, double *largest)
 {
     double e = eh + 48 * EPS * fabs(h) + (doubt ? fabs(h) : 0);
     for (int64_t k = 0; k < d; k++) {
         if (mine) f[k] += h * hat[k];
+        if (px_finite(h * hat[k]) && fabs(h * hat[k]) > *largest) *largest = fabs(h * hat[k]);
         if (eh == PX_INF)
             ef[k] = PX_INF;
         else if (px_finite(h))
@@ -41,6 +42,12 @@ static void project(int64_t d, const double *hat, double norm, bool wanted, doub
     }
 }
 
+/* The golden's own grid under a sum of `count` terms. */
+static void widen(int64_t d, int64_t count, double largest, double *ef)
+{
+    for (int64_t k = 0; k < d; k++) ef[k] += pfc_bound_grid(count, largest);
+}
+
 static void clear(double *f, double *ef, int64_t d)
 {
     for (int64_t k = 0; k < d; k++) f[k] = ef[k] = 0;
@@ -48,14 +55,16 @@ static void clear(double *f, double *ef, int64_t d)
 
 static void feature_gradient(pfc_arcface_bound *s, int64_t i)
 {
-    double *f = s->xg.v + i * s->d, *ef = s->xg.e + i * s->d;
+    double *f = s->xg.v + i * s->d, *ef = s->xg.e + i * s->d, largest = 0;
     clear(f, ef, s->d);
     for (int64_t c = 0; c < s->c; c++) {
         int64_t at = i * s->c + c;
         bool doubt = s->subcenter.e[at] == PX_INF;
         for (int64_t j = 0; j < s->k; j++)
-            if (pfc_arcface_bound_may_win(s, i, c, j)) add(s->d, s->h.v[at], s->h.e[at], j == s->winner[at], doubt, s->what + (c * s->k + j) * s->d, f, ef);
+            if (pfc_arcface_bound_may_win(s, i, c, j))
+                add(s->d, s->h.v[at], s->h.e[at], j == s->winner[at], doubt, s->what + (c * s->k + j) * s->d, f, ef, &largest);
     }
+    widen(s->d, s->c * s->k, largest, ef);
     project(s->d, s->xhat + i * s->d, s->xnorm[i], s->in->cfg.feature_norm, f, ef);
 }
 
@@ -63,16 +72,17 @@ static void weight_gradient(pfc_arcface_bound *s, int64_t c, int64_t j)
 {
     static const double one = 1;
     int64_t row = c * s->k + j;
-    double *f = s->wg.v + row * s->d, *ef = s->wg.e + row * s->d;
+    double *f = s->wg.v + row * s->d, *ef = s->wg.e + row * s->d, largest = 0, unused = 0;
     clear(f, ef, s->d);
     clear(s->bg.v + row, s->bg.e + row, 1);
     for (int64_t i = 0; i < s->n; i++) {
         int64_t at = i * s->c + c;
         bool doubt = s->subcenter.e[at] == PX_INF;
         if (!pfc_arcface_bound_may_win(s, i, c, j)) continue;
-        add(s->d, s->h.v[at], s->h.e[at], j == s->winner[at], doubt, s->xhat + i * s->d, f, ef);
-        add(1, s->h.v[at], s->h.e[at], j == s->winner[at], doubt, &one, s->bg.v + row, s->bg.e + row);
+        add(s->d, s->h.v[at], s->h.e[at], j == s->winner[at], doubt, s->xhat + i * s->d, f, ef, &largest);
+        add(1, s->h.v[at], s->h.e[at], j == s->winner[at], doubt, &one, s->bg.v + row, s->bg.e + row, &unused);
     }
+    widen(s->d, s->n, largest, ef);
     project(s->d, s->what + row * s->d, s->wnorm[row], s->in->cfg.weight_norm, f, ef);
     s->bg.e[row] = pfc_arcface_settle(s->bg.v[row], s->bg.e[row] == PX_INF, s->bg.e[row]);
 }

@@ -13,9 +13,9 @@ typedef struct unit {
     double m, terms;           /* elements over all that share it; terms of the longest sum of one rank or of all */
     double mean, var, inv;     /* values */
     double emean, evar, einv;  /* errors */
-    double square, abs;        /* means of x^2 and |x| */
+    double square;             /* mean of x^2 */
     double sg, sgx, esg, esgx; /* sums of g and of g x^ over what shares the unit */
-    double g2, t2, gabs, gx2;  /* sums of g^2, (g x^)^2, |g|, (g x)^2 */
+    double g2, t2, gx2;        /* sums of g^2, (g x^)^2 with the errors of the terms, (g x)^2 */
     double own_sg, own_sgx, own_esg, own_esgx, own_m;
     bool open; /* the variance may vanish: undecidable */
 } unit;
@@ -70,7 +70,7 @@ static void statistics(const bounds *b, unit *u, bool batch, bool e2)
     }
     double v = u->var + b->p->cfg.eps, low = v - u->evar;
     u->inv = 1 / root(v);
-    u->open = batch && !(low > 0) && (px_finite(u->inv) || u->evar > 0);
+    u->open = batch && !(low > 0) && !(v + u->evar < 0) && !px_nan(v); /* 1/sqrt may be anything, or NaN */
     u->einv = low > 0 ? 1 / root(low) - u->inv + 2 * E * u->inv : 0;
 }
 

@@ -48,6 +48,18 @@ libpfcdriver_la_SOURCES += \
     src/case/arcface_head_fill.c \
     src/case/arcface_head_table.c
 
+## sinkhorn, swav, lr_schedule
+libpfcdriver_la_SOURCES += \
+    src/case/lr_schedule_case.c \
+    src/case/sinkhorn_bounds.c \
+    src/case/sinkhorn_bounds.h \
+    src/case/sinkhorn_case.c \
+    src/case/swav_bounds.c \
+    src/case/swav_case.c \
+    src/case/swav_case.h \
+    src/case/swav_check.c \
+    src/case/swav_fill.c
+
 ## moco
 libpfcdriver_la_SOURCES += \
     src/case/moco_bench.c \

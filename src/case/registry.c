@@ -9,6 +9,7 @@
 const pfc_algorithm *const pfc_algorithms[] = {
     &pfc_algorithm_partial_fc,
     &pfc_algorithm_arcface_head, &pfc_algorithm_adaptive_margins,
+    &pfc_algorithm_sinkhorn, &pfc_algorithm_swav, &pfc_algorithm_lr_schedule,
     &pfc_algorithm_moco_shuffle, &pfc_algorithm_moco,
     &pfc_algorithm_group_gather, &pfc_algorithm_batch_norm,
     NULL,

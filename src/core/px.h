@@ -178,7 +178,8 @@ PX_FN void px_sincos(double x, double *sine, double *cosine)
     *cosine = (quadrant == 1 || quadrant == 2) ? -co : co;
 }
 
-/* x^power for finite x > 0 and |power| <= 1e100, about 2 ulp: log x in two parts, log x = hi + (x e^-hi - 1), so that a large exponent keeps its digits. */
+/* x^power for finite x > 0 and |power| <= 1e100, at most 2 + |power| ulp. An error of log x counts power times, so it has two parts:
+ * log x = hi + (x e^-hi - 1). */
 PX_FN double px_pow(double x, double power)
 {
     double hi = px_log(x);

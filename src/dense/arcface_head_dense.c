@@ -61,7 +61,7 @@ void pfc_dense_arcface_phi(const pfc_arcface_config *cfg, double margin, double 
         return;
     }
     *phi = target ? at + 0 * z : 0 * at + z;
-    *slope = fabs(z) < 1 ? (target ? rise : 1) : NAN;
+    *slope = fabs(z) < 1 && !isnan(margin) ? (target ? rise : 1) : NAN;
 }
 
 static void logits(pfc_dense_arcface *p)

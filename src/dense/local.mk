@@ -11,6 +11,12 @@ libpfcdriver_la_SOURCES += \
     src/dense/arcface_head_dense.c \
     src/dense/arcface_head_dense.h
 
+## sinkhorn, swav, lr_schedule
+libpfcdriver_la_SOURCES += \
+    src/dense/sinkhorn_dense.c \
+    src/dense/swav_dense.c \
+    src/dense/swav_dense.h
+
 ## moco
 libpfcdriver_la_SOURCES += \
     src/dense/moco_dense.c \

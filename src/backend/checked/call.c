@@ -218,7 +218,7 @@ const pfc_rows_info *checked_rows_info(checked_call *c, const pfc_rows_info *row
     int64_t n = rows->target_logit.rows;
     *r = *rows;
     r->target = checked_array(c, CHECKED_IN, "rows->target", r->target, PFC_I64, n, false);
-    r->valid = checked_array(c, CHECKED_IN, "rows->valid", r->valid, PFC_U8, n, false);
+    r->valid = checked_array(c, CHECKED_IN, "rows->valid", r->valid, PFC_U8, n, true);
     checked_view(c, target_logit, "rows->target_logit", &r->target_logit, false);
     checked_view(c, CHECKED_IN, "rows->max", &r->max, false);
     checked_view(c, CHECKED_IN, "rows->sum", &r->sum, false);

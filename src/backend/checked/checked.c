@@ -26,7 +26,10 @@ static pfc_status make_table(pfc_backend *be, pfc_checked *s)
     pfc_checked_wrap_core(t);
     pfc_checked_wrap_partial_fc(t);
     pfc_checked_wrap_matrix(t);
+    pfc_checked_wrap_arcface(t);
+    pfc_checked_wrap_swav(t);
     pfc_checked_wrap_moco(t);
+    pfc_checked_wrap_batch_norm(t);
     t->mean_loss = in->mean_loss; /* host memory in and out, no backend */
     const char *missing = pfc_ops_missing(t);
     for (int i = 0, last = 0; i < ENTRIES; i++) {

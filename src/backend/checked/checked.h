@@ -150,7 +150,10 @@ const pfc_rows_info *checked_rows_info(checked_call *c, const pfc_rows_info *row
 void pfc_checked_wrap_core(pfc_ops *table);
 void pfc_checked_wrap_partial_fc(pfc_ops *table);
 void pfc_checked_wrap_matrix(pfc_ops *table);
+void pfc_checked_wrap_arcface(pfc_ops *table);
+void pfc_checked_wrap_swav(pfc_ops *table);
 void pfc_checked_wrap_moco(pfc_ops *table);
+void pfc_checked_wrap_batch_norm(pfc_ops *table);
 
 /* ---- checked.c ---- */
 static inline pfc_checked *checked_of(pfc_backend *be) { return be->state; }

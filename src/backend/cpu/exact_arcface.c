@@ -27,7 +27,7 @@ static void target_logit(const pfc_angular *head, const double *c, double z, dou
         rise = 1.0;
     }
     if (!px_finite(v)) phi = PX_NAN;
-    if (!head->cos_clamp && !(v > -1.0 && v < 1.0)) rise = PX_NAN; /* 0*inf or worse, whatever the branch */
+    if (!head->cos_clamp && (!(v > -1.0 && v < 1.0) || px_nan(c[0]))) rise = PX_NAN; /* 0*inf or worse, whatever the branch */
     *logit = head->scale * phi;
     *slope = head->cos_clamp && !(z >= -1.0 && z <= 1.0) ? 0.0 : head->scale * rise;
 }

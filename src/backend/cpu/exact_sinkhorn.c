@@ -7,11 +7,11 @@
 
 struct pfc_sinkhorn_plan {
     pfc_sinkhorn_config cfg;
-    double total;      /* N */
-    pfc_view q;        /* (n,K): score/epsilon, then Q; log: score/epsilon to the end */
-    double *row;       /* (K) factors of the prototypes; log: f */
-    double *g;         /* (n) log: of the samples */
-    double *work;      /* (lanes,K) */
+    double total; /* N */
+    pfc_view q;   /* (n,K): score/epsilon, then Q; log: score/epsilon to the end */
+    double *row;  /* (K) factors of the prototypes; log: f */
+    double *g;    /* (n) log: of the samples */
+    double *work; /* (lanes,K) */
     int lanes;
 };
 

@@ -127,7 +127,7 @@ static void class_gradient(const block *b, int64_t c, const pfc_rows_info *rows,
     const double *l = b->l + c * b->n, *slope = b->slope + c * b->n, *max = rows->max.data, *sum = rows->sum.data;
     b->lane->k->grad_row(l, slope, max, sum, rows->n, b->n, h);
     for (int64_t n = 0; n < b->n; n++) {
-        if (!rows->valid[n])
+        if (rows->valid && !rows->valid[n])
             h[n] = 0.0;
         else if (rows->target[n] == b->c0 + c)
             h[n] = ((px_exp(l[n] - max[n]) / sum[n] - 1.0) / rows->n) * slope[n];

@@ -34,7 +34,7 @@ static void target_logit(const fast_angular *head, const float *c, float z, floa
         rise = 1.0f;
     }
     if (!(__builtin_fabsf(v) < inf)) phi = __builtin_nanf("");
-    if (!head->clamp && !(__builtin_fabsf(v) < 1.0f)) rise = __builtin_nanf("");
+    if (!head->clamp && (!(__builtin_fabsf(v) < 1.0f) || c[0] != c[0])) rise = __builtin_nanf("");
     *logit = head->s * phi;
     *slope = head->clamp && !(__builtin_fabsf(z) <= 1.0f) ? 0.0f : head->s * rise;
 }

@@ -106,11 +106,11 @@ pfc_status pfc_fast_sinkhorn_create(pfc_backend *be, const pfc_sinkhorn_config *
         extremes[1] = larger(low[lane], extremes[1]);
     }
     /* All sums relative to the first sample of this rank, until the shift is known. */
-    for (int lane = 0; lane < FAST_LANES && cfg->version != PFC_SINKHORN_LOG; lane++) {
-        double factor = px_exp(ref[lane] - ref[0]);
+    p->first_max = (double)p->b[0] / cfg->epsilon;
+    for (int lane = 0; lane < FAST_LANES; lane++) {
+        double factor = part_start(p, lane) < part_start(p, lane + 1) ? px_exp(ref[lane] - p->first_max) : 0.0;
         for (int64_t i = 0; i < q.cols; i++) p->sums[lane * q.cols + i] *= factor;
     }
-    p->first_max = ref[0];
     return PFC_OK;
 }
 

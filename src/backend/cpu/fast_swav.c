@@ -39,8 +39,7 @@ pfc_status pfc_fast_scale(pfc_backend *be, pfc_view out, double factor)
 
 pfc_status pfc_fast_decay_scale(pfc_backend *be, pfc_view g, pfc_view w, double decay, double factor)
 {
-    for (int64_t i = 0; i < g.rows; i++)
-        pfc_fast_kernels_of(be)->decay_scale_row(pfc_fast_at(g, i), pfc_fast_at(w, i), (float)decay, (float)factor, g.cols);
+    for (int64_t i = 0; i < g.rows; i++) pfc_fast_kernels_of(be)->decay_scale_row(pfc_fast_at(g, i), pfc_fast_at(w, i), (float)decay, (float)factor, g.cols);
     return PFC_OK;
 }
 
@@ -64,7 +63,8 @@ pfc_status pfc_fast_swav_dlogits(pfc_backend *be, pfc_view a, double t, pfc_view
         double total = 0.0;
         for (int64_t j = 0; j < a.cols; j++) total += (double)pfc_fast_at(q, i)[j];
         mass = (float)total;
-        int zero = k->swav_dlogit_row(pfc_fast_at(a, i), pfc_fast_at(q, i), (float)t, *pfc_fast_at(max, i), 1.0f / *pfc_fast_at(sum, i), mass, first, a.cols, o);
+        int zero =
+            k->swav_dlogit_row(pfc_fast_at(a, i), pfc_fast_at(q, i), (float)t, *pfc_fast_at(max, i), 1.0f / *pfc_fast_at(sum, i), mass, first, a.cols, o);
         for (int64_t j = 0; source && zero && j < a.cols; j++) o[j] = __builtin_nanf("");
     }
     return PFC_OK;

@@ -5,7 +5,7 @@
 #include "backend/backend.h"
 
 pfc_status pfc_fast_sinkhorn_create(pfc_backend *be, const pfc_sinkhorn_config *cfg, double total, pfc_view scores, pfc_view q, double extremes[2],
-                                     pfc_sinkhorn_plan **out);
+                                    pfc_sinkhorn_plan **out);
 void pfc_fast_sinkhorn_destroy(pfc_backend *be, pfc_sinkhorn_plan *plan);
 pfc_status pfc_fast_sinkhorn_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2]);
 pfc_status pfc_fast_sinkhorn_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);

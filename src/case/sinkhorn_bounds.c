@@ -1,0 +1,264 @@
+/* sinkhorn_bounds.c: the float32 bounds of Sinkhorn (doc/numerics.md section 10). */
+#include "case/sinkhorn_bounds.h"
+
+#include "case/family.h"
+#include "case/swav_case.h"
+#include "core/ctx.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define EPS PFC_BOUND_EPS
+
+/* A running sum of n terms of one sign. */
+static double running(int64_t n) { return EPS * (4.0 + sqrt((double)n) / 2.0); }
+
+static double grow(double x) { return x > 50.0 ? PX_INF : px_exp(x) - 1.0 + x * EPS; } /* e^x - 1 from above, x >= 0 */
+
+/* ---- exp and its errors ---- */
+
+static double largest(const double *x, int64_t count)
+{
+    double m = -PX_INF;
+    for (int64_t i = 0; i < count; i++) m = px_nan(x[i]) || x[i] > m ? x[i] : m;
+    return m;
+}
+
+/* a = score/epsilon, eps = relative error of exp(a - shift): of the division, of the subtraction, of exp, of the scores. */
+static void exponents(pfc_sinkhorn_bound *b)
+{
+    double epsilon = b->cfg->epsilon;
+    bool log = b->cfg->version == PFC_SINKHORN_LOG;
+    for (int64_t i = 0; i < b->N * b->K; i++) b->a[i] = b->scores[i] / epsilon;
+    double M = largest(b->a, b->N * b->K), reach = 0;
+    for (int64_t i = 0; log && i < b->N * b->K; i++) reach = fabs(b->a[i]) > reach ? fabs(b->a[i]) : reach;
+    if (log) reach += px_log((double)(b->N * b->K)); /* about the largest |f|, |g| */
+    for (int64_t i = 0; i < b->N * b->K; i++) {
+        double shifted = !log && b->cfg->stabilise ? b->a[i] - M : 0;
+        b->eps[i] = EPS * (4.0 + fabs(b->a[i]) + fabs(shifted) + 2.0 * reach) + (b->escores ? b->escores[i] / epsilon : 0);
+    }
+}
+
+/* shoot_infs on one rank's part: infinities take the error of the largest other value. */
+static void replace(pfc_sinkhorn_bound *b, double *q, double *eps, int64_t count)
+{
+    double m = 0, em = 0;
+    for (int64_t i = 0; i < count; i++)
+        if (q[i] != PX_INF && (px_nan(q[i]) || q[i] > m)) m = q[i];
+    for (int64_t i = 0; i < count; i++)
+        if (q[i] != PX_INF && q[i] >= m / 2 && eps[i] > em) em = eps[i];
+    for (int64_t i = 0; i < count; i++)
+        if (q[i] == PX_INF) q[i] = m, eps[i] = em;
+    (void)b;
+}
+
+static bool replaces(const pfc_sinkhorn_bound *b) { return b->cfg->version == PFC_SINKHORN_V1 || b->cfg->version == PFC_SINKHORN_VISSL; }
+
+static void kernel(pfc_sinkhorn_bound *b)
+{
+    double shift = b->cfg->stabilise ? largest(b->a, b->N * b->K) : 0, total = 0, etotal = 0;
+    for (int64_t i = 0; i < b->N * b->K; i++) {
+        double x = b->a[i] - shift;
+        b->q[i] = px_exp(x);
+        if (fabs(x - 709.78) <= b->eps[i]) b->open = true;
+        if (fabs(x + 708.0) <= b->eps[i]) b->eps[i] = 1.0; /* 0 or 2^-1021 */
+    }
+    for (int r = 0; replaces(b) && r < b->ranks; r++) replace(b, b->q + r * b->n * b->K, b->eps + r * b->n * b->K, b->n * b->K);
+    for (int64_t i = 0; i < b->N * b->K; i++) total += b->q[i];
+    for (int64_t i = 0; i < b->N * b->K; i++) {
+        b->q[i] = b->q[i] / total;
+        etotal += b->q[i] * b->eps[i];
+    }
+    for (int64_t j = 0; j < b->N; j++) b->beta[j] = etotal + running(b->N) + running(b->K);
+    for (int64_t k = 0; k < b->K; k++) b->rho[k] = 0;
+}
+
+/* ---- iterations ---- */
+
+/* u_k = sum over samples, rho_k its relative error but for that of the prototype's own factor. */
+static void rows(pfc_sinkhorn_bound *b, double *erow)
+{
+    for (int64_t k = 0; k < b->K; k++) {
+        double s = 0, e = 0;
+        for (int64_t j = 0; j < b->N; j++) {
+            double q = b->q[j * b->K + k];
+            s += q;
+            e += q * (b->eps[j * b->K + k] + b->beta[j]);
+        }
+        b->u[k] = s;
+        erow[k] = (s == 0 ? 0 : e / s) + running(b->N);
+    }
+}
+
+/* vissl: 1e-12 more everywhere; the factors' errors become the elements' own. */
+static void add_everywhere(pfc_sinkhorn_bound *b)
+{
+    for (int64_t j = 0; j < b->N; j++)
+        for (int64_t k = 0; k < b->K; k++) {
+            int64_t i = j * b->K + k;
+            double more = b->q[i] + 1e-12;
+            b->eps[i] = b->q[i] / more * (b->eps[i] + b->rho[k] + b->beta[j]) + 2 * EPS;
+            b->q[i] = more;
+        }
+    for (int64_t j = 0; j < b->N; j++) b->beta[j] = 0;
+    for (int64_t k = 0; k < b->K; k++) b->rho[k] = 0;
+}
+
+static void iteration(pfc_sinkhorn_bound *b, int64_t t, double *erow)
+{
+    bool zero = false;
+    rows(b, erow);
+    for (int64_t k = 0; k < b->K; k++) zero = zero || b->u[k] == 0;
+    if (zero && b->cfg->version == PFC_SINKHORN_VISSL) {
+        add_everywhere(b);
+        rows(b, erow);
+    }
+    for (int64_t k = 0; k < b->K; k++) {
+        if (b->sums) b->sums[t * b->K + k] = b->u[k];
+        if (b->esums) b->esums[t * b->K + k] = pfc_bound_settle(b->u[k], b->open, fabs(b->u[k]) * grow(erow[k] + b->rho[k]) + 0x1p-125);
+        b->rho[k] = erow[k] + 4 * EPS;
+        b->u[k] = 1.0 / (double)b->K / b->u[k];
+    }
+    if (replaces(b)) replace(b, b->u, b->rho, b->K);
+    for (int64_t j = 0; j < b->N; j++) {
+        double *q = b->q + j * b->K, s = 0, e = 0;
+        for (int64_t k = 0; k < b->K; k++) {
+            q[k] *= b->u[k];
+            s += q[k];
+            e += q[k] * (b->eps[j * b->K + k] + b->rho[k]);
+        }
+        for (int64_t k = 0; k < b->K; k++) q[k] = q[k] * (1.0 / (double)b->N / s);
+        b->beta[j] = e / s + running(b->K) + 4 * EPS;
+    }
+}
+
+/* ---- log domain: q holds exp(a + f + g) only at the end ---- */
+
+static double log_sum(const double *x, int64_t stride, const double *y, const double *ex, const double *ey, int64_t count, double *e)
+{
+    double m = -PX_INF, s = 0, w = 0;
+    for (int64_t i = 0; i < count; i++) m = px_nan(x[i * stride]) || x[i * stride] + y[i] > m ? x[i * stride] + y[i] : m;
+    for (int64_t i = 0; i < count; i++) {
+        double p = px_exp(x[i * stride] + y[i] - m);
+        s += p;
+        w += p * (ex[i * stride] + ey[i]);
+    }
+    *e = w / s + running(count);
+    return m + px_log(s);
+}
+
+static void log_iteration(pfc_sinkhorn_bound *b, int64_t t)
+{
+    for (int64_t k = 0; k < b->K; k++) {
+        double e, L = log_sum(b->a + k, b->K, b->g, b->eps + k, b->beta, b->N, &e);
+        if (b->sums) b->sums[t * b->K + k] = L;
+        if (b->esums) b->esums[t * b->K + k] = pfc_bound_settle(L, false, e + 4 * EPS * (1 + fabs(L)));
+        b->u[k] = -px_log((double)b->K) - L;
+        b->rho[k] = e;
+    }
+    for (int64_t j = 0; j < b->N; j++) {
+        double e;
+        b->g[j] = -px_log((double)b->N) - log_sum(b->a + j * b->K, 1, b->u, b->eps + j * b->K, b->rho, b->K, &e);
+        b->beta[j] = e;
+    }
+    for (int64_t k = 0; k < b->K; k++) b->f[k] = b->u[k];
+}
+
+/* ---- the assignment ---- */
+
+/* dq = q (d_k - sum_k' q_k' d_k') where d are the relative errors: certain samples have small ones. */
+static void finish_row(pfc_sinkhorn_bound *b, int64_t j)
+{
+    double *q = b->q + j * b->K, *eq = b->eq + j * b->K, s = 0, all = 0;
+    bool plain = b->cfg->version == PFC_SINKHORN_V2 && b->cfg->iterations == 0;
+    for (int64_t k = 0; k < b->K; k++) s += q[k];
+    for (int64_t k = 0; k < b->K; k++) {
+        q[k] = plain ? q[k] * (double)b->N : q[k] / s;
+        all += q[k] * (b->eps[j * b->K + k] + b->rho[k]);
+    }
+    for (int64_t k = 0; k < b->K; k++) {
+        double own = b->eps[j * b->K + k] + b->rho[k], tail = running(b->K) + 4 * EPS;
+        double rel = plain ? own + b->beta[j] : own + all - 2 * q[k] * own;
+        if (own + all > 0.05) rel = plain ? grow(rel) : grow(own + all);
+        double e = q[k] * (rel + tail) + 0x1p-125, room = q[k] > 1 - q[k] ? q[k] : 1 - q[k];
+        eq[k] = pfc_bound_settle(q[k], b->open, plain || e < room ? e : room);
+    }
+}
+
+static void run(pfc_sinkhorn_bound *b, double *erow)
+{
+    exponents(b);
+    if (b->cfg->version != PFC_SINKHORN_LOG) {
+        kernel(b);
+        for (int64_t t = 0; t < b->cfg->iterations; t++) iteration(b, t, erow);
+    } else {
+        for (int64_t t = 0; t < b->cfg->iterations; t++) log_iteration(b, t);
+        for (int64_t j = 0; j < b->N; j++) {
+            double e, lse = log_sum(b->a + j * b->K, 1, b->f, b->eps + j * b->K, b->rho, b->K, &e);
+            for (int64_t k = 0; k < b->K; k++) b->q[j * b->K + k] = px_exp(b->a[j * b->K + k] + b->f[k] - lse);
+        }
+    }
+    for (int64_t j = 0; j < b->N; j++) finish_row(b, j);
+}
+
+bool pfc_sinkhorn_bound_run(pfc_sinkhorn_bound *b)
+{
+    size_t N = (size_t)(b->N = b->n * b->ranks), K = (size_t)b->K;
+    double *erow = calloc(K, sizeof *erow);
+    b->open = false;
+    b->a = calloc(N * K, sizeof(double));
+    b->eps = calloc(N * K, sizeof(double));
+    b->rho = calloc(K, sizeof(double));
+    b->beta = calloc(N, sizeof(double));
+    b->f = calloc(K, sizeof(double));
+    b->g = calloc(N, sizeof(double));
+    b->u = calloc(K, sizeof(double));
+    bool ok = erow && b->a && b->eps && b->rho && b->beta && b->f && b->g && b->u;
+    if (ok) run(b, erow);
+    free(erow);
+    free(b->a);
+    free(b->eps);
+    free(b->rho);
+    free(b->beta);
+    free(b->f);
+    free(b->g);
+    free(b->u);
+    return ok;
+}
+
+/* ---- the case ---- */
+
+static void compute(pfc_case *c, const pfc_sinkhorn_config *cfg, int ranks, const double *scores, pfc_diag *diag)
+{
+    int64_t N = c->size['N' - 'A'], K = c->size['K' - 'A'];
+    size_t count = (size_t)(N * K), sums = (size_t)(cfg->iterations * K);
+    pfc_sinkhorn_bound b = { .cfg = cfg, .ranks = ranks, .n = N / ranks, .K = K, .scores = scores };
+    b.q = malloc(count * sizeof(double));
+    b.eq = malloc(count * sizeof(double));
+    b.esums = malloc((sums + 1) * sizeof(double));
+    if (!b.q || !b.eq || !b.esums || !pfc_sinkhorn_bound_run(&b)) {
+        pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "bounds: out of memory");
+    } else {
+        pfc_bound_put(&c->bound_out, "assignment", b.eq, 0, N * K);
+        for (int64_t t = 0; t < cfg->iterations; t++) {
+            char name[PFC_MAX_NAME];
+            snprintf(name, sizeof name, "row_sum_%lld", (long long)t);
+            pfc_bound_put(&c->bound_step, name, b.esums + t * K, 0, K);
+        }
+    }
+    free(b.q);
+    free(b.eq);
+    free(b.esums);
+}
+
+int pfc_sinkhorn_case_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
+{
+    MPI_Comm comm = ctx->comm.mpi;
+    pfc_sinkhorn_config cfg = pfc_case_sinkhorn_config(c);
+    double *scores = NULL;
+    if (pfc_bounds_begin(comm, c, diag)) return diag->exit_status;
+    pfc_case_gather_reals(comm, c, "scores", &scores, diag);
+    if (!pfc_diag_agree(comm, diag) && pfc_ctx_rank(ctx) == 0) compute(c, &cfg, pfc_ctx_ranks(ctx), scores, diag);
+    free(scores);
+    return pfc_bounds_share(comm, c, diag);
+}

@@ -1,0 +1,25 @@
+/* sinkhorn_bounds.h: Sinkhorn with a first-order error bound beside every number (doc/numerics.md section 10). Serial, fixed order, px.h only. */
+#ifndef PFC_CASE_SINKHORN_BOUNDS_H
+#define PFC_CASE_SINKHORN_BOUNDS_H
+
+#include <pfc/sinkhorn.h>
+#include <stdbool.h>
+
+typedef struct pfc_sinkhorn_bound {
+    const pfc_sinkhorn_config *cfg;
+    int ranks;
+    int64_t n, N, K;                /* n samples of a rank, N of all */
+    const double *scores, *escores; /* (N,K); errors NULL: none */
+    double *q, *eq;                 /* (N,K) results */
+    double *sums, *esums;           /* (iterations,K) results, NULL: not wanted */
+    /* work */
+    double *a, *eps;    /* (N,K) score/epsilon; relative error of exp of it */
+    double *rho, *beta; /* (K) (N) relative errors of the factors of prototypes and samples; log: of f and g */
+    double *f, *g, *u;  /* (K) (N) (K) */
+    bool open;          /* an infinity that may be there or not: nothing can be said */
+} pfc_sinkhorn_bound;
+
+/* From cfg, ranks, n, K, scores, escores to the results. False: out of memory. */
+bool pfc_sinkhorn_bound_run(pfc_sinkhorn_bound *b);
+
+#endif
