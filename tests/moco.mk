@@ -2,6 +2,7 @@
 mpi_programs += \
     tests/test_moco \
     tests/test_moco_shuffle
+tests_test_moco_SOURCES = tests/test_moco.c tests/moco_problem.c tests/moco_problem.h
 MPI_TESTS += \
     tests/test_moco-1.mpi \
     tests/test_moco-2.mpi \
