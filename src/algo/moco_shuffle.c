@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ROWS = 1 << 30 }; /* of a batch: MPI counts are int */
+enum { MAX_ROWS = (1 << 30) - 1 }; /* of a batch: MPI counts are int */
 
 pfc_status pfc_moco_rows_of_ranks(pfc_ctx *ctx, int64_t rows, int64_t **start)
 {

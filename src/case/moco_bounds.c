@@ -88,8 +88,7 @@ static void softmax(bound *v)
         up += v->p[j] * (px_exp(v->el[j]) - 1.0);
         down += v->p[j] * (1.0 - px_exp(-v->el[j]));
     }
-    double es = smaller(px_log(1.0 + up), down < 1.0 ? -px_log(1.0 - down) : PX_INF);
-    es = smaller(larger(es, px_log(1.0 + up)), most) + r;
+    double es = smaller(larger(px_log(1.0 + up), down < 1.0 ? -px_log(1.0 - down) : PX_INF), most) + r;
     for (int64_t j = 0; j < c; j++) {
         double el = v->el[j], p = v->p[j], rho = 1.06 * ((1.0 - p) * el + larger(es - p * el, 0));
         if (!(el + es <= 0.05)) rho = px_exp(el + es) - 1.0;
@@ -133,7 +132,7 @@ static void gradient(bound *v, double eta, double *out)
         double q = size(v->unit_q[j]), g = v->grad[j], length = project ? v->norm : 1e-12;
         double dx = (project ? g - v->unit_q[j] * along : g) / length, e = v->egrad[j];
         if (project) e += q * (spread + turned + eta * size(along)) + E * (size(g) + q * size(along));
-        bool open = near || eta == PX_INF || size(dx) > LARGEST || v->egrad[j] == PX_INF;
+        bool open = near || eta == PX_INF || size(dx) > LARGEST || size(g) > LARGEST || size(along) > LARGEST || v->egrad[j] == PX_INF;
         out[j] = pfc_bound_settle(dx, open && px_finite(along), e / length + (4.0 * E + eta) * size(dx) + TINY / length);
     }
 }
@@ -143,10 +142,10 @@ static void gradient(bound *v, double eta, double *out)
 static void row_bounds(bound *v, pfc_case *c, int64_t n, double *sums)
 {
     double norm_k, eta_k = direction(v->key + n * v->d, v->d, v->unit_k, &norm_k), eta = direction(v->query + n * v->d, v->d, v->unit_q, &v->norm);
-    int64_t size_k = pfc_param_int(c, "queue_ptr") + n;
+    int64_t place = (pfc_param_int(c, "queue_ptr") + n) % v->k;
     for (int64_t j = 0; j < v->d; j++) v->ek[j] = pfc_bound_settle(v->unit_k[j], eta_k == PX_INF, eta_k * size(v->unit_k[j]) + TINY);
     pfc_bound_put(&c->bound_out, "key", v->ek, n * v->d, v->d);
-    if (n >= v->n - v->k) pfc_bound_put(&c->bound_out, "queue", v->ek, size_k % v->k * v->d, v->d);
+    if (n >= v->n - v->k) pfc_bound_put(&c->bound_out, "queue", v->ek, place * v->d, v->d);
 
     logit(v, v->unit_q, v->unit_k, larger(eta, eta_k), &v->l[0], &v->el[0]);
     for (int64_t j = 0; j < v->k; j++) logit(v, v->unit_q, v->queue + j * v->d, eta, &v->l[1 + j], &v->el[1 + j]);
