@@ -67,7 +67,7 @@ static void logit(const bound *v, const double *a, const double *b, double eta, 
         6.0 * E * (PX_SQRT(2.0 * squares / 3.0) + PX_SQRT(d * squares) + size(z)) + 1.5 * E * PX_SQRT(d / 6.0) * size(z) + pfc_bound_grid(v->d, amax * bmax);
     *l = v->s * z;
     bool open = eta == PX_INF || size(*l) > LARGEST || size(z) > LARGEST || squares > LARGEST * LARGEST || size(v->s) > LARGEST;
-    *el = pfc_bound_settle(*l, open && (px_finite(*l) || eta == PX_INF), size(v->s) * ez + 2.0 * E * size(*l) + size(v->s) * TINY * PX_SQRT(d));
+    *el = pfc_bound_settle(*l, open && (px_finite(*l) || eta == PX_INF), size(v->s) * ez + 2.0 * E * size(*l) + size(v->s) * TINY * PX_SQRT(d) + TINY);
 }
 
 /* p_j and its bound (numerics 4), and the row loss -log p_0 with its own (5). */
