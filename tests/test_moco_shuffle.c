@@ -17,7 +17,11 @@ static pfc_ctx *make_ctx(MPI_Comm comm)
 }
 
 /* Byte i of the global matrix: any pattern will do, so that NaN with payloads, -0 and subnormals occur. */
-static unsigned char byte_at(int64_t i) { return (unsigned char)(pfc_uniform(5, i / 8, 0, PFC_STREAM_FILL) * 0x1p53 / (double)(1 << (i % 8 * 5))); }
+static unsigned char byte_at(int64_t i)
+{
+    uint64_t word = (uint64_t)(pfc_uniform(5, i / 4, 0, PFC_STREAM_FILL) * 0x1p53);
+    return (unsigned char)(word >> (8 * (i % 4)));
+}
 
 /* A padded view filled with the rows [first, first + rows) of the global matrix; padding is 0xEE. */
 static pfc_view filled(pfc_dtype type, int64_t first, int64_t rows, int64_t cols, int64_t ld, bool fill)

@@ -42,7 +42,7 @@ def shuffles(make):
 
 
 def switches(make):
-    make.moco("any_moco_sharp", 6, 12, 9, temperature=0.02, momentum=0.9, queue_ptr=3)
+    make.moco("any_moco_sharp", 6, 12, 9, temperature=0.1, momentum=0.9, queue_ptr=3)
     make.moco("any_moco_negative", 3, 6, 4, temperature=-0.7, momentum=-1.5)
     make.moco("any_moco_first", 6, 12, 5, first_call=1, queue_ptr=0)
     make.moco("any_moco_wrap", 6, 11, 4, queue_wrap=1, queue_ptr=8)

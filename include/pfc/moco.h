@@ -25,7 +25,7 @@ typedef struct pfc_moco_shuffle pfc_moco_shuffle;
  *  permutation  [global in] N row numbers, the same on all ranks; NULL: drawn from (seed, step)
  *  step         0 to 2^32 - 1
  * Drawn: the row numbers sorted by (key, row), key = pfc_uniform(seed, row, step, PFC_STREAM_SHUFFLE_KEY); every rank draws the same, no message.
- * Errors: PFC_ERR_ARG (negative rows, step out of range), PFC_ERR_SHAPE (N = 0), PFC_ERR_DATA (not a permutation, the text names the element; not the
+ * Errors: PFC_ERR_ARG (negative rows, step out of range), PFC_ERR_SHAPE (N = 0, N >= 2^30), PFC_ERR_DATA (not a permutation, the text names the element; not the
  * same on all ranks), PFC_ERR_NOMEM. */
 pfc_status pfc_moco_shuffle_create(pfc_ctx *ctx, int64_t rows, const int64_t *permutation, int64_t seed, int64_t step, pfc_moco_shuffle **out);
 void pfc_moco_shuffle_destroy(pfc_moco_shuffle **shuffle); /* NULL-safe. Local */
@@ -60,7 +60,8 @@ pfc_moco_config pfc_moco_defaults(void);
 typedef struct pfc_moco pfc_moco;
 
 /* Collective. The object keeps a pointer to ctx. The queue, the same on all ranks (A.8; VISSL lets every rank draw its own): N(0,1) from (seed, element)
- * rounded to float32, rows normalised; queue_ptr 0; no key encoder yet. Errors: PFC_ERR_ARG (the text names the field), PFC_ERR_NOMEM. */
+ * rounded to float32, rows normalised; queue_ptr 0; no key encoder yet. Errors: PFC_ERR_ARG (the text names the field; also where it is not the same on
+ * all ranks), PFC_ERR_NOMEM. */
 pfc_status pfc_moco_create(pfc_ctx *ctx, const pfc_moco_config *cfg, pfc_moco **out);
 void pfc_moco_destroy(pfc_moco **moco); /* NULL-safe; before the context. Local */
 

@@ -31,14 +31,14 @@ typedef struct block {
     const int32_t *expo;
 } block;
 
-typedef pfc_status (*block_fn)(pfc_moco_run *s, int lane, const block *k);
+typedef pfc_status (*block_fn)(pfc_moco_pass *s, int lane, const block *k);
 
 typedef struct lane_job {
-    pfc_moco_run *s;
+    pfc_moco_pass *s;
     block_fn fn;
 } lane_job;
 
-static block block_at(const pfc_moco_run *s, int64_t i)
+static block block_at(const pfc_moco_pass *s, int64_t i)
 {
     const pfc_moco *m = s->moco;
     int64_t size = s->ops->block_classes, first = i * size, count = s->K - first < size ? s->K - first : size;
@@ -50,7 +50,7 @@ static block block_at(const pfc_moco_run *s, int64_t i)
 static void run_lane(void *arg, int lane)
 {
     lane_job *job = arg;
-    pfc_moco_run *s = job->s;
+    pfc_moco_pass *s = job->s;
     int64_t blocks = (s->K + s->ops->block_classes - 1) / s->ops->block_classes, lanes = s->be->lanes;
     for (int64_t i = blocks * lane / lanes; i < blocks * (lane + 1) / lanes && s->lane_status[lane] == PFC_OK; i++) {
         block k = block_at(s, i);
@@ -59,7 +59,7 @@ static void run_lane(void *arg, int lane)
 }
 
 /* fn over all blocks: lane i takes the i-th part of them, in order. */
-static pfc_status for_blocks(pfc_moco_run *s, block_fn fn)
+static pfc_status for_blocks(pfc_moco_pass *s, block_fn fn)
 {
     lane_job job = { s, fn };
     for (int i = 0; i < s->be->lanes; i++) s->lane_status[i] = PFC_OK;
@@ -69,26 +69,26 @@ static pfc_status for_blocks(pfc_moco_run *s, block_fn fn)
 }
 
 /* 3, 4: z_jn = <u_j, q_n>; max_n of z_jn / tau. */
-static pfc_status forward_block(pfc_moco_run *s, int lane, const block *k)
+static pfc_status forward_block(pfc_moco_pass *s, int lane, const block *k)
 {
     PFC_TRY(s->ops->cosines(s->be, lane, s->operand, k->keys, k->norm, k->expo, s->head.normalised, k->z));
     return s->ops->row_max(s->be, lane, &s->head, k->z, k->first, &s->rows, s->sum_acc);
 }
 
 /* 4: S_n += exp(l_nj - M_n). */
-static pfc_status denominator_block(pfc_moco_run *s, int lane, const block *k)
+static pfc_status denominator_block(pfc_moco_pass *s, int lane, const block *k)
 {
     return s->ops->row_sum(s->be, lane, &s->head, k->z, k->first, &s->rows, s->sum_acc);
 }
 
 /* 6: the size of a row's terms, for the grid of exact mode. */
-static pfc_status scale_block(pfc_moco_run *s, int lane, const block *k)
+static pfc_status scale_block(pfc_moco_pass *s, int lane, const block *k)
 {
     return s->ops->grad_expo(s->be, lane, &s->head, k->z, k->first, &s->rows, k->norm, k->expo, s->feature_acc, NULL);
 }
 
 /* 6: h_jn = p_nj / (b tau); g_n += sum_j h_jn u_j. */
-static pfc_status backward_block(pfc_moco_run *s, int lane, const block *k)
+static pfc_status backward_block(pfc_moco_pass *s, int lane, const block *k)
 {
     pfc_view h = pfc_view_rows(s->H, lane * s->lane_rows, k->keys.count), none = { 0 };
     PFC_TRY(s->ops->logit_grad(s->be, lane, &s->head, k->z, k->first, &s->rows, h, NULL, none));
@@ -98,7 +98,7 @@ static pfc_status backward_block(pfc_moco_run *s, int lane, const block *k)
 /* ---- the steps ---- */
 
 /* 1 */
-static pfc_status unit_queries(pfc_moco_run *s)
+static pfc_status unit_queries(pfc_moco_pass *s)
 {
     pfc_rowset x = { s->x, NULL, 0, s->b }, q = { s->q, NULL, 0, s->b };
     PFC_TRY(s->ops->row_norms(s->be, x, s->xnorm, s->xexpo.data));
@@ -108,7 +108,7 @@ static pfc_status unit_queries(pfc_moco_run *s)
 }
 
 /* 4 */
-static pfc_status softmax_statistics(pfc_moco_run *s)
+static pfc_status softmax_statistics(pfc_moco_pass *s)
 {
     PFC_TRY(s->ops->row_max_fold(s->be, s->sum_acc, s->max));
     PFC_TRY(s->ops->positive_max(s->be, s->positive, s->max));
@@ -120,7 +120,7 @@ static pfc_status softmax_statistics(pfc_moco_run *s)
 }
 
 /* 5 */
-static pfc_status loss(pfc_moco_run *s)
+static pfc_status loss(pfc_moco_pass *s)
 {
     double *host = malloc((size_t)s->b * 3 * sizeof *host), *max = host + s->b, *shifted = max + s->b;
     unsigned char *all = malloc((size_t)s->b);
@@ -140,7 +140,7 @@ static pfc_status loss(pfc_moco_run *s)
 }
 
 /* 6, 7; the raw queries are not needed any more, their place takes the gradient. */
-static pfc_status gradient(pfc_moco_run *s)
+static pfc_status gradient(pfc_moco_pass *s)
 {
     if (s->ops->grad_expo) {
         PFC_TRY(for_blocks(s, scale_block));
@@ -154,7 +154,7 @@ static pfc_status gradient(pfc_moco_run *s)
     return pfc_moco_download(s->ctx, s->x, s->result->query_grad);
 }
 
-pfc_status pfc_moco_run_loss(pfc_moco_run *s, pfc_view query, pfc_view keys)
+pfc_status pfc_moco_pass_loss(pfc_moco_pass *s, pfc_view query, pfc_view keys)
 {
     PFC_TRY(pfc_moco_queue_ready(s->moco));
     PFC_TRY(pfc_moco_upload(s->ctx, query, true, s->x));
@@ -169,7 +169,7 @@ pfc_status pfc_moco_run_loss(pfc_moco_run *s, pfc_view query, pfc_view keys)
 }
 
 /* 8, 9 */
-pfc_status pfc_moco_run_queue(pfc_moco_run *s, const int64_t *start)
+pfc_status pfc_moco_pass_queue(pfc_moco_pass *s, const int64_t *start)
 {
     size_t row = (size_t)s->D * pfc_dtype_size(s->ops->real), mine = (size_t)s->b * row;
     char *keys = malloc(mine + (size_t)s->N * row);

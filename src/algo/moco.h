@@ -29,7 +29,7 @@ pfc_status pfc_moco_queue_ready(pfc_moco *moco);
 pfc_status pfc_moco_enqueue(pfc_moco *moco, const void *keys, int64_t n);
 
 /* Everything of one step that more than one function sees. */
-typedef struct pfc_moco_run {
+typedef struct pfc_moco_pass {
     pfc_moco *moco;
     pfc_ctx *ctx;
     const pfc_ops *ops;
@@ -49,11 +49,11 @@ typedef struct pfc_moco_run {
     pfc_view H;        /* (lanes*lane_rows, b) */
     pfc_status *lane_status;
     pfc_moco_result *result;
-} pfc_moco_run;
+} pfc_moco_pass;
 
 /* Steps 1 to 7: every rank by itself. Local. */
-pfc_status pfc_moco_run_loss(pfc_moco_run *s, pfc_view query, pfc_view keys);
+pfc_status pfc_moco_pass_loss(pfc_moco_pass *s, pfc_view query, pfc_view keys);
 /* Steps 8 and 9; start: pfc_moco_rows_of_ranks. Collective. */
-pfc_status pfc_moco_run_queue(pfc_moco_run *s, const int64_t *start);
+pfc_status pfc_moco_pass_queue(pfc_moco_pass *s, const int64_t *start);
 
 #endif

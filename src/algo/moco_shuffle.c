@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_ROWS = (1 << 30) - 1 }; /* of a batch: MPI counts are int */
+
 pfc_status pfc_moco_rows_of_ranks(pfc_ctx *ctx, int64_t rows, int64_t **start)
 {
     int ranks = ctx->comm.ranks;
@@ -29,6 +31,8 @@ pfc_status pfc_moco_rows_of_ranks(pfc_ctx *ctx, int64_t rows, int64_t **start)
     if (st == PFC_OK) st = pfc_comm_allgather(&ctx->comm, &rows, 1, PFC_I64, *start + 1);
     for (int r = 0; st == PFC_OK && r < ranks; r++) (*start)[r + 1] += (*start)[r];
     if (st == PFC_OK && (*start)[ranks] == 0) st = pfc_fail(ctx, PFC_ERR_SHAPE, "an empty batch");
+    if (st == PFC_OK && (*start)[ranks] > MAX_ROWS)
+        st = pfc_fail(ctx, PFC_ERR_SHAPE, "a batch of %lld rows, expected at most %d", (long long)(*start)[ranks], MAX_ROWS);
     return st; /* the same on all ranks */
 }
 

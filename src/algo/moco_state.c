@@ -29,10 +29,24 @@ static pfc_status check_config(pfc_ctx *ctx, const pfc_moco_config *c)
     return PFC_OK;
 }
 
+/* Collective. */
+static pfc_status same_on_all_ranks(pfc_ctx *ctx, const pfc_moco_config *c)
+{
+    int64_t n[] = { c->num_params, -c->num_params, c->embedding_size, -c->embedding_size, c->queue_size, -c->queue_size, c->queue_wrap, -c->queue_wrap };
+    double x[] = { c->momentum, -c->momentum, c->temperature, -c->temperature };
+    static const char *const names[] = { "num_params", "embedding_size", "queue_size", "queue_wrap", "momentum", "temperature" };
+    PFC_TRY(pfc_comm_max(&ctx->comm, n, 8, PFC_I64));
+    PFC_TRY(pfc_comm_max(&ctx->comm, x, 4, PFC_F64));
+    for (int i = 0; i < 6; i++)
+        if (i < 4 ? n[2 * i] != -n[2 * i + 1] : x[2 * i - 8] != -x[2 * i - 7]) return pfc_fail(ctx, PFC_ERR_ARG, "%s: not the same on all ranks", names[i]);
+    return PFC_OK;
+}
+
 pfc_status pfc_moco_create(pfc_ctx *ctx, const pfc_moco_config *cfg, pfc_moco **out)
 {
     *out = NULL;
     PFC_TRY(pfc_agree(ctx, check_config(ctx, cfg)));
+    PFC_TRY(pfc_agree(ctx, same_on_all_ranks(ctx, cfg)));
     pfc_moco *m = calloc(1, sizeof *m);
     pfc_status st = m ? PFC_OK : pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
     if (m) {

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-static pfc_status check_views(const pfc_moco_run *s, pfc_view query, pfc_view keys)
+static pfc_status check_views(const pfc_moco_pass *s, pfc_view query, pfc_view keys)
 {
     pfc_view g = s->result->query_grad;
     bool real = (query.dtype == PFC_F32 || query.dtype == PFC_F64) && (keys.dtype == PFC_F32 || keys.dtype == PFC_F64);
@@ -19,7 +19,7 @@ static pfc_status check_views(const pfc_moco_run *s, pfc_view query, pfc_view ke
     return PFC_OK;
 }
 
-static pfc_status check_queue(const pfc_moco_run *s)
+static pfc_status check_queue(const pfc_moco_pass *s)
 {
     const pfc_moco *m = s->moco;
     if (m->cfg.queue_wrap) return PFC_OK;
@@ -33,7 +33,7 @@ static pfc_status check_queue(const pfc_moco_run *s)
 }
 
 /* No row has a target, all of them count. */
-static pfc_status rows_info(pfc_moco_run *s)
+static pfc_status rows_info(pfc_moco_pass *s)
 {
     int64_t *target = malloc((size_t)s->b * sizeof *target + 8);
     unsigned char *valid = malloc((size_t)s->b + 8);
@@ -52,7 +52,7 @@ static pfc_status rows_info(pfc_moco_run *s)
     return st;
 }
 
-static pfc_status allocate(pfc_moco_run *s)
+static pfc_status allocate(pfc_moco_pass *s)
 {
     pfc_ctx *ctx = s->ctx;
     pfc_dtype real = s->ops->real;
@@ -71,7 +71,7 @@ static pfc_status allocate(pfc_moco_run *s)
     return rows_info(s);
 }
 
-static void release(pfc_moco_run *s)
+static void release(pfc_moco_pass *s)
 {
     pfc_view *views[] = { &s->x, &s->xnorm, &s->xexpo, &s->q, &s->qnorm, &s->qexpo, &s->k, &s->Z, &s->positive, &s->max, &s->sum, &s->H };
     if (s->operand) s->ops->operand_destroy(s->be, s->operand);
@@ -92,7 +92,7 @@ static void put(pfc_view v, int64_t row, int64_t col, double x)
 }
 
 /* The logits (b, 1+K), positive first, for goldens and for reading along. Nothing here is needed by the step itself. */
-static pfc_status make_logits(pfc_moco_run *s, double *positive, double *block, pfc_view out)
+static pfc_status make_logits(pfc_moco_pass *s, double *positive, double *block, pfc_view out)
 {
     const pfc_ops *ops = s->ops;
     bool wide = ops->real == PFC_F64;
@@ -109,7 +109,7 @@ static pfc_status make_logits(pfc_moco_run *s, double *positive, double *block, 
     return PFC_OK;
 }
 
-static pfc_status tap_logits(pfc_moco_run *s)
+static pfc_status tap_logits(pfc_moco_pass *s)
 {
     if (!s->ctx->tap) return PFC_OK;
     int64_t size = s->ops->block_classes;
@@ -128,7 +128,7 @@ pfc_status pfc_moco_step(pfc_moco *moco, pfc_view query, pfc_view keys, pfc_moco
 {
     pfc_ctx *ctx = moco->ctx;
     int64_t *start = NULL;
-    pfc_moco_run s = { .moco = moco, .ctx = ctx, .ops = ctx->be->ops, .be = ctx->be, .result = result };
+    pfc_moco_pass s = { .moco = moco, .ctx = ctx, .ops = ctx->be->ops, .be = ctx->be, .result = result };
     s.b = query.rows;
     s.D = moco->cfg.embedding_size;
     s.K = moco->cfg.queue_size;
@@ -140,10 +140,10 @@ pfc_status pfc_moco_step(pfc_moco *moco, pfc_view query, pfc_view keys, pfc_moco
     if (st == PFC_OK) st = pfc_agree(ctx, allocate(&s));
     if (st == PFC_OK) {
         result->loss = 0.0;
-        st = pfc_agree(ctx, pfc_moco_run_loss(&s, query, keys));
+        st = pfc_agree(ctx, pfc_moco_pass_loss(&s, query, keys));
     }
     if (st == PFC_OK) st = tap_logits(&s);
-    if (st == PFC_OK) st = pfc_moco_run_queue(&s, start);
+    if (st == PFC_OK) st = pfc_moco_pass_queue(&s, start);
     release(&s);
     free(start);
     return st;

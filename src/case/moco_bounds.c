@@ -21,6 +21,7 @@ typedef struct bound {
     double *l, *el, *p, *ep;      /* (1+K) of one row */
     double *grad, *egrad;         /* (D) */
     double ql, eloss, norm;       /* of one row */
+    double top;                   /* largest term of its gradient's sum */
 } bound;
 
 static double larger(double a, double b) { return a > b ? a : b; }
@@ -54,16 +55,19 @@ static double direction(const double *v, int64_t d, double *unit, double *norm)
 /* l = s <a, b> and its bound: operands rounded, products and running sum, lengths, scale. */
 static void logit(const bound *v, const double *a, const double *b, double eta, double *l, double *el)
 {
-    double z = 0, squares = 0, d = (double)v->d;
+    double z = 0, squares = 0, d = (double)v->d, amax = 0, bmax = 0;
     for (int64_t j = 0; j < v->d; j++) {
         double t = a[j] * b[j];
         z += t;
         squares += t * t;
+        amax = larger(size(a[j]), amax);
+        bmax = larger(size(b[j]), bmax);
     }
-    double ez = 6.0 * E * (PX_SQRT(2.0 * squares / 3.0) + PX_SQRT(d * squares) + size(z)) + 1.5 * E * PX_SQRT(d / 6.0) * size(z);
+    double ez =
+        6.0 * E * (PX_SQRT(2.0 * squares / 3.0) + PX_SQRT(d * squares) + size(z)) + 1.5 * E * PX_SQRT(d / 6.0) * size(z) + pfc_bound_grid(v->d, amax * bmax);
     *l = v->s * z;
     bool open = eta == PX_INF || size(*l) > LARGEST || size(z) > LARGEST || squares > LARGEST * LARGEST || size(v->s) > LARGEST;
-    *el = pfc_bound_settle(*l, open && (px_finite(*l) || eta == PX_INF), size(v->s) * ez + 2.0 * E * size(*l) + size(v->s) * TINY * PX_SQRT(d));
+    *el = pfc_bound_settle(*l, open && (px_finite(*l) || eta == PX_INF), size(v->s) * ez + 2.0 * E * size(*l) + size(v->s) * TINY * PX_SQRT(d) + TINY);
 }
 
 /* p_j and its bound (numerics 4), and the row loss -log p_0 with its own (5). */
@@ -84,8 +88,7 @@ static void softmax(bound *v)
         up += v->p[j] * (px_exp(v->el[j]) - 1.0);
         down += v->p[j] * (1.0 - px_exp(-v->el[j]));
     }
-    double es = smaller(px_log(1.0 + up), down < 1.0 ? -px_log(1.0 - down) : PX_INF);
-    es = smaller(larger(es, px_log(1.0 + up)), most) + r;
+    double es = smaller(larger(px_log(1.0 + up), down < 1.0 ? -px_log(1.0 - down) : PX_INF), most) + r;
     for (int64_t j = 0; j < c; j++) {
         double el = v->el[j], p = v->p[j], rho = 1.06 * ((1.0 - p) * el + larger(es - p * el, 0));
         if (!(el + es <= 0.05)) rho = px_exp(el + es) - 1.0;
@@ -103,6 +106,7 @@ static void softmax(bound *v)
 static void add_row(bound *v, double h, double eh, const double *u, const double *eu, double growth)
 {
     for (int64_t j = 0; j < v->d; j++) {
+        v->top = larger(size(h * u[j]), v->top);
         v->grad[j] += h * u[j];
         v->egrad[j] += (eh + growth * size(h)) * size(u[j]) + (eu ? size(h) * eu[j] : 0);
     }
@@ -112,11 +116,13 @@ static void add_row(bound *v, double h, double eh, const double *u, const double
 static void gradient(bound *v, double eta, double *out)
 {
     double c = v->s / (double)v->b, growth = (48.0 + PX_SQRT((double)v->k)) * E, along = 0, spread = 0, turned = 0;
+    v->top = 0;
     memset(v->grad, 0, (size_t)v->d * sizeof(double));
     memset(v->egrad, 0, (size_t)v->d * sizeof(double));
     add_row(v, (v->p[0] - 1.0) * c, (v->ep[0] + 4.0 * E * size(v->p[0] - 1.0)) * size(c), v->unit_k, v->ek, growth);
     for (int64_t j = 0; j < v->k; j++) add_row(v, v->p[1 + j] * c, (v->ep[1 + j] + 4.0 * E * v->p[1 + j]) * size(c), v->queue + j * v->d, NULL, growth);
     for (int64_t j = 0; j < v->d; j++) {
+        v->egrad[j] += pfc_bound_grid(v->k, v->top);
         along += v->unit_q[j] * v->grad[j];
         spread += size(v->unit_q[j]) * v->egrad[j];
         turned += eta * size(v->unit_q[j] * v->grad[j]);
@@ -126,7 +132,7 @@ static void gradient(bound *v, double eta, double *out)
         double q = size(v->unit_q[j]), g = v->grad[j], length = project ? v->norm : 1e-12;
         double dx = (project ? g - v->unit_q[j] * along : g) / length, e = v->egrad[j];
         if (project) e += q * (spread + turned + eta * size(along)) + E * (size(g) + q * size(along));
-        bool open = near || eta == PX_INF || size(dx) > LARGEST || v->egrad[j] == PX_INF;
+        bool open = near || eta == PX_INF || size(dx) > LARGEST || size(g) > LARGEST || size(along) > LARGEST || v->egrad[j] == PX_INF;
         out[j] = pfc_bound_settle(dx, open && px_finite(along), e / length + (4.0 * E + eta) * size(dx) + TINY / length);
     }
 }
@@ -136,10 +142,10 @@ static void gradient(bound *v, double eta, double *out)
 static void row_bounds(bound *v, pfc_case *c, int64_t n, double *sums)
 {
     double norm_k, eta_k = direction(v->key + n * v->d, v->d, v->unit_k, &norm_k), eta = direction(v->query + n * v->d, v->d, v->unit_q, &v->norm);
-    int64_t size_k = pfc_param_int(c, "queue_ptr") + n;
+    int64_t place = (pfc_param_int(c, "queue_ptr") + n) % v->k;
     for (int64_t j = 0; j < v->d; j++) v->ek[j] = pfc_bound_settle(v->unit_k[j], eta_k == PX_INF, eta_k * size(v->unit_k[j]) + TINY);
     pfc_bound_put(&c->bound_out, "key", v->ek, n * v->d, v->d);
-    if (n >= v->n - v->k) pfc_bound_put(&c->bound_out, "queue", v->ek, size_k % v->k * v->d, v->d);
+    if (n >= v->n - v->k) pfc_bound_put(&c->bound_out, "queue", v->ek, place * v->d, v->d);
 
     logit(v, v->unit_q, v->unit_k, larger(eta, eta_k), &v->l[0], &v->el[0]);
     for (int64_t j = 0; j < v->k; j++) logit(v, v->unit_q, v->queue + j * v->d, eta, &v->l[1 + j], &v->el[1 + j]);
