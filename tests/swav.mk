@@ -20,4 +20,6 @@ EXTRA_DIST += \
     tests/cases/sk_overflow_w2.h5 \
     tests/cases/sk_vissl.h5 \
     tests/cases/swav_plain_w2.h5 \
-    tests/cases/swav_queue_w2.h5
+    tests/cases/swav_queue_w2.h5 \
+    tests/exact_v1_swav.py \
+    tests/tiny_cases_swav.py
