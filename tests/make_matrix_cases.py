@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Cases for the bit matrix: full softmax and rule global, N a multiple of 120, C divisible by none of 2, 3, 5, 8, sums longer than one block of every kind
-(D > 2048, N > 2048, more classes than one flush), all-max mantissas, and rows of wide dynamic range. Usage: make_matrix_cases.py DIR"""
+(D > 2048, N > 2048, more classes than one flush), all-max mantissas, and rows of wide dynamic range; heads and Sinkhorn likewise.
+Usage: make_matrix_cases.py DIR"""
 import os
 import sys
 
@@ -46,6 +47,17 @@ def main(folder):
     put("long_n_all_max", largest(7, 2160, 9), 61, largest(8, 61, 9), head="linear", scale=0.001)
     put("wide_rows", wide(9, 120, 70), 307, wide(11, 307, 70), head="circle", margin=0.25, sample_rate=0.7, sample_rule="global")
     put("all_max", largest(13, 120, 130), 311, largest(14, 311, 130), head="cos", margin=0.1)
+
+    def put_other(name, algorithm, params, **inputs):
+        write_case(os.path.join(folder, name + ".h5"), algorithm, params, inputs)
+
+    put_other("arc_wide", "arcface_head", dict(scale=16.0, num_subcenters=3), features=wide(15, 120, 70), labels=labels(98, 120, 61), weight=wide(17, 183, 70),
+              soft_targets=np.abs(numbers(19, 120, 61)), class_weight=np.abs(numbers(20, 61)))
+    put_other("arc_all_max", "arcface_head", dict(scale=4.0, easy_margin=1, feature_norm=0, weight_norm=0, cos_clamp=1),
+              features=largest(21, 120, 9) / np.float32(8), labels=labels(97, 120, 311), weight=largest(22, 311, 9) / np.float32(8), bias=numbers(23, 311))
+    put_other("sk_wide", "sinkhorn", dict(epsilon=0.05, iterations=5), scores=numbers(24, 240, 307) * np.float32(8))
+    put_other("sk_log", "sinkhorn", dict(epsilon=0.01, version="log"), scores=numbers(25, 120, 61))
+    put_other("sk_zero_rows", "sinkhorn", dict(epsilon=0.001, version="vissl"), scores=numbers(26, 120, 61))
 
 
 if __name__ == "__main__":
