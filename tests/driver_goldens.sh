@@ -3,6 +3,7 @@
 # data/digests.txt, and every shipped case is listed.
 # PFC_WRITE_DIGESTS=FILE writes the list instead of comparing it.
 . "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99
+export LC_ALL=C # one order everywhere
 shipped=$PFC_TOP_SRCDIR/data
 counts=$(PFC_DATA=$shipped "$PFC_REF" list --quiet --json "$work/list.json" && grep -o '"world": *[1-9][0-9]*' "$work/list.json" | grep -o '[0-9]*')
 for np in $(printf '%s\n' 1 2 3 5 8 $counts | sort -nu); do
