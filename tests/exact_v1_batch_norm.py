@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from exact_v1_core import LOWEST, NAN, Moved, div, expo, fma, mark, pow2, rn, rne, scalar_sum, scale, sqrt, with_defaults
 
-DEFAULTS = {"kind": None, "num_splits": 1, "num_sync_devices": 1, "local_size": None, "eps": 1e-5, "momentum": 0.1, "training": 1, "track_running_stats": 1,
+DEFAULTS = {"kind": "plain", "num_splits": 1, "num_sync_devices": 1, "local_size": None, "eps": 1e-5, "momentum": 0.1, "training": 1, "track_running_stats": 1,
             "num_batches_tracked": 0, "aggregate": 0, "running_var": "source", "weighting": "equal", "variance": "e2"}
 
 
@@ -125,11 +125,11 @@ class Layer:
                 if M == 0:
                     continue
                 mean, v = self.mean[r][u], self.var[r][u]
-                means[r][u] = fma(a, mean - means[r][u], means[r][u])
+                means[r][u] = fma(a, mean, (1.0 - a) * means[r][u])
                 if unbiased and M > 1:
                     v = v * M / (M - 1.0)
                 if not unbiased or M > 1:
-                    variances[r][u] = fma(a, v - variances[r][u], variances[r][u])
+                    variances[r][u] = fma(a, v, (1.0 - a) * variances[r][u])
 
     def sums(self):
         """[6] Per rank: bias_grad and weight_grad (C), and the sums over the units (S*C)."""

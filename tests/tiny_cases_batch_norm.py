@@ -128,8 +128,8 @@ def ranges(make):
 
     make.bn("any_large_mean", 6, 3, 4, edit=large_mean, kind="sync", num_sync_devices=0)
     make.bn("w3_large_mean_rows", 6, 3, 4, edit=lambda i, r: (large_mean(i, r), i.update(rows=[1, 2, 3])), kind="sync", num_sync_devices=3)
-    make.bn("any_wide", 6, 3, 4, edit=wide, kind="plain")
-    make.bn("any_all_max", 6, 3, 4, edit=all_max, kind="sync", num_sync_devices=0)
+    make.bn("any_bn_wide", 6, 3, 4, edit=wide, kind="plain")
+    make.bn("any_bn_all_max", 6, 3, 4, edit=all_max, kind="sync", num_sync_devices=0)
     make.bn("any_extremes", 6, 3, 2, edit=extremes, kind="plain")
     make.bn("any_no_eps", 6, 3, 2, edit=extremes, kind="plain", eps=0.0)  # the constant channel: 0 * inf
     make.bn("any_negative_eps", 6, 3, 2, kind="plain", eps=-100.0)  # square root of a negative number

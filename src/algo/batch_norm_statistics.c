@@ -30,8 +30,8 @@ void pfc_bn_update(const double *mean, const double *var, int64_t n, double mome
     double m = (double)count;
     for (int64_t i = 0; i < n; i++) {
         double v = unbiased ? (var[i] * m) / (m - 1.0) : var[i];
-        running_mean[i] = PX_FMA(momentum, mean[i] - running_mean[i], running_mean[i]);
-        if (!unbiased || count > 1) running_var[i] = PX_FMA(momentum, v - running_var[i], running_var[i]);
+        running_mean[i] = PX_FMA(momentum, mean[i], (1.0 - momentum) * running_mean[i]); /* momentum 1 keeps nothing of the old value, not even its rounding */
+        if (!unbiased || count > 1) running_var[i] = PX_FMA(momentum, v, (1.0 - momentum) * running_var[i]);
     }
 }
 

@@ -135,6 +135,15 @@ static int any_ranks(pfc_case *c, int ranks, pfc_diag *diag)
     return 0;
 }
 
+/* A power of some 80 operations for every class, counts read and margins written. */
+static void bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *flops, double *bytes)
+{
+    (void)ranks;
+    double classes = (double)c->size['C' - 'A'];
+    *flops = 80.0 * classes;
+    *bytes = (8.0 + (double)pfc_dtype_size(real)) * classes;
+}
+
 const pfc_algorithm pfc_algorithm_adaptive_margins = {
     .name = "adaptive_margins",
     .help = "margins of the ArcFace head from the class counts",
@@ -148,4 +157,5 @@ const pfc_algorithm pfc_algorithm_adaptive_margins = {
     .bounds = bounds,
     .fill = fill,
     .any_ranks = any_ranks,
+    .bench_cost = bench_cost,
 };

@@ -5,6 +5,7 @@
 #include "core/ctx.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define E PFC_BOUND_EPS
 
@@ -22,8 +23,9 @@ typedef struct unit {
 
 typedef struct bounds {
     pfc_dense_batch_norm *p;
-    unit *u;         /* (P,U) */
-    double *ey, *ex; /* (N,C,L) */
+    unit *u;                    /* (P,U) */
+    double *ey, *ex;            /* (N,C,L) */
+    double *old_mean, *old_var; /* (P,C), sub (P,S*C): running statistics before the step */
     int64_t units, splits;
 } bounds;
 
@@ -210,8 +212,9 @@ static void put_running(const bounds *b, pfc_case *c, int r, double *esplit)
         if (moved) {
             const unit *u = &b->u[at];
             double factor = u->m > 1 ? u->m / (u->m - 1) : 1;
-            *em = a * (u->emean + 3 * E * absolute(u->mean)) + 3 * E * absolute(rm[at]);
-            *ev = a * factor * (u->evar + 3 * E * absolute(u->var)) + 3 * E * absolute(rv[at]);
+            /* r += a (new - r) rounds at the size of the old value as well */
+            *em = a * (u->emean + 3 * E * absolute(u->mean)) + 3 * E * absolute(rm[at]) + 2 * E * absolute(b->old_mean[at]);
+            *ev = a * factor * (u->evar + 3 * E * absolute(u->var)) + 3 * E * absolute(rv[at]) + 2 * E * absolute(b->old_var[at]);
         }
         put(&c->bound_out, sub ? "split_running_mean" : "running_mean", at, rm[at], false, *em);
         put(&c->bound_out, sub ? "split_running_var" : "running_var", at, rv[at], false, *ev);
@@ -234,6 +237,20 @@ static void put_running(const bounds *b, pfc_case *c, int r, double *esplit)
     }
 }
 
+/* The running statistics before the step; false: no memory. */
+static bool keep_running(bounds *b)
+{
+    const pfc_dense_batch_norm *p = b->p;
+    bool sub = p->cfg.kind == PFC_BN_SUB;
+    size_t n = (size_t)(p->ranks * p->cfg.channels * p->cfg.num_splits);
+    b->old_mean = calloc(2 * n + 1, sizeof *b->old_mean);
+    if (!b->old_mean) return false;
+    b->old_var = b->old_mean + n;
+    memcpy(b->old_mean, sub ? p->split_mean : p->running_mean, n * sizeof *b->old_mean);
+    memcpy(b->old_var, sub ? p->split_var : p->running_var, n * sizeof *b->old_var);
+    return true;
+}
+
 static bool compute(bounds *b, pfc_case *c)
 {
     pfc_dense_batch_norm *p = b->p;
@@ -245,6 +262,7 @@ static bool compute(bounds *b, pfc_case *c)
     b->ex = b->ey + elements;
     double *esplit = calloc((size_t)(2 * p->cfg.channels * p->cfg.num_splits + 1), sizeof *esplit);
     bool ok = b->u && b->ey && esplit;
+    if (ok) ok = keep_running(b);
     if (ok) pfc_dense_batch_norm_run(p);
     for (int r = 0; ok && r < p->ranks; r++) {
         prepare(b, r);
@@ -258,6 +276,7 @@ static bool compute(bounds *b, pfc_case *c)
     if (ok) pfc_bound_put(&c->bound_out, "y", b->ey, 0, elements);
     if (ok) pfc_bound_put(&c->bound_out, "x_grad", b->ex, 0, elements);
     free(esplit);
+    free(b->old_mean);
     free(b->u);
     free(b->ey);
     return ok;

@@ -3,7 +3,7 @@
 #include "case/batch_norm_case.h"
 
 static const pfc_param_spec params[] = {
-    { "kind", PFC_PARAM_WORD, NULL, "plain|sub|sync", "statistics of the rank's batch, of its splits, or of a group of ranks" },
+    { "kind", PFC_PARAM_WORD, "plain", "plain|sub|sync", "statistics of the rank's batch, of its splits, or of a group of ranks" },
     { "num_splits", PFC_PARAM_INT, "1", NULL, "splits of a batch (sub); split s holds the samples n with n mod num_splits = s" },
     { "num_sync_devices", PFC_PARAM_INT, "1", NULL, "ranks of a group (sync); 0 or less: local_size" },
     { "local_size", PFC_PARAM_INT, "", NULL, "ranks of a machine; default the number of ranks" },

@@ -113,6 +113,15 @@ static int any_ranks(pfc_case *c, int ranks, pfc_diag *diag)
     return diag->exit_status;
 }
 
+/* A cosine of some 40 operations for every step. */
+static void bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *flops, double *bytes)
+{
+    (void)ranks;
+    double count = (double)pfc_param_int(c, "epochs") * (double)pfc_param_int(c, "steps_per_epoch");
+    *flops = 40.0 * count;
+    *bytes = (double)pfc_dtype_size(real) * count;
+}
+
 const pfc_algorithm pfc_algorithm_lr_schedule = {
     .name = "lr_schedule",
     .help = "learning rate of every step: linear warm-up, half a cosine",
@@ -126,4 +135,5 @@ const pfc_algorithm pfc_algorithm_lr_schedule = {
     .bounds = bounds,
     .fill = fill,
     .any_ranks = any_ranks,
+    .bench_cost = bench_cost,
 };
