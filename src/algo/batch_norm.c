@@ -198,10 +198,21 @@ static void tap(const pfc_batch_norm *bn, const char *name, double *v)
     ctx->tap(ctx->tap_user, name, vector, PFC_RANK_SLICES);
 }
 
-/* Mean and variance that this call normalises with, and 5. */
-static pfc_status statistics(pfc_batch_norm *bn, pfc_view x, int training)
+/* 2 to 4 and 6 in one go where no other rank is asked. */
+static pfc_status forward_alone(pfc_batch_norm *bn, pfc_view x, pfc_view y)
 {
     pfc_bn_last *l = &bn->last;
+    const pfc_bn_units units = { NULL, NULL, bn->weight, bn->bias, NULL, NULL };
+    l->count = l->shape.n / l->shape.splits * l->shape.inner;
+    l->divisor = (double)l->count;
+    return bn->ctx->be->ops->bn_forward_alone(bn->ctx->be, l->shape, x, &units, bn->cfg.eps, l->mean, l->var, l->inv, y);
+}
+
+/* Mean and variance that this call normalises with, and 5. *normalised: y is done as well. */
+static pfc_status statistics(pfc_batch_norm *bn, pfc_view x, int training, pfc_view y, bool *normalised)
+{
+    pfc_bn_last *l = &bn->last;
+    *normalised = l->batch && !l->shared && bn->ctx->be->ops->bn_forward_alone;
     size_t bytes = (size_t)bn->cfg.channels * sizeof(double);
     if (training) bn->aggregated = false;
     if (!bn->aggregated) {
@@ -211,13 +222,13 @@ static pfc_status statistics(pfc_batch_norm *bn, pfc_view x, int training)
     pfc_bn_round(bn->split_mean, bn->cfg.channels * bn->cfg.num_splits);
     pfc_bn_round(bn->split_var, bn->cfg.channels * bn->cfg.num_splits);
     if (l->batch) {
-        PFC_TRY(batch_statistics(bn, x));
+        PFC_TRY(*normalised ? forward_alone(bn, x, y) : batch_statistics(bn, x));
         if (training) running_statistics(bn);
     } else {
         memcpy(l->mean, bn->running_mean, bytes);
         memcpy(l->var, bn->running_var, bytes);
     }
-    pfc_bn_inverse(l->var, bn->cfg.eps, units_of(bn), l->inv);
+    if (!*normalised) pfc_bn_inverse(l->var, bn->cfg.eps, units_of(bn), l->inv);
     tap(bn, "mean", l->mean);
     tap(bn, "var", l->var);
     return PFC_OK;
@@ -227,7 +238,7 @@ pfc_status pfc_batch_norm_forward(pfc_batch_norm *bn, pfc_view x, int training, 
 {
     pfc_ctx *ctx = bn->ctx;
     pfc_view in = { 0 }, out = { 0 };
-    bool own_in = false, own_out = false;
+    bool own_in = false, own_out = false, done = false;
     pfc_status st = check_tensor(bn, "x", x, false);
     if (st == PFC_OK) st = check_alike(bn, "y", y, x, true);
     if (st == PFC_OK) st = describe(bn, x, training);
@@ -236,9 +247,9 @@ pfc_status pfc_batch_norm_forward(pfc_batch_norm *bn, pfc_view x, int training, 
     st = pfc_bn_take(ctx, x, &in, &own_in);
     if (st == PFC_OK) st = pfc_bn_room(ctx, y, &out, &own_out);
     st = pfc_agree(ctx, st);
-    if (st == PFC_OK) st = pfc_agree(ctx, statistics(bn, in, training));
+    if (st == PFC_OK) st = pfc_agree(ctx, statistics(bn, in, training, out, &done));
     const pfc_bn_units units = { bn->last.mean, bn->last.inv, bn->weight, bn->bias, NULL, NULL };
-    if (st == PFC_OK) st = ctx->be->ops->bn_normalise(ctx->be, bn->last.shape, in, &units, out); /* 6 */
+    if (st == PFC_OK && !done) st = ctx->be->ops->bn_normalise(ctx->be, bn->last.shape, in, &units, out); /* 6 */
     if (st == PFC_OK) st = ctx->be->ops->sync(ctx->be);
     if (st == PFC_OK) st = pfc_bn_give(ctx, out, own_out, y);
     if (own_in) pfc_ws_free(ctx, &in);
@@ -294,7 +305,13 @@ static pfc_status gradients(pfc_batch_norm *bn, pfc_view x, pfc_view g, sums *s,
     pfc_bn_last *l = &bn->last;
     int64_t units = units_of(bn);
     pfc_bn_units t = { l->mean, l->inv, bn->weight, bn->bias, NULL, NULL };
-    PFC_TRY(gradient_sums(bn, x, g, &t, s));
+    bool alone = l->batch && !l->shared && ops->bn_backward_alone && x_grad.data;
+    if (alone) {
+        PFC_TRY(ops->bn_backward_alone(bn->ctx->be, l->shape, x, g, &t, l->divisor, s->group, x_grad));
+        pfc_bn_join(s->group, l->shape.splits, bn->cfg.channels, s->own);
+    } else {
+        PFC_TRY(gradient_sums(bn, x, g, &t, s));
+    }
     tap(bn, "sum_g", s->group);
     tap(bn, "sum_gx", s->group + units);
     if (l->batch) {
@@ -302,8 +319,7 @@ static pfc_status gradients(pfc_batch_norm *bn, pfc_view x, pfc_view g, sums *s,
         t.mean_g = s->mean;
         t.mean_gx = s->mean + units;
     }
-    if (!x_grad.data) return PFC_OK;
-    PFC_TRY(ops->bn_backward(bn->ctx->be, l->shape, x, g, &t, x_grad));
+    if (x_grad.data && !alone) PFC_TRY(ops->bn_backward(bn->ctx->be, l->shape, x, g, &t, x_grad));
     return ops->sync(bn->ctx->be);
 }
 

@@ -50,6 +50,8 @@ void pfc_bn_update(const double *mean, const double *var, int64_t n, double mome
 bool pfc_bn_aggregate(const double *split_mean, const double *split_var, int64_t splits, int64_t channels, double *mean, double *var);
 /* out_i = a_i / d. */
 void pfc_bn_divide(const double *a, double d, int64_t n, double *out);
+/* out (2, C) = a (2, S, C) summed over the splits in order. */
+void pfc_bn_join(const double *a, int64_t splits, int64_t channels, double *out);
 /* a_i <- float32(a_i). */
 void pfc_bn_round(double *a, int64_t n);
 

@@ -54,6 +54,14 @@ void pfc_bn_divide(const double *a, double d, int64_t n, double *out)
     for (int64_t i = 0; i < n; i++) out[i] = a[i] / d;
 }
 
+void pfc_bn_join(const double *a, int64_t splits, int64_t channels, double *out)
+{
+    for (int64_t i = 0; i < 2 * channels; i++) {
+        out[i] = 0.0;
+        for (int64_t s = 0; s < splits; s++) out[i] += a[(i / channels * splits + s) * channels + i % channels];
+    }
+}
+
 void pfc_bn_round(double *a, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) a[i] = (double)(float)a[i];

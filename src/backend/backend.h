@@ -292,6 +292,14 @@ typedef struct pfc_ops {
     pfc_status (*bn_values)(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out);
     /* x_grad = weight inv ((g - mean_g) - x^ mean_gx); mean_g NULL: weight inv g. */
     pfc_status (*bn_backward)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, pfc_view x_grad);
+    /* optional: the same numbers as bn_grid, bn_sums, bn_moments (count: the unit's elements here) and bn_normalise one after the other, with inv =
+     * 1/sqrt(var + eps) (7.3), but unit by unit, so that one is still in cache when it is normalised. mean, var, inv: host, units. units->mean and inv are
+     * not looked at. For statistics that no other rank shares. */
+    pfc_status (*bn_forward_alone)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, double eps, double *mean, double *var,
+                                   double *inv, pfc_view y);
+    /* optional: the same of bn_grad_sums, bn_values and bn_backward with mean_g = sum g / divisor; sums (host, 2*S*C) as bn_values has them, not joined. */
+    pfc_status (*bn_backward_alone)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double divisor, double *sums,
+                                    pfc_view x_grad);
     /* optional: acc->expo of row i (host) = grid exponent of x_i. Fast: NULL. */
     pfc_status (*gather_expo)(pfc_backend *be, pfc_view x, pfc_acc *acc);
     /* acc (scalar, one column) += x (rows,1). */

@@ -67,6 +67,25 @@ static pfc_status checked_bn_backward(pfc_backend *be, pfc_bn_shape shape, pfc_v
     END(bn_backward, shape, x, g, units, x_grad);
 }
 
+static pfc_status checked_bn_forward_alone(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, double eps, double *mean, double *var,
+                                           double *inv, pfc_view y)
+{
+    BEGIN(bn_forward_alone);
+    int64_t n = shape.splits * shape.channels;
+    checked_host(&call, "units->weight", units->weight);
+    checked_host(&call, "units->bias", units->bias);
+    IN(x), OUT(y), HOST_OUT(mean, PFC_F64, n), HOST_OUT(var, PFC_F64, n), HOST_OUT(inv, PFC_F64, n);
+    END(bn_forward_alone, shape, x, units, eps, mean, var, inv, y);
+}
+
+static pfc_status checked_bn_backward_alone(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double divisor,
+                                            double *sums, pfc_view x_grad)
+{
+    BEGIN(bn_backward_alone);
+    IN(x), IN(g), OUT(x_grad), HOST_OUT(sums, PFC_F64, 2 * shape.splits * shape.channels), host_units(&call, units, true);
+    END(bn_backward_alone, shape, x, g, units, divisor, sums, x_grad);
+}
+
 static pfc_status checked_gather_expo(pfc_backend *be, pfc_view x, pfc_acc *acc)
 {
     BEGIN(gather_expo);
@@ -91,6 +110,8 @@ void pfc_checked_wrap_batch_norm(pfc_ops *table)
     SET(bn_grad_sums);
     SET(bn_values);
     SET(bn_backward);
+    SET(bn_forward_alone);
+    SET(bn_backward_alone);
     SET(gather_expo);
     SET(gather_add);
 }

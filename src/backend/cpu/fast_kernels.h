@@ -142,10 +142,10 @@ typedef struct pfc_fast_kernels {
     void (*bn_sums)(const float *x, int64_t runs, int64_t stride, int64_t n, float shift, double sum[2]);
     /* sum[0] = sum of g, sum[1] = sum of g (x - mean). */
     void (*bn_grad_sums)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, double mean, double sum[2]);
-    /* y = fma(x, a, b). */
-    void (*bn_normalise)(const float *x, int64_t runs, int64_t stride, int64_t n, float a, float b, float *y);
+    /* y = fma(x, a, b). stream: y is written past the caches. */
+    void (*bn_normalise)(const float *x, int64_t runs, int64_t stride, int64_t n, float a, float b, float *y, int stream);
     /* out = fma(x, p, fma(g, a, q)). */
-    void (*bn_backward)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, float p, float a, float q, float *out);
+    void (*bn_backward)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, float p, float a, float q, float *out, int stream);
 } pfc_fast_kernels;
 
 extern const pfc_fast_kernels pfc_fast_kernels_scalar, pfc_fast_kernels_avx2, pfc_fast_kernels_avx512;

@@ -26,6 +26,12 @@ V16_FN void v16_store(float *p, v16 x)
     _mm256_storeu_ps(p, x.a);
     _mm256_storeu_ps(p + 8, x.b);
 }
+V16_FN void v16_stream(float *p, v16 x)
+{
+    _mm256_stream_ps(p, x.a);
+    _mm256_stream_ps(p + 8, x.b);
+}
+V16_FN void v16_stream_end(void) { _mm_sfence(); }
 V16_FN v16 v16_load_part(const float *p, int64_t n)
 {
     float t[16] = { 0 };

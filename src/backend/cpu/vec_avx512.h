@@ -16,6 +16,8 @@ V16_FN v16 v16_zero(void) { return _mm512_setzero_ps(); }
 V16_FN v16 v16_set(float x) { return _mm512_set1_ps(x); }
 V16_FN v16 v16_load(const float *p) { return _mm512_loadu_ps(p); }
 V16_FN void v16_store(float *p, v16 x) { _mm512_storeu_ps(p, x); }
+V16_FN void v16_stream(float *p, v16 x) { _mm512_stream_ps(p, x); }
+V16_FN void v16_stream_end(void) { _mm_sfence(); }
 V16_FN v16 v16_load_part(const float *p, int64_t n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
 V16_FN void v16_store_part(float *p, v16 x, int64_t n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x); }
 

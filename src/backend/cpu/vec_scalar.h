@@ -23,6 +23,9 @@ V16_FN v16 v16_zero(void) { V16_EACH(0.0f); }
 V16_FN v16 v16_set(float x) { V16_EACH(x); }
 V16_FN v16 v16_load(const float *p) { V16_EACH(p[i]); }
 V16_FN void v16_store(float *p, v16 x) { memcpy(p, x.f, sizeof x.f); }
+/* A store past the caches, p a multiple of 64 bytes; all of them are done after v16_stream_end. */
+V16_FN void v16_stream(float *p, v16 x) { memcpy(p, x.f, sizeof x.f); }
+V16_FN void v16_stream_end(void) {}
 /* The first n < 16 elements; the others are 0 and are not stored. */
 V16_FN v16 v16_load_part(const float *p, int64_t n) { V16_EACH(i < n ? p[i] : 0.0f); }
 V16_FN void v16_store_part(float *p, v16 x, int64_t n) { memcpy(p, x.f, (size_t)n * sizeof *p); }
