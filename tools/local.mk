@@ -6,8 +6,8 @@ dist_tools_SCRIPTS = \
 EXTRA_DIST += tests/test_write_case.py
 TESTS += tests/test_write_case.py
 
-## The batch shuffle beside PyTorch (doc/performance.md).
-EXTRA_DIST += tools/peer_shuffle.py
+## Beside PyTorch (doc/performance.md).
+EXTRA_DIST += tools/peer_layers.py tools/peer_shuffle.py
 
 ## Measures what comm.c chose: make tools/reduce_scatter_bench
 EXTRA_PROGRAMS += tools/reduce_scatter_bench
