@@ -22,3 +22,15 @@ check_PROGRAMS += examples/moco
 examples_moco_SOURCES = examples/moco.c $(example_extra)
 examples_moco_LDADD = $(example_libs)
 MPI_TESTS += examples/moco-1.mpi examples/moco-3.mpi
+
+dist_examples_DATA += examples/swav.c
+check_PROGRAMS += examples/swav
+examples_swav_SOURCES = examples/swav.c $(example_extra)
+examples_swav_LDADD = $(example_libs)
+MPI_TESTS += examples/swav-1.mpi examples/swav-3.mpi
+
+dist_examples_DATA += examples/batch_norm.c
+check_PROGRAMS += examples/batch_norm
+examples_batch_norm_SOURCES = examples/batch_norm.c $(example_extra)
+examples_batch_norm_LDADD = $(example_libs)
+MPI_TESTS += examples/batch_norm-1.mpi examples/batch_norm-3.mpi
