@@ -41,12 +41,14 @@ static bool at_clamp(double length) { return fabs(length - 1e-12) < 1e-17; }
 /* A product of two rounded rows (numerics 2). */
 static double product(const double *x, const double *y, int64_t n, double *e)
 {
-    double s = 0, Q = 0;
+    double s = 0, Q = 0, xmax = 0, ymax = 0;
     for (int64_t i = 0; i < n; i++) {
         s += x[i] * y[i];
         Q += x[i] * y[i] * x[i] * y[i];
+        xmax = fabs(x[i]) > xmax ? fabs(x[i]) : xmax;
+        ymax = fabs(y[i]) > ymax ? fabs(y[i]) : ymax;
     }
-    *e = 6 * EPS * (sqrt(2 * Q / 3) + sqrt((double)n * Q) + fabs(s)) + 1.5 * EPS * sqrt((double)n / 6) * fabs(s);
+    *e = 6 * EPS * (sqrt(2 * Q / 3) + sqrt((double)n * Q) + fabs(s)) + 1.5 * EPS * sqrt((double)n / 6) * fabs(s) + pfc_bound_grid(n, xmax * ymax);
     return s;
 }
 
@@ -206,10 +208,12 @@ static void losses(step *t)
 static void embedding_row(step *t, int64_t r)
 {
     const double *g = t->ds + r * t->K, *eg = t->eds + r * t->K, *z = t->z + r * t->D;
-    double *ef = t->eh + r * t->D, *f = t->f, along = 0, ealong = 0, length = t->length[r];
+    double *ef = t->eh + r * t->D, *f = t->f, along = 0, ealong = 0, length = t->length[r], largest = 0;
     bool tiny = length < 1e-12, open = at_clamp(length);
+    for (int64_t k = 0; k < t->K; k++) largest = fabs(g[k]) > largest ? fabs(g[k]) : largest; /* |c| <= 1 */
     for (int64_t d = 0; d < t->D; d++) {
-        f[d] = ef[d] = 0;
+        f[d] = 0;
+        ef[d] = pfc_bound_grid(t->K, largest);
         for (int64_t k = 0; k < t->K; k++) {
             double c = t->c[k * t->D + d];
             f[d] += g[k] * c;
@@ -231,14 +235,16 @@ static void prototypes(step *t)
 {
     for (int64_t k = 0; !t->in->frozen && k < t->K; k++)
         for (int64_t d = 0; d < t->D; d++) {
-            double f = 0, e = 0;
+            double f = 0, e = 0, largest = 0;
             bool open = false;
             for (int64_t r = 0; r < t->rows; r++) {
                 double g = t->ds[r * t->K + k], eg = t->eds[r * t->K + k], z = t->z[r * t->D + d];
                 open = open || eg == PX_INF || at_clamp(t->length[r]);
                 f += g * z;
                 e += (eg + (48 * EPS + running(t->D)) * fabs(g)) * fabs(z);
+                largest = fabs(g) > largest ? fabs(g) : largest; /* |z| <= 1 */
             }
+            e += pfc_bound_grid(t->rows, largest);
             t->edc[k * t->D + d] = pfc_bound_settle(f, open, (e + 4 * EPS * fabs(f)) / (double)t->P);
         }
 }
