@@ -7,6 +7,7 @@ EXTRA_DIST += \
     tests/cases/bn_sync_w2.h5 \
     tests/cases/gather_w4.h5 \
     tests/exact_v1_batch_norm.py \
+    tests/peer_torch_batch_norm.py \
     tests/tiny_cases_batch_norm.py
 mpi_programs += tests/test_batch_norm
 MPI_TESTS += \

@@ -22,4 +22,5 @@ EXTRA_DIST += \
     tests/cases/swav_plain_w2.h5 \
     tests/cases/swav_queue_w2.h5 \
     tests/exact_v1_swav.py \
+    tests/peer_torch_swav.py \
     tests/tiny_cases_swav.py
