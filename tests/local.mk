@@ -48,6 +48,7 @@ SCRIPT_TESTS = \
     tests/driver_check.sh \
     tests/driver_goldens.sh \
     tests/driver_inputs.sh \
+    tests/driver_isa.sh \
     tests/driver_ranks.sh \
     tests/driver_status.sh \
     tests/driver_verify.sh \
