@@ -307,7 +307,8 @@ static pfc_status gradients(pfc_batch_norm *bn, pfc_view x, pfc_view g, sums *s,
     pfc_bn_units t = { l->mean, l->inv, bn->weight, bn->bias, NULL, NULL };
     bool alone = l->batch && !l->shared && ops->bn_backward_alone && x_grad.data;
     if (alone) {
-        PFC_TRY(ops->bn_backward_alone(bn->ctx->be, l->shape, x, g, &t, l->divisor, s->group, x_grad));
+        /* agreed as in gradient_sums: another rank may take that way */
+        PFC_TRY(pfc_agree(bn->ctx, ops->bn_backward_alone(bn->ctx->be, l->shape, x, g, &t, l->divisor, s->group, x_grad)));
         pfc_bn_join(s->group, l->shape.splits, bn->cfg.channels, s->own);
     } else {
         PFC_TRY(gradient_sums(bn, x, g, &t, s));
