@@ -319,6 +319,7 @@ typedef struct pfc_ops {
 struct pfc_backend {
     const pfc_ops *ops;
     int threads;
+    int local_rank;                 /* of the process on its machine: which device to take */
     int lanes;                      /* lanes of class loops: ops->lanes, or threads */
     bool self_check;                /* verify every integer product mod 2^64 */
     const char *engine;             /* exact: name of the product engine */
@@ -333,6 +334,8 @@ const char *pfc_ops_missing(const pfc_ops *ops);
 /* The registry (registry.c). Picks a table by backend name, mode and what the machine can run, capped by PFC_MAX_ISA. On failure the reason is in
  * why (size bytes). */
 pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size);
+/* The same for the local_rank-th process of its machine: processes share out the devices. */
+pfc_status pfc_backend_open_at(const pfc_options *options, int local_rank, pfc_backend **out, char *why, size_t size);
 void pfc_backend_close(pfc_backend *be);
 /* The same, and whether something was wrong at the end, such as memory that was not freed: PFC_ERR_RUNTIME and a text. Only the checked backend looks. */
 pfc_status pfc_backend_finish(pfc_backend *be, char *why, size_t size);

@@ -33,7 +33,12 @@ libpfc_la_SOURCES += \
     src/backend/cpu/fast_ops.inc \
     src/backend/cpuid.c \
     src/backend/cpuid.h \
-    src/backend/registry.c
+    src/backend/cuda_module.c \
+    src/backend/cuda_module.h \
+    src/backend/mean_loss.c \
+    src/backend/mean_loss.h \
+    src/backend/registry.c \
+    src/backend/target_logit.h
 
 ## Kernel files and the bodies they include.
 libpfc_scalar_la_SOURCES += \

@@ -4,6 +4,7 @@
 #include "backend/cpu/exact.h"
 #include "backend/cpu/fast.h"
 #include "backend/cpuid.h"
+#include "backend/cuda_module.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -153,23 +154,43 @@ static const char *pick(const char *option, const char *variable, const char *de
     return option ? option : env && *env ? env : def;
 }
 
+/* What --engine or PFC_ENGINE asks for. */
+static const char *engine_of(const pfc_options *options) { return pick(options->engine, "PFC_ENGINE", "auto"); }
+
+static bool self_check_of(const pfc_options *options)
+{
+    const char *check = getenv("PFC_SELF_CHECK");
+    return options->self_check > 0 || (options->self_check == 0 && check && *check && strcmp(check, "0") != 0);
+}
+
+static pfc_status complete(pfc_backend *be)
+{
+    const char *missing = pfc_ops_missing(be->ops);
+    if (!missing) return PFC_OK;
+    snprintf(be->error, sizeof be->error, "backend %s lacks the operation %s", be->ops->name, missing);
+    return PFC_ERR_UNSUPPORTED;
+}
+
 static pfc_status open_cpu(pfc_backend *be, const pfc_options *options)
 {
-    const char *isa = pfc_cpu_isa(be->error, sizeof be->error), *check = getenv("PFC_SELF_CHECK");
+    const char *isa = pfc_cpu_isa(be->error, sizeof be->error);
     const cpu_tables *t = tables;
     if (!isa) return PFC_ERR_UNSUPPORTED;
     while (strcmp(t->isa, isa) != 0) t++;
     be->ops = options->mode == PFC_EXACT ? t->exact : t->fast;
     be->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
     be->lanes = be->ops->lanes ? be->ops->lanes : be->threads;
-    be->self_check = options->self_check > 0 || (options->self_check == 0 && check && *check && strcmp(check, "0") != 0);
-    const char *missing = pfc_ops_missing(be->ops);
-    if (missing) {
-        snprintf(be->error, sizeof be->error, "backend cpu lacks the operation %s", missing);
-        return PFC_ERR_UNSUPPORTED;
-    }
+    be->self_check = self_check_of(options);
+    PFC_TRY(complete(be));
     be->close = options->mode == PFC_EXACT ? pfc_exact_close : pfc_fast_state_destroy;
-    return options->mode == PFC_EXACT ? pfc_exact_open(be, pick(options->engine, "PFC_ENGINE", "auto"), t->kernels) : pfc_fast_state_create(be);
+    return options->mode == PFC_EXACT ? pfc_exact_open(be, engine_of(options), t->kernels) : pfc_fast_state_create(be);
+}
+
+static pfc_status open_cuda(pfc_backend *be, const pfc_options *options)
+{
+    be->self_check = self_check_of(options);
+    PFC_TRY(pfc_cuda_load(be, options->mode, engine_of(options)));
+    return getenv("PFC_DEV") ? PFC_OK : complete(be);
 }
 
 /* The checked backend around the cpu backend of the same options. */
@@ -185,10 +206,12 @@ static pfc_status open_checked(pfc_backend *be, const pfc_options *options)
 static const struct {
     const char *name;
     pfc_status (*open)(pfc_backend *be, const pfc_options *options);
-} backends[] = { { "cpu", open_cpu }, { "checked", open_checked } };
+} backends[] = { { "cpu", open_cpu }, { "checked", open_checked }, { "cuda", open_cuda } };
 enum { BACKENDS = sizeof backends / sizeof *backends };
 
-pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size)
+pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size) { return pfc_backend_open_at(options, 0, out, why, size); }
+
+pfc_status pfc_backend_open_at(const pfc_options *options, int local_rank, pfc_backend **out, char *why, size_t size)
 {
     static const pfc_options defaults = { PFC_EXACT, NULL, NULL, 0, 0 };
     if (!options) options = &defaults;
@@ -197,7 +220,7 @@ pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char 
     *out = NULL;
     while (which < BACKENDS && strcmp(name, backends[which].name) != 0) which++;
     if (which == BACKENDS) {
-        snprintf(why, size, "backend '%s' is not in this build; available: cpu, checked", name);
+        snprintf(why, size, "backend '%s' is not in this build; available: cpu, checked, cuda", name);
         return PFC_ERR_UNSUPPORTED;
     }
     pfc_backend *be = calloc(1, sizeof *be);
@@ -205,6 +228,7 @@ pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char 
         snprintf(why, size, "out of memory");
         return PFC_ERR_NOMEM;
     }
+    be->local_rank = local_rank;
     pfc_status st = backends[which].open(be, options);
     if (st != PFC_OK) {
         snprintf(why, size, "%s", be->error);

@@ -68,6 +68,16 @@ pfc_status pfc_comm_split(pfc_comm *comm, int colour, pfc_comm *out)
     return st;
 }
 
+pfc_status pfc_comm_local_rank(pfc_comm *comm, int *out)
+{
+    MPI_Comm machine;
+    *out = 0;
+    PFC_TRY(check(comm, MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &machine), "MPI_Comm_split_type"));
+    pfc_status st = check(comm, MPI_Comm_rank(machine, out), "MPI_Comm_rank");
+    MPI_Comm_free(&machine);
+    return st;
+}
+
 void pfc_comm_close(pfc_comm *comm)
 {
     if (comm->mpi == MPI_COMM_NULL) return;

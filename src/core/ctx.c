@@ -8,7 +8,9 @@
 
 static pfc_status open_backend(pfc_ctx *ctx, const pfc_options *options)
 {
-    pfc_status st = pfc_backend_open(options, &ctx->be, ctx->error, sizeof ctx->error);
+    int local_rank;
+    pfc_status st = pfc_agree(ctx, pfc_comm_local_rank(&ctx->comm, &local_rank));
+    if (st == PFC_OK) st = pfc_backend_open_at(options, local_rank, &ctx->be, ctx->error, sizeof ctx->error);
     return pfc_agree(ctx, st);
 }
 

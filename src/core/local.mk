@@ -1,7 +1,6 @@
 libpfc_la_SOURCES += \
     src/core/ctx.c \
     src/core/ctx.h \
-    src/core/exactint.c \
     src/core/exactint.h \
     src/core/moments.c \
     src/core/moments.h \

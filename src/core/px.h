@@ -9,22 +9,29 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __CUDACC__
+#define PX_FN static __host__ __device__ __forceinline__
+#else
+#define PX_FN static inline
+#endif
 #ifdef __CUDA_ARCH__
-#define PX_FN static __device__ __forceinline__
 #define PX_ADD(a, b) __dadd_rn((a), (b))
 #define PX_SUB(a, b) __dsub_rn((a), (b))
 #define PX_MUL(a, b) __dmul_rn((a), (b))
 #define PX_DIV(a, b) __ddiv_rn((a), (b))
 #define PX_FMA(a, b, c) __fma_rn((a), (b), (c))
 #define PX_SQRT(a) __dsqrt_rn(a)
+#define PX_ABS(a) fabs(a)
+#define PX_CLZ(a) __clzll((long long)(a)) /* zero bits before the first one of a uint64_t that is not 0 */
 #else
-#define PX_FN static inline
 #define PX_ADD(a, b) ((a) + (b))
 #define PX_SUB(a, b) ((a) - (b))
 #define PX_MUL(a, b) ((a) * (b))
 #define PX_DIV(a, b) ((a) / (b))
 #define PX_FMA(a, b, c) __builtin_fma((a), (b), (c))
 #define PX_SQRT(a) __builtin_sqrt(a)
+#define PX_ABS(a) __builtin_fabs(a)
+#define PX_CLZ(a) __builtin_clzll(a)
 #endif
 
 #define PX_MAGIC 0x1.8p52 /* x + PX_MAGIC has the integer nearest to x in its low bits, |x| < 2^51 */

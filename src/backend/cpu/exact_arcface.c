@@ -1,5 +1,6 @@
 /* exact_arcface.c: sub-centers, angular margins, soft targets of exact mode (doc/exact-v1.md section 8). */
 #include "backend/cpu/exact.h"
+#include "backend/target_logit.h"
 
 static const double *row(pfc_view v, int64_t i) { return (const double *)v.data + i * v.ld; }
 static double *row_out(pfc_view v, int64_t i) { return (double *)v.data + i * v.ld; }
@@ -15,22 +16,6 @@ pfc_status pfc_exact_subcenter_max(pfc_backend *be, int lane, pfc_view z, pfc_vi
 }
 
 /* ---- logits ---- */
-
-/* The target's logit and slope (8.3). c: cos m, sin m, threshold, m sin m. */
-static void target_logit(const pfc_angular *head, const double *c, double z, double *logit, double *slope)
-{
-    double v = head->cos_clamp ? (z < -1.0 ? -1.0 : z > 1.0 ? 1.0 : z) : z;
-    double q = PX_SQRT((1.0 - v) * (1.0 + v)), phi = PX_FMA(v, c[0], -(q * c[1])), rise = c[0] + (v * c[1]) / q;
-    if (head->cos_clamp && (v == 1.0 || v == -1.0)) rise = 0.0;
-    if (!(head->easy ? v > 0.0 : v > c[2])) {
-        phi = head->easy ? v : v - c[3];
-        rise = 1.0;
-    }
-    if (!px_finite(v)) phi = PX_NAN;
-    if (!head->cos_clamp && (!(v > -1.0 && v < 1.0) || px_nan(c[0]))) rise = PX_NAN; /* 0*inf or worse, whatever the branch */
-    *logit = head->scale * phi;
-    *slope = head->cos_clamp && !(z >= -1.0 && z <= 1.0) ? 0.0 : head->scale * rise;
-}
 
 /* Position of the row's target in a block of `count` classes from c0, or -1. */
 static int64_t target_in(const pfc_rows_info *rows, int64_t n, int64_t c0, int64_t count)
@@ -48,7 +33,7 @@ static void make_logits(const pfc_exact_kernels *k, const pfc_angular *head, pfc
     for (int64_t n = 0; head->margins && n < cosine.cols; n++) {
         int64_t t = target_in(rows, n, c0, cosine.rows);
         double d;
-        if (t >= 0) target_logit(head, row(head->constant, c0 + t), row(cosine, t)[n], row_out(l, t) + n, slope.data ? row_out(slope, t) + n : &d);
+        if (t >= 0) pfc_angular_target_logit(head, row(head->constant, c0 + t), row(cosine, t)[n], row_out(l, t) + n, slope.data ? row_out(slope, t) + n : &d);
     }
 }
 

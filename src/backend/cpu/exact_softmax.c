@@ -2,6 +2,7 @@
  *
  * Logits are cheap and are made again from the stored cosines in every pass; only the cosines stay in memory. */
 #include "backend/cpu/exact.h"
+#include "backend/target_logit.h"
 
 #include <string.h>
 
@@ -12,47 +13,6 @@ typedef struct block {
     int64_t ld;
     double *l, *slope;
 } block;
-
-/* The target's logit and slope. */
-static void target_logit(const pfc_head *head, double z, double *logit, double *slope)
-{
-    double s = head->scale, m = head->margin;
-    double v = head->cos_clamp ? (z < -1.0 ? -1.0 : z > 1.0 ? 1.0 : z) : z;
-    double gate = !head->cos_clamp || (z >= -1.0 && z <= 1.0) ? 1.0 : 0.0, d = s, l = s * v;
-    switch (head->kind) {
-    case PFC_HEAD_LINEAR: break;
-    case PFC_HEAD_COS: l = s * (v - m); break;
-    case PFC_HEAD_CIRCLE: {
-        double ap = (1.0 + m) - v;
-        ap = ap < 0.0 ? 0.0 : ap;
-        l = (s * ap) * (v - (1.0 - m));
-        d = s * ap;
-        break;
-    }
-    case PFC_HEAD_ARC: {
-        double q = PX_SQRT((1.0 - v) * (1.0 + v)), phi = PX_FMA(v, head->cos_m, -(q * head->sin_m));
-        double rise = head->cos_m + (v * head->sin_m) / q;
-        int pole = v == 1.0 || v == -1.0;
-        if (pole && head->cos_clamp) rise = 0.0;
-        if (head->arc_fallback == PFC_FALLBACK_LINEAR && v <= -head->cos_m) {
-            phi = v - head->mm;
-            rise = 1.0;
-        } else if (head->arc_fallback == PFC_FALLBACK_EASY && !(v > 0.0)) {
-            phi = v;
-            rise = 1.0;
-        }
-        if (head->arc_gradient == PFC_ARC_STRAIGHT_THROUGH)
-            rise = 1.0;
-        else if (pole && !head->cos_clamp)
-            rise = PX_NAN;
-        l = v > 1.0 || v < -1.0 ? PX_NAN : s * phi;
-        d = s * rise;
-        break;
-    }
-    }
-    *logit = l;
-    *slope = gate == 0.0 ? 0.0 : d;
-}
 
 /* Logits of the block, slopes too if asked, targets included. */
 static pfc_status make_logits(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, bool slopes, block *b)
@@ -68,7 +28,7 @@ static pfc_status make_logits(pfc_backend *be, int lane, const pfc_head *head, p
         int64_t t = rows->target[n] - c0;
         if (rows->target[n] < 0 || t < 0 || t >= made.c) continue;
         double slope, l;
-        target_logit(head, made.z[t * z.ld + n], &l, &slope);
+        pfc_target_logit(head, made.z[t * z.ld + n], &l, &slope);
         made.l[t * made.n + n] = l;
         if (slopes) made.slope[t * made.n + n] = slope;
     }

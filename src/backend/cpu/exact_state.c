@@ -3,6 +3,7 @@
 #include "backend/cpu/exact.h"
 #include "backend/cpu/exact_moco.h"
 #include "backend/cpu/exact_swav.h"
+#include "backend/mean_loss.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,6 +6,7 @@
 #include "backend/cpu/fast.h"
 #include "backend/cpu/fast_moco.h"
 #include "backend/cpu/fast_swav.h"
+#include "backend/mean_loss.h"
 #include "core/px.h"
 
 #include <stdlib.h>

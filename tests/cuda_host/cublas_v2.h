@@ -1,0 +1,43 @@
+/* cublas_v2.h: the calls of cuBLAS that the backend makes, by the host's CBLAS; column-major as there. */
+#ifndef PFC_CUDA_HOST_CUBLAS_H
+#define PFC_CUDA_HOST_CUBLAS_H
+
+#include "cuda_runtime.h"
+
+#include <cblas.h>
+
+typedef enum cublasStatus_t { CUBLAS_STATUS_SUCCESS, CUBLAS_STATUS_ALLOC_FAILED = 3 } cublasStatus_t;
+typedef enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T } cublasOperation_t;
+typedef enum cublasMath_t { CUBLAS_PEDANTIC_MATH = 2, CUBLAS_TF32_TENSOR_OP_MATH = 3 } cublasMath_t;
+typedef void *cublasHandle_t;
+
+static inline const char *cublasGetStatusString(cublasStatus_t) { return "status"; }
+
+static inline cublasStatus_t cublasCreate(cublasHandle_t *h)
+{
+    *h = NULL;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static inline cublasStatus_t cublasDestroy(cublasHandle_t) { return CUBLAS_STATUS_SUCCESS; }
+static inline cublasStatus_t cublasSetStream(cublasHandle_t, cudaStream_t) { return CUBLAS_STATUS_SUCCESS; }
+static inline cublasStatus_t cublasSetMathMode(cublasHandle_t, cublasMath_t) { return CUBLAS_STATUS_SUCCESS; }
+static inline CBLAS_TRANSPOSE cblas_op(cublasOperation_t op) { return op == CUBLAS_OP_N ? CblasNoTrans : CblasTrans; }
+
+static inline cublasStatus_t cublasDgemmStridedBatched(cublasHandle_t, cublasOperation_t ta, cublasOperation_t tb, int m, int n, int k, const double *alpha,
+                                                       const double *a, int lda, long long sa, const double *b, int ldb, long long sb, const double *beta,
+                                                       double *c, int ldc, long long sc, int batch)
+{
+    for (int q = 0; q < batch; q++)
+        cblas_dgemm(CblasColMajor, cblas_op(ta), cblas_op(tb), m, n, k, *alpha, a + q * sa, lda, b + q * sb, ldb, *beta, c + q * sc, ldc);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static inline cublasStatus_t cublasSgemm(cublasHandle_t, cublasOperation_t ta, cublasOperation_t tb, int m, int n, int k, const float *alpha, const float *a,
+                                         int lda, const float *b, int ldb, const float *beta, float *c, int ldc)
+{
+    cblas_sgemm(CblasColMajor, cblas_op(ta), cblas_op(tb), m, n, k, *alpha, a, lda, b, ldb, *beta, c, ldc);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+#endif
