@@ -8,17 +8,23 @@ cuda_headers = \
     $(srcdir)/src/backend/cuda/state.h
 cuda_sources = \
     $(srcdir)/src/backend/cuda/acc.cu \
+    $(srcdir)/src/backend/cuda/arcface.cu \
     $(srcdir)/src/backend/cuda/exact_products.cu \
     $(srcdir)/src/backend/cuda/fast_products.cu \
     $(srcdir)/src/backend/cuda/levels.cu \
+    $(srcdir)/src/backend/cuda/matrix.cu \
+    $(srcdir)/src/backend/cuda/moco.cu \
     $(srcdir)/src/backend/cuda/rows.cu \
     $(srcdir)/src/backend/cuda/softmax.cu \
     $(srcdir)/src/backend/cuda/state.cu
 cuda_objects = \
     src/backend/cuda/acc.o \
+    src/backend/cuda/arcface.o \
     src/backend/cuda/exact_products.o \
     src/backend/cuda/fast_products.o \
     src/backend/cuda/levels.o \
+    src/backend/cuda/matrix.o \
+    src/backend/cuda/moco.o \
     src/backend/cuda/rows.o \
     src/backend/cuda/softmax.o \
     src/backend/cuda/state.o

@@ -75,6 +75,20 @@ struct flag {
     ON_DEVICE void join(const flag &o) { v |= o.v; }
 };
 
+/* a, b and mark of scalar n of an accumulator += s. */
+ON_DEVICE static inline void deposit(int64_t *word, unsigned char *mark, int64_t n, const integer_sum &s)
+{
+    word[2 * n] += s.s.a;
+    word[2 * n + 1] += s.s.b;
+    mark[n] |= s.s.mark;
+}
+
+/* *max = the larger of both; v is not NaN. */
+ON_DEVICE static inline void raise(double *max, double v)
+{
+    if (v > *max) *max = v;
+}
+
 /* The sum of x(j), j in [0, n), by a team: exact on the grid of its largest term, or plain. */
 template <class T, class F> ON_DEVICE inline double team_sum(team t, int64_t n, F x)
 {

@@ -122,14 +122,6 @@ template <class T> static pfc_status row_max_fold(pfc_backend *be, pfc_acc *sum,
     return finish(d);
 }
 
-/* a, b and mark of row n += s. */
-ON_DEVICE static inline void deposit(int64_t *word, unsigned char *mark, int64_t n, const integer_sum &s)
-{
-    word[2 * n] += s.s.a;
-    word[2 * n + 1] += s.s.b;
-    mark[n] |= s.s.mark;
-}
-
 static pfc_status exact_row_sum(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum)
 {
     cuda &d = cuda_of(be);
@@ -192,11 +184,6 @@ struct two_largest {
         z.join(o.z);
     }
 };
-
-ON_DEVICE static inline void raise(double *max, double v)
-{
-    if (v > *max) *max = v;
-}
 
 static pfc_status exact_grad_expo(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view wnorm,
                                   const int32_t *wexpo, pfc_acc *feature, pfc_acc *dot)

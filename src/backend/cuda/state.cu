@@ -173,6 +173,9 @@ static void fill_tables(const char *isa)
     add_rows(exact_ops, fast_ops);
     add_products(exact_ops, fast_ops);
     add_softmax(exact_ops, fast_ops);
+    add_matrix(exact_ops, fast_ops);
+    add_arcface(exact_ops, fast_ops);
+    add_moco(exact_ops, fast_ops);
 }
 
 /* ---- opening ---- */
