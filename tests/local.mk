@@ -64,6 +64,7 @@ include tests/swav.mk
 include tests/moco.mk
 include tests/batch_norm.mk
 include tests/checked.mk
+include tests/cuda.mk
 
 check_LIBRARIES += libpfctest.a
 libpfctest_a_SOURCES = tests/pfc_test.c tests/pfc_test.h

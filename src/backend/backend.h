@@ -323,6 +323,7 @@ struct pfc_backend {
     int lanes;                      /* lanes of class loops: ops->lanes, or threads */
     bool self_check;                /* verify every integer product mod 2^64 */
     const char *engine;             /* exact: name of the product engine */
+    const char *transport;          /* how data reaches MPI, if not in host memory from the beginning; else NULL */
     void *state;                    /* the backend's own */
     char error[256];                /* text of the last failure */
     void (*close)(pfc_backend *be); /* frees state; what it finds wrong goes to error */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 typedef pfc_status (*open_fn)(pfc_backend *be, pfc_mode mode, const char *engine);
+typedef void (*tables_fn)(const pfc_ops *out[2]);
 
 /* Where the module may be: the n-th folder; false: no more. PFC_MODULE_DIR alone if it is set. */
 static bool folder(int n, char *out, size_t size)
@@ -42,16 +43,26 @@ static void *load(char *why, size_t size)
     return NULL;
 }
 
+/* A function of the module into the pointer that fn points to: ISO C has no cast from an object to a function. */
+static pfc_status find(const char *name, void *fn, char *why, size_t size)
+{
+    void *module = load(why, size), *symbol = module ? dlsym(module, name) : NULL;
+    if (module && !symbol) snprintf(why, size, "backend cuda cannot be loaded: pfc_cuda.so has no %s", name);
+    memcpy(fn, &symbol, sizeof symbol);
+    return symbol ? PFC_OK : PFC_ERR_UNSUPPORTED;
+}
+
 pfc_status pfc_cuda_load(pfc_backend *be, pfc_mode mode, const char *engine)
 {
-    void *module = load(be->error, sizeof be->error);
-    if (!module) return PFC_ERR_UNSUPPORTED;
     open_fn open = NULL;
-    void *symbol = dlsym(module, "pfc_cuda_open");
-    memcpy(&open, &symbol, sizeof open); /* ISO C has no cast from an object to a function */
-    if (!open) {
-        snprintf(be->error, sizeof be->error, "backend cuda cannot be loaded: pfc_cuda.so has no pfc_cuda_open");
-        return PFC_ERR_UNSUPPORTED;
-    }
+    PFC_TRY(find("pfc_cuda_open", &open, be->error, sizeof be->error));
     return open(be, mode, engine);
+}
+
+pfc_status pfc_cuda_module_tables(const pfc_ops *out[2], char *why, size_t size)
+{
+    tables_fn tables = NULL;
+    PFC_TRY(find("pfc_cuda_tables", &tables, why, size));
+    tables(out);
+    return PFC_OK;
 }

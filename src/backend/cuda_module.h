@@ -9,4 +9,7 @@
  * fill be. PFC_ERR_UNSUPPORTED and the reason in be->error if there is none, or no device. */
 pfc_status pfc_cuda_load(pfc_backend *be, pfc_mode mode, const char *engine);
 
+/* The exact and the fast table of the module, device or not; else PFC_ERR_UNSUPPORTED and why. */
+pfc_status pfc_cuda_module_tables(const pfc_ops *out[2], char *why, size_t size);
+
 #endif

@@ -69,6 +69,7 @@ pfc_dtype pfc_ctx_real(const pfc_ctx *ctx) { return ctx->be->ops->real; }
 const char *pfc_ctx_isa(const pfc_ctx *ctx) { return ctx->be->ops->isa; }
 const char *pfc_ctx_backend_name(const pfc_ctx *ctx) { return ctx->be->ops->name; }
 const char *pfc_ctx_engine_name(const pfc_ctx *ctx) { return ctx->be->engine ? ctx->be->engine : "none"; }
+const char *pfc_ctx_transport(const pfc_ctx *ctx) { return ctx->be->transport ? ctx->be->transport : "host"; }
 const char *pfc_ctx_error(const pfc_ctx *ctx) { return ctx->error; }
 
 void pfc_ctx_set_tap(pfc_ctx *ctx, pfc_tap_fn tap, void *user)

@@ -1,5 +1,6 @@
 /* cmd_info.c: how this program was built and what it finds here. */
 #include "backend/backend.h"
+#include "backend/cuda_module.h"
 #include "driver/driver.h"
 #include <cblas.h>
 #include <hdf5.h>
@@ -16,7 +17,9 @@ typedef struct table_entry {
     bool runs; /* this CPU has the instructions */
 } table_entry;
 
-static int cpu_tables(table_entry out[6])
+enum { MOST_TABLES = 8 };
+
+static int cpu_tables(table_entry out[MOST_TABLES])
 {
     int n = 0;
     bool avx2 = false, avx512 = false;
@@ -87,7 +90,8 @@ static void say_context(const pfc_cli *cli, pfc_json *j, const char *key, const 
     pfc_ctx *ctx = NULL;
     char why[256] = "";
     if (pfc_ctx_create(cli->comm, &options, &ctx, why, sizeof why) == PFC_OK)
-        say(cli, j, key, "backend %s, instruction set %s, engine %s", pfc_ctx_backend_name(ctx), pfc_ctx_isa(ctx), pfc_ctx_engine_name(ctx));
+        say(cli, j, key, "backend %s, instruction set %s, engine %s, transport %s", pfc_ctx_backend_name(ctx), pfc_ctx_isa(ctx), pfc_ctx_engine_name(ctx),
+            pfc_ctx_transport(ctx));
     else
         say(cli, j, key, "not available: %s", why);
     pfc_ctx_destroy(&ctx);
@@ -95,8 +99,12 @@ static void say_context(const pfc_cli *cli, pfc_json *j, const char *key, const 
 
 static void say_tables(const pfc_cli *cli, pfc_json *j)
 {
-    table_entry tables[6];
+    table_entry tables[MOST_TABLES];
+    const pfc_ops *cuda[2];
+    char why[256];
     int n = cpu_tables(tables);
+    if (pfc_cuda_module_tables(cuda, why, sizeof why) == PFC_OK)
+        for (int i = 0; i < 2; i++) tables[n++] = (table_entry){ cuda[i], strcmp(cuda[i]->isa, "no device") != 0 };
     static const char *const titles[] = { "backend", "mode", "instruction set", "table" };
     pfc_table *text = pfc_table_new("llll", titles);
     pfc_json_begin(j, "tables", '[');
@@ -107,7 +115,7 @@ static void say_tables(const pfc_cli *cli, pfc_json *j)
         snprintf(state, sizeof state, "%s%s%s",
                  missing          ? "incomplete, lacks "
                  : tables[i].runs ? "complete"
-                                  : "complete, this CPU cannot run it",
+                                  : "complete, this machine cannot run it",
                  missing ? missing : "", "");
         pfc_table_cell(text, "%s", ops->name);
         pfc_table_cell(text, "%s", mode);
@@ -141,7 +149,8 @@ int pfc_cmd_info(pfc_cli *cli)
     say_context(cli, j, "fast", cli->backend, PFC_FAST, NULL);
     say_context(cli, j, "exact, checked", "checked", PFC_EXACT, NULL);
     say_context(cli, j, "fast, checked", "checked", PFC_FAST, NULL);
-    say(cli, j, "cuda", "this build has no CUDA backend");
+    say_context(cli, j, "exact, cuda", "cuda", PFC_EXACT, NULL);
+    say_context(cli, j, "fast, cuda", "cuda", PFC_FAST, NULL);
     say_tables(cli, j);
     pfc_json_close(&j, cli, &diag);
     return pfc_report(cli, &diag);

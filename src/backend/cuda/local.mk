@@ -28,6 +28,7 @@ cuda_objects = \
     src/backend/cuda/rows.o \
     src/backend/cuda/softmax.o \
     src/backend/cuda/state.o
+cuda_ptx = $(cuda_objects:.o=.ptx)
 ## What it shares with the library.
 cuda_shared = \
     $(srcdir)/src/backend/mean_loss.c \
@@ -57,13 +58,15 @@ install-exec-local:
 	$(MKDIR_P) $(DESTDIR)$(pkglibdir) && $(INSTALL_DATA) .libs/pfc_cuda.so $(DESTDIR)$(pkglibdir)/pfc_cuda.so
 uninstall-local:
 	rm -f $(DESTDIR)$(pkglibdir)/pfc_cuda.so
-CLEANFILES += $(cuda_objects) .libs/pfc_cuda.so
+CLEANFILES += $(cuda_objects) $(cuda_ptx) .libs/pfc_cuda.so
+check_DATA += $(cuda_ptx)
+$(cuda_ptx): $(cuda_includes)
 endif
 
 ## The same sources for the host (tests/cuda_host): logic and bits are tested without a GPU.
 EXTRA_DIST += tests/cuda_host/cublas_v2.h tests/cuda_host/cuda_runtime.h
 if PFC_CXX
-check_DATA = tests/cuda_host/pfc_cuda.so
+check_DATA += tests/cuda_host/pfc_cuda.so
 tests/cuda_host/pfc_cuda.so: $(cuda_sources) $(cuda_includes) $(cuda_shared) $(srcdir)/tests/cuda_host/cuda_runtime.h $(srcdir)/tests/cuda_host/cublas_v2.h
 	$(AM_V_GEN)$(MKDIR_P) tests/cuda_host && $(CXX) -std=c++17 -O2 -g -fPIC -ffp-contract=off -Wall -Wextra $(PFC_SANITIZE_FLAGS) -shared \
 	    -I$(top_srcdir)/tests/cuda_host $(cuda_cppflags) $(OPENBLAS_CFLAGS) -x c++ $(cuda_sources) $(cuda_shared) -x none -o $@ $(OPENBLAS_LIBS)

@@ -178,6 +178,14 @@ static void fill_tables(const char *isa)
     add_moco(exact_ops, fast_ops);
 }
 
+/* Both tables, without a device: what info shows. */
+extern "C" void pfc_cuda_tables(const pfc_ops *out[2])
+{
+    fill_tables(exact_ops.isa ? exact_ops.isa : "no device");
+    out[0] = &exact_ops;
+    out[1] = &fast_ops;
+}
+
 /* ---- opening ---- */
 
 static void close_device(pfc_backend *be)
@@ -247,5 +255,6 @@ extern "C" pfc_status pfc_cuda_open(pfc_backend *be, pfc_mode mode, const char *
     fill_tables(isa);
     be->ops = mode == PFC_EXACT ? &exact_ops : &fast_ops;
     be->threads = be->lanes = 1;
+    be->transport = "pinned host";
     return PFC_OK;
 }
