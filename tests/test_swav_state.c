@@ -61,6 +61,26 @@ START_TEST(ranks_that_disagree)
 }
 END_TEST
 
+/* Queues of different lengths, and ranks without one: refused on every rank before anything else is exchanged. */
+START_TEST(queues_that_differ)
+{
+    int ranks = pfc_test_ranks(), rank = pfc_test_rank();
+    pfc_ctx *ctx = context(MPI_COMM_WORLD, PFC_EXACT, 1);
+    pfc_swav_result out = { 0 };
+    make_problem(&p, 2, 1, 2, 0, true, 71);
+    for (int last = 0; last < 2 && ranks > 1; last++)
+        for (int64_t L = 0; L <= 4; L += 4) { /* of one rank; the others have 6 rows */
+            pfc_swav *layer = make_layer(ctx, &p);
+            int64_t rows = rank == (last ? ranks - 1 : 0) ? L : 6;
+            ck_assert(pfc_swav_set_queue(layer, pfc_view_make(rows ? p.queue : NULL, PFC_F64, rows, MAX_D), 1) == PFC_OK);
+            pfc_status st = pfc_swav_step(layer, pfc_view_make(p.embedding, PFC_F64, 4, MAX_D), 0, &out);
+            PFC_AGREE(MPI_COMM_WORLD, st == PFC_ERR_DATA && strstr(pfc_ctx_error(ctx), "queue: every rank needs the same number of rows"));
+            pfc_swav_destroy(&layer);
+        }
+    pfc_ctx_destroy(&ctx);
+}
+END_TEST
+
 START_TEST(refusals)
 {
     pfc_ctx *ctx = context(MPI_COMM_WORLD, PFC_EXACT, 1);
@@ -211,6 +231,7 @@ static Suite *make(void)
     tcase_add_test(t, one_crop);
     tcase_add_test(t, the_flag_is_carried);
     tcase_add_test(t, ranks_that_disagree);
+    tcase_add_test(t, queues_that_differ);
     tcase_add_test(t, refusals);
     tcase_add_test(t, life_of_the_queue);
     tcase_add_loop_test(t, optimiser, 0, 4);
