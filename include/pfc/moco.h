@@ -78,13 +78,13 @@ pfc_status pfc_moco_get_queue(pfc_moco *moco, pfc_view queue, int64_t *queue_ptr
  * Called once by every rank, so it may communicate. Returns 0, or another number: the hook fails with PFC_ERR_RUNTIME on all ranks. */
 typedef int (*pfc_moco_encoder)(void *user, pfc_view params_k, pfc_view images, pfc_view keys);
 
-/* The hook of a training step, after the query encoder's forward (6.3): the key encoder's parameters follow (first call without any: a copy), the images
- * are shuffled, encoded, the keys normalised and put back in order. Collective.
+/* The hook of a training step, after the query encoder's forward (6.3): the images are shuffled, the key encoder's parameters follow (first call without
+ * any: a copy), the images are encoded, the keys normalised and put back in order. Collective.
  *  params_q      [global in] (1,n) f32 or f64 (rounded to f32): the query encoder's parameters now
- *  images        [local in] (b_r, m) any type
+ *  images        [local in] (b_r, m) any type; rows of the same size on all ranks if they are shuffled
  *  shuffle_batch 1: shuffle by a permutation drawn from (seed, step); 0: do not. With one rank nothing is shuffled, as in the source
  *  keys          [local out] (b_r, D) pfc_ctx_real: normalised, row i belongs to image i
- * Errors: PFC_ERR_SHAPE, PFC_ERR_ARG, PFC_ERR_NOMEM: the state is as it was. PFC_ERR_RUNTIME, also from the encoder: params_k may have moved. */
+ * Errors: PFC_ERR_SHAPE, PFC_ERR_ARG: the state is as it was. PFC_ERR_NOMEM, PFC_ERR_RUNTIME, also from the encoder: params_k may have moved. */
 pfc_status pfc_moco_hook(pfc_moco *moco, pfc_view params_q, pfc_view images, pfc_moco_encoder encoder, void *user, int shuffle_batch, int64_t step,
                          pfc_view keys);
 

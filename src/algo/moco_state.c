@@ -133,8 +133,9 @@ pfc_status pfc_moco_set_params(pfc_moco *m, pfc_view params)
 {
     if (!params.data) return PFC_OK;
     PFC_TRY(check_view(m->ctx, "params_k", params, m->params));
+    PFC_TRY(pfc_moco_upload(m->ctx, params, false, m->params));
     m->has_params = true;
-    return pfc_moco_upload(m->ctx, params, false, m->params);
+    return PFC_OK;
 }
 
 pfc_status pfc_moco_get_params(pfc_moco *m, pfc_view params)
