@@ -50,6 +50,7 @@ SCRIPT_TESTS = \
     tests/driver_inputs.sh \
     tests/driver_isa.sh \
     tests/driver_ranks.sh \
+    tests/driver_sizes.sh \
     tests/driver_status.sh \
     tests/driver_verify.sh \
     tests/exact_integers.sh \

@@ -75,6 +75,7 @@ static pfc_status hook(moco_bench *b)
 void *pfc_moco_bench_open(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
 {
     pfc_moco_config cfg = pfc_moco_case_config(c);
+    if (pfc_moco_check_memory(ctx, c, diag)) return NULL;
     moco_bench *b = calloc(1, sizeof *b);
     pfc_view query = pfc_case_input_view(c, "query");
     size_t bytes = (size_t)(query.rows * query.cols) * sizeof(double) + 8;
