@@ -69,8 +69,8 @@ typedef struct pfc_arcface_result {
 } pfc_arcface_result;
 
 /* Training: logits with margin, loss, gradients. Collective. A rank without classes passes views of 0 rows (0 columns), or without data. Errors:
- * PFC_ERR_SHAPE (unequal b, b = 0, other shapes or types), PFC_ERR_ARG (an optional input on some ranks only), PFC_ERR_DATA (a label outside [0,C)),
- * PFC_ERR_NOMEM, PFC_ERR_RUNTIME; results are then undefined. */
+ * PFC_ERR_SHAPE (unequal b, b = 0, N > 2^24 in exact mode, other shapes or types), PFC_ERR_ARG (an optional input on some ranks only),
+ * PFC_ERR_DATA (a label outside [0,C)), PFC_ERR_NOMEM, PFC_ERR_RUNTIME; results are then undefined. */
 pfc_status pfc_arcface_step(pfc_arcface *head, const pfc_arcface_input *in, pfc_arcface_result *result);
 
 /* Evaluation: logits = scale * cosine (clamped if cos_clamp), no margin, and sub-centers; reads features, weight and bias. Collective. Errors as above. */

@@ -69,7 +69,8 @@ pfc_status pfc_batch_norm_create(pfc_ctx *ctx, const pfc_batch_norm_config *cfg,
 void pfc_batch_norm_destroy(pfc_batch_norm **bn); /* NULL-safe; before the context. Collective for sync */
 
 /* State; views are f32 or f64, contiguous, or NULL-data to skip one. Set: kept as they are; before every forward the running statistics are rounded
- * to float32, as a port stores them, but for those that aggregate just made. Errors: PFC_ERR_SHAPE; PFC_ERR_ARG (weight or bias of a layer that is not affine, split statistics of one without splits). Local. */
+ * to float32, as a port stores them, but for those that aggregate just made. Errors: PFC_ERR_SHAPE; PFC_ERR_ARG (weight or bias of a layer that is not
+ * affine, split statistics of one without splits). Local. */
 typedef struct pfc_batch_norm_state {
     pfc_view weight, bias;              /* (C,1) */
     pfc_view running_mean, running_var; /* (C,1); sub: the statistics of evaluation */

@@ -25,8 +25,8 @@ typedef struct pfc_moco_shuffle pfc_moco_shuffle;
  *  permutation  [global in] N row numbers, the same on all ranks; NULL: drawn from (seed, step)
  *  step         0 to 2^32 - 1
  * Drawn: the row numbers sorted by (key, row), key = pfc_uniform(seed, row, step, PFC_STREAM_SHUFFLE_KEY); every rank draws the same, no message.
- * Errors: PFC_ERR_ARG (negative rows, step out of range), PFC_ERR_SHAPE (N = 0, N >= 2^30), PFC_ERR_DATA (not a permutation, the text names the element; not the
- * same on all ranks), PFC_ERR_NOMEM. */
+ * Errors: PFC_ERR_ARG (negative rows, step out of range), PFC_ERR_SHAPE (N = 0, N >= 2^30), PFC_ERR_DATA (not a permutation, the text names the element;
+ * not the same on all ranks), PFC_ERR_NOMEM. */
 pfc_status pfc_moco_shuffle_create(pfc_ctx *ctx, int64_t rows, const int64_t *permutation, int64_t seed, int64_t step, pfc_moco_shuffle **out);
 void pfc_moco_shuffle_destroy(pfc_moco_shuffle **shuffle); /* NULL-safe. Local */
 
@@ -96,7 +96,8 @@ typedef struct pfc_moco_result {
 /* InfoNCE against the queue, then the keys of all ranks go into the queue (6.4). Collective.
  *  query [local in] (b_r, D) f32 or f64 (rounded to f32), not normalised
  *  keys  [local in] (b_r, D) f32 or f64, normalised, natural order, as the hook returns them
- * Errors: PFC_ERR_SHAPE (shapes; N = 0; N does not fit the queue with queue_wrap 0), PFC_ERR_NOMEM: the state is as it was. */
+ * Errors: PFC_ERR_SHAPE (shapes; N = 0; N does not fit the queue with queue_wrap 0; more than 2^24 rows in exact mode), PFC_ERR_NOMEM: the state is as
+ * it was. */
 pfc_status pfc_moco_step(pfc_moco *moco, pfc_view query, pfc_view keys, pfc_moco_result *result);
 
 #ifdef __cplusplus

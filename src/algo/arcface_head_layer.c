@@ -6,8 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MAX_EXACT_ROWS = 1 << 24 }; /* the integer sums of exact mode hold this many terms */
-
 static const double MAX_FACTOR = 1e100, MAX_ANGLE = 1048576.0; /* px_sincos is good to 2^20 */
 
 pfc_arcface_config pfc_arcface_defaults(void)
@@ -23,9 +21,8 @@ static pfc_status check_config(pfc_ctx *ctx, const pfc_arcface_config *c)
         if (counts[i] < 1) return pfc_fail(ctx, PFC_ERR_ARG, "%s: found %lld, expected 1 or more", names[i], (long long)counts[i]);
     if (c->num_subcenters > INT32_MAX || c->num_classes > INT64_MAX / c->num_subcenters)
         return pfc_fail(ctx, PFC_ERR_ARG, "num_subcenters: found %lld, which is too many", (long long)c->num_subcenters);
-    if (ctx->be->ops->mode == PFC_EXACT && c->num_classes * c->num_subcenters > MAX_EXACT_ROWS)
-        return pfc_fail(ctx, PFC_ERR_ARG, "num_classes: found %lld of %lld sub-centers, exact mode takes up to %d rows", (long long)c->num_classes,
-                        (long long)c->num_subcenters, MAX_EXACT_ROWS);
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_ARG, "num_classes x num_subcenters", c->num_classes, c->num_subcenters));
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_ARG, "embedding_size", c->embedding_size, 1));
     if (!(fabs(c->scale) <= MAX_FACTOR)) return pfc_fail(ctx, PFC_ERR_ARG, "scale: found %g, expected a number up to %g", c->scale, MAX_FACTOR);
     if (!(fabs(c->loss_weight) <= MAX_FACTOR))
         return pfc_fail(ctx, PFC_ERR_ARG, "loss_weight: found %g, expected a number up to %g", c->loss_weight, MAX_FACTOR);

@@ -67,6 +67,7 @@ static pfc_status check_alike(pfc_arcface_run *s)
         return pfc_fail(s->ctx, PFC_ERR_SHAPE, "features: every rank needs the same number of rows; found %lld to %lld", -(long long)most[1],
                         (long long)most[0]);
     if (s->b < 1) return pfc_fail(s->ctx, PFC_ERR_SHAPE, "features: an empty batch");
+    PFC_TRY(pfc_check_terms(s->ctx, PFC_ERR_SHAPE, "features: rows of all ranks", s->b, s->ctx->comm.ranks));
     for (int i = 0; i < 3; i++)
         if (most[2 + 2 * i] != -most[3 + 2 * i]) return pfc_fail(s->ctx, PFC_ERR_ARG, "%s: given on some ranks only", names[i]);
     return PFC_OK;

@@ -16,7 +16,7 @@ static pfc_status check_views(const pfc_moco_pass *s, pfc_view query, pfc_view k
                         (long long)query.rows, (long long)s->D);
     if (g.data && (g.rows != query.rows || g.cols != s->D || g.dtype != s->ops->real))
         return pfc_fail(s->ctx, PFC_ERR_SHAPE, "query_grad: wrong shape or type");
-    return PFC_OK;
+    return pfc_check_terms(s->ctx, PFC_ERR_SHAPE, "query: rows of this rank", s->b, 1);
 }
 
 static pfc_status check_queue(const pfc_moco_pass *s)

@@ -14,6 +14,7 @@ pfc_status pfc_partial_fc_start(pfc_partial_fc *layer, pfc_view labels)
     if (sizes[0] != -sizes[1])
         return pfc_fail(ctx, PFC_ERR_SHAPE, "labels: every rank needs the same number of rows; found %lld to %lld", -(long long)sizes[1], (long long)sizes[0]);
     if (b < 1) return pfc_fail(ctx, PFC_ERR_SHAPE, "labels: an empty batch");
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_SHAPE, "labels: rows of all ranks", b, ctx->comm.ranks));
     free(layer->labels);
     layer->labels = malloc((size_t)b * ((size_t)ctx->comm.ranks + 1) * sizeof *layer->labels);
     pfc_status st = PFC_OK;

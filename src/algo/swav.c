@@ -264,9 +264,18 @@ static pfc_status check_room(const step *s, const char *name, pfc_view v, int64_
                     (long long)rows, (long long)cols);
 }
 
+/* Sums over all rows (10), the terms of the loss (7), the queues and samples of all ranks (6). */
+static pfc_status check_sums(const step *s, int64_t rows)
+{
+    PFC_TRY(pfc_check_terms(s->ctx, PFC_ERR_SHAPE, "embedding: rows of all ranks", rows, s->ctx->comm.ranks));
+    PFC_TRY(pfc_check_terms(s->ctx, PFC_ERR_SHAPE, "embedding: rows of all assigned crops", rows, s->A));
+    return pfc_sinkhorn_check_size(s->ctx, s->layer->L + s->bs, s->K);
+}
+
 static pfc_status check(const step *s, pfc_view embedding)
 {
     PFC_TRY(check_embedding(s, embedding));
+    PFC_TRY(check_sums(s, embedding.rows));
     PFC_TRY(check_room(s, "assignment", s->result->assignment, s->A * s->bs, s->K));
     PFC_TRY(check_room(s, "embedding_grad", s->result->embedding_grad, s->V * s->bs, s->D));
     return check_room(s, "prototypes_grad", s->result->prototypes_grad, s->K, s->D);

@@ -49,8 +49,9 @@ typedef struct pfc_exact {
 double *pfc_exact_scratch(exact_lane *lane, int which, int64_t count);
 
 /* A set of sliced rows (engines dgemm and int128): V = s0*2^42 + s1*2^21 + s2 with |s| <= 2^20. Almost all float32 rows have s2 = 0; the few others
- * ("wide" rows) are treated apart by the DGEMM engine, so that the common case multiplies two slices instead of three. Slice j (0 = most significant) of element (i, k) is at p[place(j)*plane + ...], place(j) = j, or 2 - j if reversed; the rest
- * of the index is i*ld + k, or k*ld + i if by_k (k is the row of memory). */
+ * ("wide" rows) are treated apart by the DGEMM engine, so that the common case multiplies two slices instead of three. Slice j (0 = most significant) of
+ * element (i, k) is at p[place(j)*plane + ...], place(j) = j, or 2 - j if reversed; the rest of the index is i*ld + k, or k*ld + i if by_k (k is the row
+ * of memory). */
 typedef struct exact_slices {
     const double *p;
     int64_t plane, ld;
