@@ -219,6 +219,10 @@ START_TEST(schedule)
     ck_assert(lr[0] == 1); /* flat */
     pfc_lr_config bad = { 1, 0, 0, 3, 2, 5 };
     ck_assert(pfc_lr_schedule(&bad, lr) == PFC_ERR_ARG);
+    pfc_lr_config endless = { 1, 0, 0, 0, INT64_MAX / 2 + 1, 2 };
+    ck_assert(pfc_lr_schedule(&endless, lr) == PFC_ERR_ARG);
+    endless.epochs = (int64_t)1 << 62, endless.steps_per_epoch = 4; /* 0 in 64 bits: nothing would be written */
+    ck_assert(pfc_lr_schedule(&endless, lr) == PFC_ERR_ARG);
 }
 END_TEST
 

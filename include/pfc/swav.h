@@ -84,7 +84,7 @@ pfc_status pfc_swav_update(pfc_swav *layer, double lr);
 
 typedef struct pfc_lr_config {
     double base_lr, final_lr, start_warmup;
-    int64_t warmup_epochs, epochs, steps_per_epoch; /* 0 <= warmup_epochs <= epochs, steps_per_epoch >= 1 */
+    int64_t warmup_epochs, epochs, steps_per_epoch; /* 0 <= warmup_epochs <= epochs, steps_per_epoch >= 1; the product fits int64 */
 } pfc_lr_config;
 
 /* lr (epochs*steps_per_epoch): linear warm-up from start_warmup to base_lr, both included, then half a cosine towards final_lr. Local. PFC_ERR_ARG. */

@@ -81,7 +81,7 @@ static void say_libraries(const pfc_cli *cli, pfc_json *j)
 }
 
 /* What a context of this backend, mode and engine would be. */
-static void say_context(const pfc_cli *cli, pfc_json *j, const char *key, const char *backend, pfc_mode mode, const char *engine)
+static void say_context(const pfc_cli *cli, pfc_json *j, const char *key, const char *backend, pfc_mode mode, const char *engine, pfc_diag *diag)
 {
     pfc_options options = { .mode = mode, .backend = backend, .engine = engine, .threads = pfc_cli_threads(cli) };
     pfc_ctx *ctx = NULL;
@@ -90,7 +90,7 @@ static void say_context(const pfc_cli *cli, pfc_json *j, const char *key, const 
         say(cli, j, key, "backend %s, instruction set %s, engine %s", pfc_ctx_backend_name(ctx), pfc_ctx_isa(ctx), pfc_ctx_engine_name(ctx));
     else
         say(cli, j, key, "not available: %s", why);
-    pfc_ctx_destroy(&ctx);
+    pfc_cli_context_close(&ctx, diag);
 }
 
 static void say_tables(const pfc_cli *cli, pfc_json *j)
@@ -134,13 +134,13 @@ int pfc_cmd_info(pfc_cli *cli)
     const char *cap = getenv("PFC_MAX_ISA");
     say_libraries(cli, j);
     if (cap) say(cli, j, "PFC_MAX_ISA", "%s", cap);
-    say_context(cli, j, "exact", cli->backend, PFC_EXACT, NULL);
-    say_context(cli, j, "exact, amx", cli->backend, PFC_EXACT, "amx");
-    say_context(cli, j, "exact, dgemm", cli->backend, PFC_EXACT, "dgemm");
-    say_context(cli, j, "exact, int128", cli->backend, PFC_EXACT, "int128");
-    say_context(cli, j, "fast", cli->backend, PFC_FAST, NULL);
-    say_context(cli, j, "exact, checked", "checked", PFC_EXACT, NULL);
-    say_context(cli, j, "fast, checked", "checked", PFC_FAST, NULL);
+    say_context(cli, j, "exact", cli->backend, PFC_EXACT, NULL, &diag);
+    say_context(cli, j, "exact, amx", cli->backend, PFC_EXACT, "amx", &diag);
+    say_context(cli, j, "exact, dgemm", cli->backend, PFC_EXACT, "dgemm", &diag);
+    say_context(cli, j, "exact, int128", cli->backend, PFC_EXACT, "int128", &diag);
+    say_context(cli, j, "fast", cli->backend, PFC_FAST, NULL, &diag);
+    say_context(cli, j, "exact, checked", "checked", PFC_EXACT, NULL, &diag);
+    say_context(cli, j, "fast, checked", "checked", PFC_FAST, NULL, &diag);
     say(cli, j, "cuda", "this build has no CUDA backend");
     say_tables(cli, j);
     pfc_json_close(&j, cli, &diag);
