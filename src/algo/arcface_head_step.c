@@ -168,8 +168,6 @@ static pfc_status allocate(pfc_arcface_run *s, bool train)
     PFC_TRY(pfc_ws_view(ctx, real, lane_rows, 1, &s->unorm));
     PFC_TRY(pfc_ws_view(ctx, PFC_I32, lane_rows, 1, &s->uexpo));
     PFC_TRY(pfc_ws_view(ctx, real, lane_rows, s->N, &s->Z));
-    s->lane_status = calloc((size_t)s->be->lanes, sizeof *s->lane_status);
-    if (!s->lane_status) return pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
     return train ? allocate_training(s) : PFC_OK;
 }
 
@@ -204,7 +202,6 @@ static void release(pfc_arcface_run *s)
     if (s->target) s->ops->free(s->be, s->target);
     free(s->labels);
     free(s->row_loss);
-    free(s->lane_status);
 }
 
 /* ---- the calls ---- */

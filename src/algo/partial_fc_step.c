@@ -120,7 +120,6 @@ static void release(pfc_step *s)
     pfc_partial_fc_sample_free(&s->sampled);
     free(s->prob);
     free(s->valid_host);
-    free(s->lane_status);
 }
 
 static pfc_status check_views(pfc_step *s, pfc_view features, pfc_view keys)
@@ -148,8 +147,7 @@ static pfc_status host_arrays(pfc_step *s)
 {
     s->prob = calloc((size_t)s->N, 4 * sizeof *s->prob);
     s->valid_host = malloc((size_t)s->N);
-    s->lane_status = calloc((size_t)s->be->lanes, sizeof *s->lane_status);
-    if (!s->prob || !s->valid_host || !s->lane_status) return pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
+    if (!s->prob || !s->valid_host) return pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
     s->sum_host = s->prob + s->N;
     s->shifted = s->prob + 2 * s->N;
     return PFC_OK;

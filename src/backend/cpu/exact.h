@@ -197,6 +197,8 @@ static inline const double *exact_row(pfc_rowset set, int64_t i)
     return (const double *)set.base.data + r * set.base.ld;
 }
 
+/* The scalar sum of a_i b_i on the grid of its largest term (1.3). */
+double pfc_exact_dot(const pfc_exact_kernels *k, const double *a, const double *b, int64_t n);
 static inline double exact_clamped(double norm) { return norm < 1e-12 ? 1e-12 : norm; } /* NaN passes */
 
 /* PFC_OK if this thread rounds to nearest and keeps subnormals; a library that sets FTZ or DAZ process-wide would change bits. */
