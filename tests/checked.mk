@@ -1,2 +1,4 @@
 ## Tests of the checked backend itself. PFC_BACKEND=checked make check runs the others over it; .ci/run has a stage that does.
-C_TESTS += tests/test_checked
+C_TESTS += tests/test_checked tests/test_checked_use
+tests_test_checked_SOURCES = tests/test_checked.c tests/checked_world.c tests/checked_world.h
+tests_test_checked_use_SOURCES = tests/test_checked_use.c tests/checked_world.c tests/checked_world.h

@@ -67,6 +67,11 @@ while IFS=$'\t' read -r -a words; do
 done <"$work/bad.txt"
 [ "$count" -gt 20 ] || fail "only $count bad files were tried"
 
+# Every round of a bench begins where the first one did.
+expect 0 alone bench moco --size N=4,K=12,D=3 --param queue_wrap=0,queue_ptr=2 --rounds 5
+expect 0 alone bench moco --rounds 2 --backend checked
+expect 0 alone info --backend checked
+
 # The goldens again, under every setting.
 for case in shuffle_given moco_corners_w2 moco_wrap_w5; do
     golden=$PFC_TOP_SRCDIR/data/$case.h5 np=${case##*_w}

@@ -16,7 +16,8 @@ mpi_programs = \
     tests/test_case_file \
     tests/test_comm \
     tests/test_family \
-    tests/test_matrix
+    tests/test_matrix \
+    tests/test_sum_lengths
 MPI_TESTS = \
     tests/test_case-1.mpi \
     tests/test_case-2.mpi \
@@ -38,7 +39,9 @@ MPI_TESTS = \
     tests/test_matrix-1.mpi \
     tests/test_matrix-2.mpi \
     tests/test_matrix-3.mpi \
-    tests/test_matrix-5.mpi
+    tests/test_matrix-5.mpi \
+    tests/test_sum_lengths-1.mpi \
+    tests/test_sum_lengths-3.mpi
 
 ## The driver from outside: exit statuses, files, comparisons (tests/driver_lib.sh says how).
 SCRIPT_TESTS = \
@@ -50,6 +53,7 @@ SCRIPT_TESTS = \
     tests/driver_inputs.sh \
     tests/driver_isa.sh \
     tests/driver_ranks.sh \
+    tests/driver_sizes.sh \
     tests/driver_status.sh \
     tests/driver_verify.sh \
     tests/exact_integers.sh \

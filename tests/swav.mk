@@ -1,7 +1,10 @@
 ## Tests of sinkhorn, swav and lr_schedule.
 mpi_programs += \
     tests/test_sinkhorn \
-    tests/test_swav
+    tests/test_swav \
+    tests/test_swav_state
+tests_test_swav_SOURCES = tests/test_swav.c tests/swav_problem.c tests/swav_problem.h
+tests_test_swav_state_SOURCES = tests/test_swav_state.c tests/swav_problem.c tests/swav_problem.h
 MPI_TESTS += \
     tests/test_sinkhorn-1.mpi \
     tests/test_sinkhorn-2.mpi \
@@ -12,7 +15,12 @@ MPI_TESTS += \
     tests/test_swav-2.mpi \
     tests/test_swav-3.mpi \
     tests/test_swav-5.mpi \
-    tests/test_swav-8.mpi
+    tests/test_swav-8.mpi \
+    tests/test_swav_state-1.mpi \
+    tests/test_swav_state-2.mpi \
+    tests/test_swav_state-3.mpi \
+    tests/test_swav_state-5.mpi \
+    tests/test_swav_state-8.mpi
 
 EXTRA_DIST += \
     tests/cases/lr_default.h5 \

@@ -1,6 +1,7 @@
 /* test_arcface_rules.c: rules of semantics.md section 8 and 9, golden numbers of 10.3 and 10.4, gradients by finite differences, misuse. */
 #include "arcface_problem.h"
 #include "case/case.h"
+#include "core/ctx.h"
 #include "pfc_test.h"
 
 #include <math.h>
@@ -315,6 +316,50 @@ START_TEST(set_margins)
 }
 END_TEST
 
+/* An upload that fails, at its first call or a later one. */
+static int uploads_left;
+static pfc_status (*real_upload)(pfc_backend *be, void *dst, const void *host, size_t bytes);
+static pfc_status failing_upload(pfc_backend *be, void *dst, const void *host, size_t bytes)
+{
+    return uploads_left-- > 0 ? real_upload(be, dst, host, bytes) : PFC_ERR_RUNTIME;
+}
+
+/* New margins are there as a whole or not at all. */
+START_TEST(set_margins_at_once)
+{
+    pfc_arcface_config o = arc_config(5, 3, 1);
+    pfc_ctx *ctx = arc_ctx(MPI_COMM_SELF, PFC_EXACT, NULL, 1);
+    pfc_arcface *head = NULL;
+    double x[3] = { 1, 2, 3 }, w[15], margin[5] = { .3, .2, .1, .4, .6 }, before[5], after[5], loss[2];
+    int64_t y[1] = { 0 };
+    for (int i = 0; i < 15; i++) w[i] = i % 4 - 1.5;
+    ck_assert(pfc_arcface_create(ctx, &o, &head) == PFC_OK);
+    pfc_arcface_input in = { .features = pfc_view_make(x, PFC_F64, 1, 3),
+                             .labels = pfc_view_make(y, PFC_I64, 1, 1),
+                             .weight = pfc_view_make(w, PFC_F64, 5, 3) };
+    pfc_arcface_result r = { .logits = pfc_view_make(before, PFC_F64, 1, 5) };
+    ck_assert(pfc_arcface_step(head, &in, &r) == PFC_OK);
+    loss[0] = r.loss;
+    const pfc_ops *ops = ctx->be->ops;
+    pfc_ops fake = *ops;
+    real_upload = ops->upload;
+    fake.upload = failing_upload;
+    for (int calls = 0; calls < 2; calls++) {
+        uploads_left = calls;
+        ctx->be->ops = &fake;
+        pfc_status st = pfc_arcface_set_margins(head, pfc_view_make(margin, PFC_F64, 5, 1), PFC_MARGIN_SET);
+        ctx->be->ops = ops;
+        r.logits.data = after;
+        ck_assert(pfc_arcface_step(head, &in, &r) == PFC_OK);
+        loss[1] = r.loss;
+        ck_assert(calls || st == PFC_ERR_RUNTIME);
+        ck_assert((st == PFC_OK) == (loss[0] != loss[1]) && (st == PFC_OK) == (before[0] != after[0]));
+    }
+    pfc_arcface_destroy(&head);
+    pfc_ctx_destroy(&ctx);
+}
+END_TEST
+
 START_TEST(bad_configurations)
 {
     pfc_ctx *ctx = arc_ctx(MPI_COMM_WORLD, PFC_EXACT, NULL, 1);
@@ -399,6 +444,7 @@ static Suite *make(void)
     tcase_add_test(t, zero_rows);
     tcase_add_test(t, poles);
     tcase_add_test(t, set_margins);
+    tcase_add_test(t, set_margins_at_once);
     tcase_add_test(t, bad_configurations);
     tcase_add_test(t, bad_inputs);
     tcase_add_test(t, units_stay_together);

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""data/make_cases.py still makes the inputs and parameters of the shipped goldens of every family, bit for bit, and none is missing."""
+"""data/make_cases.py still makes the inputs and parameters of the shipped goldens of every family, bit for bit, none is missing, and data/README.md
+lists every kind."""
 import glob
 import os
 import shutil
@@ -36,6 +37,9 @@ def main():
         made = {os.path.basename(p): p for p in glob.glob(os.path.join(work, "**", "*.h5"), recursive=True)}
         shipped = {os.path.basename(p) for p in glob.glob(os.path.join(TOP, "data", "*.h5"))}
         bad += [f"{name}: only one of make_cases.py and data/ has it" for name in sorted(set(made) ^ shipped)]
+        with open(os.path.join(TOP, "data", "README.md"), encoding="utf-8") as readme:
+            table = readme.read()
+        bad += [f"{kind}_*.h5: not in the table of data/README.md" for kind in sorted({name.split("_")[0] for name in shipped}) if f"`{kind}_*.h5`" not in table]
         for name in sorted(set(made) & shipped):
             with h5py.File(made[name], "r") as a, h5py.File(os.path.join(TOP, "data", name), "r") as b:
                 bad += [f"{name}: {text}" for text in differences(a, b)]

@@ -1,5 +1,5 @@
-/* test_core.c: the ground that exact mode stands on: counters, shards, wide integers, elementwise functions, sums, and the two guards (self-check,
- * floating-point environment). */
+/* test_core.c: the ground that exact mode stands on: counters, shards, wide integers, elementwise functions, sums, the list of required operations, and the
+ * two guards (self-check, floating-point environment). */
 #include "backend/cpu/exact.h"
 #include "tests/pfc_test.h"
 
@@ -216,6 +216,29 @@ START_TEST(flushing_subnormals_is_refused)
 END_TEST
 #endif
 
+START_TEST(a_missing_operation_is_named)
+{
+    const pfc_ops whole = pfc_ops_exact_scalar;
+    pfc_ops part = whole;
+    ck_assert_ptr_null(pfc_ops_missing(&whole));
+#define WITHOUT(name)                              \
+    part = whole;                                  \
+    part.name = NULL;                              \
+    ck_assert_ptr_nonnull(pfc_ops_missing(&part)); \
+    ck_assert_str_eq(pfc_ops_missing(&part), #name)
+    WITHOUT(alloc);
+    WITHOUT(row_norms);
+    WITHOUT(subcenter_max);
+    WITHOUT(scale);
+    WITHOUT(positive_grad);
+    WITHOUT(gather_add);
+    WITHOUT(acc_value);
+    part = whole;
+    part.sinkhorn_expo = NULL; /* of exact mode alone */
+    ck_assert_ptr_null(pfc_ops_missing(&part));
+}
+END_TEST
+
 static Suite *make(void)
 {
     Suite *suite = suite_create("core");
@@ -229,6 +252,7 @@ static Suite *make(void)
     tcase_add_test(tcase, elementwise_functions_at_the_edges);
     tcase_add_test(tcase, scalar_sums_do_not_depend_on_order);
     tcase_add_test(tcase, self_check_notices_inexact_products);
+    tcase_add_test(tcase, a_missing_operation_is_named);
 #ifdef __SSE2__
     tcase_add_test(tcase, flushing_subnormals_is_refused);
 #endif

@@ -52,6 +52,19 @@ START_TEST(results_by_table)
 }
 END_TEST
 
+/* What a petabyte-sized case says, whoever asks; half of a MiB fits. */
+START_TEST(results_beyond_memory)
+{
+    pfc_ctx *ctx;
+    pfc_diag diag = { 0 };
+    pfc_case *c = setup(&ctx);
+    PFC_AGREE(WORLD, pfc_case_check_memory(ctx, c, "/in/x", "the products", 0x1p16, &diag) == 0);
+    PFC_AGREE(WORLD, pfc_case_check_memory(ctx, c, "/in/x", "the products", 0x1p50, &diag) == PFC_EXIT_FILE);
+    ck_assert_ptr_nonnull(strstr(diag.text, "/in/x: found sizes for which the products would take 8388608.0 GiB, expected at most"));
+    teardown(&ctx, c);
+}
+END_TEST
+
 /* rows x cols numbers base + global column or row, in a view with a padded row. */
 static void tap(pfc_ctx *ctx, const char *name, int64_t rows, int64_t cols, double base, pfc_layout layout)
 {
@@ -186,6 +199,7 @@ static Suite *make(void)
     Suite *s = suite_create("family");
     TCase *t = tcase_create("helpers");
     tcase_add_test(t, results_by_table);
+    tcase_add_test(t, results_beyond_memory);
     tcase_add_test(t, taps_by_table);
     tcase_add_test(t, taps_refused);
     tcase_add_test(t, inputs_and_bounds);

@@ -323,6 +323,28 @@ START_TEST(what_is_refused)
 }
 END_TEST
 
+/* Images as wide as the others' on all ranks but the last: no rank's parameters move, and the first call makes none. */
+START_TEST(refused_images_leave_the_state)
+{
+    pfc_ctx *ctx = make_ctx(MPI_COMM_WORLD, PFC_EXACT, 1);
+    int ranks = pfc_test_ranks(), last = pfc_test_rank() == ranks - 1;
+    problem *p = problem_new(ranks, ranks, 2);
+    double keys[2], got[17];
+    pfc_view out = pfc_view_make(keys, PFC_F64, 1, 2), q = pfc_view_make(p->params_q, PFC_F32, 1, 17), params = pfc_view_make(got, PFC_F64, 1, 17);
+    for (int with = 0; with < 2; with++) {
+        pfc_moco *m = object(ctx, p, with);
+        pfc_view images = pfc_view_make(p->key, PFC_F32, 1, last ? 1 : 2);
+        if (ranks == 1) images.cols = 0;
+        PFC_AGREE(MPI_COMM_WORLD, pfc_moco_hook(m, q, images, row_wise, NULL, 1, 0, out) == PFC_ERR_SHAPE);
+        PFC_AGREE(MPI_COMM_WORLD, pfc_moco_get_params(m, params) == (with ? PFC_OK : PFC_ERR_ARG));
+        for (int i = 0; with && i < 17; i++) ck_assert(got[i] == (double)p->params_k[i]);
+        pfc_moco_destroy(&m);
+    }
+    problem_free(p);
+    pfc_ctx_destroy(&ctx);
+}
+END_TEST
+
 static Suite *make(void)
 {
     Suite *suite = suite_create("moco");
@@ -338,6 +360,7 @@ static Suite *make(void)
     tcase_add_test(t, known_losses);
     tcase_add_test(t, uneven_rows);
     tcase_add_test(t, what_is_refused);
+    tcase_add_test(t, refused_images_leave_the_state);
     suite_add_tcase(suite, t);
     return suite;
 }

@@ -1,28 +1,32 @@
 #!/usr/bin/env python3
-"""Sinkhorn and synchronous batch norm beside PyTorch on one thread, in one run: CPU seconds and peak memory.
+"""Sinkhorn and synchronous batch norm beside PyTorch, one thread a rank, in one run: CPU and wall seconds, peak memory.
 
-    OPENBLAS_CORETYPE=SkylakeX python3 tools/peer_layers.py [--turns 5] [--rounds 7]
+    OPENBLAS_CORETYPE=SkylakeX python3 tools/peer_layers.py [--turns 5] [--rounds 7] [--cases "batch_norm 2"]
 
 sinkhorn    K = 3000 prototypes, 64, 512 and 4096 samples, 3 iterations, the arrangement of the source (main_swav.py: Q *= u, Q *= c / column sums)
-batch_norm  forward and backward of a 64x64x56x56 batch, NaiveSyncBatchNorm of the source (mean and mean of squares, gather and sum over a group of one)
+batch_norm  forward and backward of a 64x64x56x56 batch on every rank, NaiveSyncBatchNorm of the source (mean and mean of squares, gather and sum over the
+            group). One rank, and two in one group: two processes with gloo there, two MPI ranks here
 
 Turns alternate, so that other load on the machine meets both. PyTorch is measured as it comes and with glibc told to keep freed memory ("malloc");
-the better counts. The median over all rounds of all turns; memory is the largest of a process, "own" without what it has before it makes its data.
+the better by CPU time counts. The median over all rounds of all turns; CPU and memory are sums over the ranks, wall the slowest rank. Memory is the
+largest of a process, "own" without what it has before it makes its data.
 """
 import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-from peer_shuffle import TOP, TUNABLES
+from peer_shuffle import TOP, TUNABLES, join
 
-CASES = {"sinkhorn 64": ("sinkhorn", "N=64,K=3000", "iterations=3"), "sinkhorn 512": ("sinkhorn", "N=512,K=3000", "iterations=3"),
-         "sinkhorn 4096": ("sinkhorn", "N=4096,K=3000", "iterations=3"), "batch_norm": ("batch_norm", "N=64,C=64,H=56,W=56", "kind=sync")}
+# algorithm, ranks, size, parameters
+CASES = {"sinkhorn 64": ("sinkhorn", 1, "N=64,K=3000", "iterations=3"), "sinkhorn 512": ("sinkhorn", 1, "N=512,K=3000", "iterations=3"),
+         "sinkhorn 4096": ("sinkhorn", 1, "N=4096,K=3000", "iterations=3"), "batch_norm 1": ("batch_norm", 1, "N=64,C=64,H=56,W=56", "kind=sync"),
+         "batch_norm 2": ("batch_norm", 2, "N=128,C=64,H=56,W=56", "kind=sync,num_sync_devices=2")}
+EMPTY = {"sinkhorn": "N=2,K=2", "batch_norm": "N=4,C=1,H=2,W=2"}
 
 
 def sinkhorn(torch, samples):
@@ -41,15 +45,37 @@ def sinkhorn(torch, samples):
     return step
 
 
-def batch_norm(torch, samples):
-    """NaiveSyncBatchNorm3d of the source, the group being one rank."""
+def group_gather(torch, dist, world):
+    """GroupGather of the source for one group: the vectors of all ranks, added; backward the same with the gradients."""
+    def gather(vector):
+        if world == 1:
+            return vector
+        gathered = [torch.zeros_like(vector) for _ in range(world)]
+        dist.all_gather(gathered, vector.contiguous())
+        return torch.sum(torch.stack(gathered, dim=0), dim=0)
+
+    class GroupGather(torch.autograd.Function):
+        @staticmethod
+        def forward(context, vector):
+            return gather(vector)
+
+        @staticmethod
+        def backward(context, gradient):
+            return gather(gradient)
+    return GroupGather.apply
+
+
+def batch_norm(torch, dist, samples, world):
+    """NaiveSyncBatchNorm3d of the source over a group of all ranks."""
     x = torch.randn(samples, 64, 56, 56, requires_grad=True)
     weight, bias = torch.ones(64, requires_grad=True), torch.zeros(64, requires_grad=True)
     g, running_mean, running_var = torch.randn(samples, 64, 56, 56), torch.zeros(64), torch.ones(64)
+    gather = group_gather(torch, dist, world)
 
     def step():
         x.grad = weight.grad = bias.grad = None
-        mean, square = torch.mean(x, dim=[0, 2, 3]), torch.mean(x * x, dim=[0, 2, 3])
+        vector = torch.cat([torch.mean(x, dim=[0, 2, 3]), torch.mean(x * x, dim=[0, 2, 3])], dim=0)
+        mean, square = torch.split(gather(vector) * (1.0 / world), 64)
         var = square - mean * mean
         with torch.no_grad():
             running_mean.add_(0.1 * (mean - running_mean))
@@ -60,68 +86,90 @@ def batch_norm(torch, samples):
     return step
 
 
-def child(name, rounds):
+def child(name, rank, world, port, rounds, out):
     import torch
+    import torch.distributed as dist
     torch.set_num_threads(1)
+    if world > 1:
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        dist.init_process_group("gloo", rank=rank, world_size=world)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     kind = name.split()
-    step = sinkhorn(torch, int(kind[1])) if kind[0] == "sinkhorn" else batch_norm(torch, 64)
-    step()
-    cpu = []
-    for _ in range(rounds):
-        start = time.process_time()
+    step = sinkhorn(torch, int(kind[1])) if kind[0] == "sinkhorn" else batch_norm(torch, dist, 64, world)
+    wall, cpu = [], []
+    for i in range(-1, rounds):
+        if world > 1:
+            dist.barrier()
+        start = time.perf_counter(), time.process_time()
         step()
-        cpu.append(time.process_time() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"cpu": cpu, "peak": peak / 1024.0, "own": (peak - before) / 1024.0}))
+        took = time.perf_counter() - start[0], time.process_time() - start[1]
+        if i >= 0:
+            wall.append(took[0])
+            cpu.append(took[1])
+    json.dump({"wall": wall, "cpu": cpu, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "before": before}, open(out, "w"))
 
 
-def run_peer(name, a, malloc):
+def run_peer(name, port, a, malloc):
+    world = CASES[name][1]
     env = dict(os.environ, OMP_NUM_THREADS="1")
     if malloc:
         env["GLIBC_TUNABLES"] = TUNABLES
-    made = subprocess.run([sys.executable, os.path.abspath(__file__), "--child", name, "--rounds", str(a.rounds)], env=env, check=True, stdout=subprocess.PIPE)
-    return json.loads(made.stdout)
+    with tempfile.TemporaryDirectory() as folder:
+        outs = [os.path.join(folder, str(r)) for r in range(world)]
+        ranks = [subprocess.Popen([sys.executable, os.path.abspath(__file__), "--child", json.dumps([name, r, world, port, a.rounds, outs[r]])], env=env)
+                 for r in range(world)]
+        if any([p.wait() for p in ranks]):
+            raise SystemExit("a PyTorch rank failed")
+        made = [json.load(open(out)) for out in outs]
+    return {"wall": [max(m["wall"][i] for m in made) for i in range(a.rounds)], "cpu": [sum(m["cpu"][i] for m in made) for i in range(a.rounds)],
+            "peak": sum(m["peak"] for m in made) / 1024.0, "own": sum(m["peak"] - m["before"] for m in made) / 1024.0}
 
 
-def bench(algorithm, size, param, rounds):
-    env = dict(os.environ, OMP_NUM_THREADS="1")
+def bench(algorithm, ranks, size, param, rounds):
+    """pfc_ref bench; MPI's own choice of how messages travel."""
+    env = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
+               OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_mpi_yield_when_idle="1")
+    start = ["mpirun", "-np", str(ranks)] if ranks > 1 else []
     with tempfile.NamedTemporaryFile(suffix=".json") as f:
-        subprocess.run([os.environ.get("PFC_REF", os.path.join(TOP, "pfc_ref")), "bench", algorithm, "--size", size, "--param", param, "--rounds", str(rounds),
-                        "--threads", "1", "--quiet", "--json", f.name], env=env, check=True)
+        subprocess.run(start + [os.environ.get("PFC_REF", os.path.join(TOP, "pfc_ref")), "bench", algorithm, "--size", size, "--param", param, "--rounds",
+                                str(rounds), "--threads", "1", "--quiet", "--json", f.name], env=env, check=True)
         return json.load(open(f.name))["cases"][0]
 
 
 def run_ours(name, a):
-    algorithm, size, param = CASES[name]
-    made = bench(algorithm, size, param, a.rounds)
-    empty = bench(algorithm, "N=2,K=2" if algorithm == "sinkhorn" else "N=2,C=1,H=2,W=2", param, 1)
-    return {"cpu": made["cpu_seconds_rounds"], "peak": made["peak_rss_bytes"] / 1048576.0, "own": (made["peak_rss_bytes"] - empty["peak_rss_bytes"]) / 1048576.0}
+    algorithm, ranks, size, param = CASES[name]
+    made, empty = bench(algorithm, ranks, size, param, a.rounds), bench(algorithm, ranks, EMPTY[algorithm], param, 1)
+    mib = ranks / 1048576.0  # the largest rank stands for all
+    return {"wall": made["wall_seconds_rounds"], "cpu": made["cpu_seconds_rounds"], "peak": made["peak_rss_bytes"] * mib,
+            "own": (made["peak_rss_bytes"] - empty["peak_rss_bytes"]) * mib}
 
 
 def main():
     p = argparse.ArgumentParser(description="Sinkhorn and synchronous batch norm beside PyTorch.")
     p.add_argument("--turns", type=int, default=5)
     p.add_argument("--rounds", type=int, default=7)
+    p.add_argument("--cases", default=",".join(CASES), help="some of: %(default)s")
     p.add_argument("--child", help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.child:
-        child(a.child, a.rounds)
+        child(*json.loads(a.child))
         return 0
     names = ("pfc_ref", "torch", "torch, malloc")
-    print("%-14s %-14s %10s %12s %10s" % ("case", "", "CPU ms", "memory MiB", "own MiB"))
-    for case in CASES:
+    print("%-14s %-14s %10s %10s %12s %10s" % ("case", "", "CPU ms", "wall ms", "memory MiB", "own MiB"))
+    port = 29600
+    for case in a.cases.split(","):
         parts = {name: [] for name in names}
         for _ in range(a.turns):
             parts["pfc_ref"].append(run_ours(case, a))
-            parts["torch"].append(run_peer(case, a, False))
-            parts["torch, malloc"].append(run_peer(case, a, True))
-        made = {n: {"cpu": statistics.median(sum((m["cpu"] for m in parts[n]), [])), "peak": max(m["peak"] for m in parts[n]),
-                    "own": max(m["own"] for m in parts[n])} for n in names}
+            parts["torch"].append(run_peer(case, port, a, False))
+            parts["torch, malloc"].append(run_peer(case, port + 1, a, True))
+            port += 2
+        made = {n: join(parts[n]) for n in names}
         for n in names:
-            print("%-14s %-14s %10.3f %12.0f %10.0f" % (case, n, 1000 * made[n]["cpu"], made[n]["peak"], made[n]["own"]))
+            print("%-14s %-14s %10.3f %10.3f %12.0f %10.0f" % (case, n, 1000 * made[n]["cpu"], 1000 * made[n]["wall"], made[n]["peak"], made[n]["own"]))
         best = min(names[1:], key=lambda n: made[n]["cpu"])
-        print("%-14s %-14s %9.1fx %11.1fx %9.1fx" % (case, "better torch", *[made[best][k] / made["pfc_ref"][k] for k in ("cpu", "peak", "own")]))
+        for other, label in ((names[1], "torch / ours"), (best, "better / ours")):
+            print("%-14s %-14s %9.1fx %9.1fx %11.1fx %9.1fx" % (case, label, *[made[other][k] / made["pfc_ref"][k] for k in ("cpu", "wall", "peak", "own")]))
         sys.stdout.flush()
     return 0
 

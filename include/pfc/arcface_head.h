@@ -31,7 +31,9 @@ typedef struct pfc_arcface_config {
     int easy_margin;                       /* 1: margin where the cosine is positive, plain cosine elsewhere */
     int feature_norm, weight_norm;         /* 0: rows as they are, so that the "cosine" is a product */
     double loss_weight;                    /* factor of the loss, at most 1e100 in magnitude */
-    int cos_clamp; /* 1: cosines to [-1,1], margin evaluated at the target only, no 0*inf (semantics 8.4). 0: the source's NaN beyond 1 */
+    /* 1: cosines to [-1,1], margin evaluated at the target only, no 0*inf (semantics 8.4). 0: what the source gives, at every class: its `where` drops the
+     * margin below the threshold, so only a cosine above 1 makes the logit NaN; the gradient is NaN from 1 up and from -1 down. */
+    int cos_clamp;
 } pfc_arcface_config;
 
 /* k 1, scale 64, margin 0.5 by the formulas of the constructor, both norms, loss weight 1, nothing else. C and D are 0 and must be set. */
@@ -69,8 +71,8 @@ typedef struct pfc_arcface_result {
 } pfc_arcface_result;
 
 /* Training: logits with margin, loss, gradients. Collective. A rank without classes passes views of 0 rows (0 columns), or without data. Errors:
- * PFC_ERR_SHAPE (unequal b, b = 0, other shapes or types), PFC_ERR_ARG (an optional input on some ranks only), PFC_ERR_DATA (a label outside [0,C)),
- * PFC_ERR_NOMEM, PFC_ERR_RUNTIME; results are then undefined. */
+ * PFC_ERR_SHAPE (unequal b, b = 0, N > 2^24 in exact mode, other shapes or types), PFC_ERR_ARG (an optional input on some ranks only),
+ * PFC_ERR_DATA (a label outside [0,C)), PFC_ERR_NOMEM, PFC_ERR_RUNTIME; results are then undefined. */
 pfc_status pfc_arcface_step(pfc_arcface *head, const pfc_arcface_input *in, pfc_arcface_result *result);
 
 /* Evaluation: logits = scale * cosine (clamped if cos_clamp), no margin, and sub-centers; reads features, weight and bias. Collective. Errors as above. */

@@ -69,7 +69,8 @@ pfc_status pfc_batch_norm_create(pfc_ctx *ctx, const pfc_batch_norm_config *cfg,
 void pfc_batch_norm_destroy(pfc_batch_norm **bn); /* NULL-safe; before the context. Collective for sync */
 
 /* State; views are f32 or f64, contiguous, or NULL-data to skip one. Set: kept as they are; before every forward the running statistics are rounded
- * to float32, as a port stores them, but for those that aggregate just made. Errors: PFC_ERR_SHAPE; PFC_ERR_ARG (weight or bias of a layer that is not affine, split statistics of one without splits). Local. */
+ * to float32, as a port stores them, but for those that aggregate just made. Errors: PFC_ERR_SHAPE; PFC_ERR_ARG (weight or bias of a layer that is not
+ * affine, split statistics of one without splits). Local. */
 typedef struct pfc_batch_norm_state {
     pfc_view weight, bias;              /* (C,1) */
     pfc_view running_mean, running_var; /* (C,1); sub: the statistics of evaluation */
@@ -90,7 +91,8 @@ pfc_status pfc_batch_norm_aggregate(pfc_batch_norm *bn);
  * weighting), PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
 pfc_status pfc_batch_norm_forward(pfc_batch_norm *bn, pfc_view x, int training, pfc_view y);
 
-/* Gradients of the last forward with the same x, of the sum of the losses of the ranks that share statistics (7.2, 7.3, 7.6). Views may be NULL-data.
+/* Gradients of the last forward with the same x, of the sum of the losses of the ranks that share statistics (7.2, 7.3, 7.6). Views may be NULL-data,
+ * each on some ranks only if need be.
  *  grad_y [local in] as x; x_grad [local out] (n*C, L); weight_grad, bias_grad [local out] (C,1), of this rank's rows; all pfc_ctx_real
  * Collective; taps `sum_g`, `sum_gx` (S,C): sums of grad_y and of grad_y*(x - mean)/sqrt(var + eps) over what shares the statistics.
  * Errors: PFC_ERR_ARG (no forward before it), PFC_ERR_SHAPE, PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */

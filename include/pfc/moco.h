@@ -25,8 +25,8 @@ typedef struct pfc_moco_shuffle pfc_moco_shuffle;
  *  permutation  [global in] N row numbers, the same on all ranks; NULL: drawn from (seed, step)
  *  step         0 to 2^32 - 1
  * Drawn: the row numbers sorted by (key, row), key = pfc_uniform(seed, row, step, PFC_STREAM_SHUFFLE_KEY); every rank draws the same, no message.
- * Errors: PFC_ERR_ARG (negative rows, step out of range), PFC_ERR_SHAPE (N = 0, N >= 2^30), PFC_ERR_DATA (not a permutation, the text names the element; not the
- * same on all ranks), PFC_ERR_NOMEM. */
+ * Errors: PFC_ERR_ARG (negative rows, step out of range), PFC_ERR_SHAPE (N = 0, N >= 2^30), PFC_ERR_DATA (not a permutation, the text names the element;
+ * not the same on all ranks), PFC_ERR_NOMEM. */
 pfc_status pfc_moco_shuffle_create(pfc_ctx *ctx, int64_t rows, const int64_t *permutation, int64_t seed, int64_t step, pfc_moco_shuffle **out);
 void pfc_moco_shuffle_destroy(pfc_moco_shuffle **shuffle); /* NULL-safe. Local */
 
@@ -78,13 +78,13 @@ pfc_status pfc_moco_get_queue(pfc_moco *moco, pfc_view queue, int64_t *queue_ptr
  * Called once by every rank, so it may communicate. Returns 0, or another number: the hook fails with PFC_ERR_RUNTIME on all ranks. */
 typedef int (*pfc_moco_encoder)(void *user, pfc_view params_k, pfc_view images, pfc_view keys);
 
-/* The hook of a training step, after the query encoder's forward (6.3): the key encoder's parameters follow (first call without any: a copy), the images
- * are shuffled, encoded, the keys normalised and put back in order. Collective.
+/* The hook of a training step, after the query encoder's forward (6.3): the images are shuffled, the key encoder's parameters follow (first call without
+ * any: a copy), the images are encoded, the keys normalised and put back in order. Collective.
  *  params_q      [global in] (1,n) f32 or f64 (rounded to f32): the query encoder's parameters now
- *  images        [local in] (b_r, m) any type
+ *  images        [local in] (b_r, m) any type; rows of the same size on all ranks if they are shuffled
  *  shuffle_batch 1: shuffle by a permutation drawn from (seed, step); 0: do not. With one rank nothing is shuffled, as in the source
  *  keys          [local out] (b_r, D) pfc_ctx_real: normalised, row i belongs to image i
- * Errors: PFC_ERR_SHAPE, PFC_ERR_ARG, PFC_ERR_NOMEM: the state is as it was. PFC_ERR_RUNTIME, also from the encoder: params_k may have moved. */
+ * Errors: PFC_ERR_SHAPE, PFC_ERR_ARG: the state is as it was. PFC_ERR_NOMEM, PFC_ERR_RUNTIME, also from the encoder: params_k may have moved. */
 pfc_status pfc_moco_hook(pfc_moco *moco, pfc_view params_q, pfc_view images, pfc_moco_encoder encoder, void *user, int shuffle_batch, int64_t step,
                          pfc_view keys);
 
@@ -96,7 +96,8 @@ typedef struct pfc_moco_result {
 /* InfoNCE against the queue, then the keys of all ranks go into the queue (6.4). Collective.
  *  query [local in] (b_r, D) f32 or f64 (rounded to f32), not normalised
  *  keys  [local in] (b_r, D) f32 or f64, normalised, natural order, as the hook returns them
- * Errors: PFC_ERR_SHAPE (shapes; N = 0; N does not fit the queue with queue_wrap 0), PFC_ERR_NOMEM: the state is as it was. */
+ * Errors: PFC_ERR_SHAPE (shapes; N = 0; N does not fit the queue with queue_wrap 0; more than 2^24 rows in exact mode), PFC_ERR_NOMEM: the state is as
+ * it was. */
 pfc_status pfc_moco_step(pfc_moco *moco, pfc_view query, pfc_view keys, pfc_moco_result *result);
 
 #ifdef __cplusplus

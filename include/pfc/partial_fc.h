@@ -49,7 +49,8 @@ pfc_partial_fc_config pfc_partial_fc_defaults(void);
 
 typedef struct pfc_partial_fc pfc_partial_fc;
 
-/* Collective. The layer keeps a pointer to ctx. Errors: PFC_ERR_ARG (the text names the field), PFC_ERR_NOMEM. Weights N(0, 0.01^2) from (cfg->seed, global element), the same for every number of ranks; momentum zero. */
+/* Collective. The layer keeps a pointer to ctx. Errors: PFC_ERR_ARG (the text names the field), PFC_ERR_NOMEM. Weights N(0, 0.01^2) from (cfg->seed,
+ * global element), the same for every number of ranks; momentum zero. */
 pfc_status pfc_partial_fc_create(pfc_ctx *ctx, const pfc_partial_fc_config *cfg, pfc_partial_fc **out);
 /* NULL-safe; before the context. Local, except that it waits for the gather of a step that was started and not finished. */
 void pfc_partial_fc_destroy(pfc_partial_fc **layer);
@@ -72,8 +73,8 @@ typedef struct pfc_partial_fc_result {
  *  features    [local in] (b, D) f32 or f64 (rounded to f32), not normalised
  *  labels      [local in] (b, 1) i64, global class ids; never written (the source aliases them at P = 1: PFC-1)
  *  sample_keys [local in] (C_r, 1) f64 in [0,1), or NULL data: drawn from (seed, first_step + steps done, global class)
- * Rows may be padded (ld). Errors: PFC_ERR_ARG (labels not one column of int64), PFC_ERR_SHAPE (unequal b, b = 0, other shapes or types),
- * PFC_ERR_DATA (unowned label under PFC_UNOWNED_ERROR or with loss lse under source; a key outside [0,1)), PFC_ERR_NOMEM: the state is as it was.
+ * Rows may be padded (ld). Errors: PFC_ERR_ARG (labels not one column of int64), PFC_ERR_SHAPE (unequal b, b = 0, N > 2^24 in exact mode, other shapes
+ * or types), PFC_ERR_DATA (unowned label under PFC_UNOWNED_ERROR or with loss lse under source; a key outside [0,1)), PFC_ERR_NOMEM: the state is as it was.
  * PFC_ERR_RUNTIME, and PFC_ERR_NOMEM from the middle of a step: state and results are undefined. */
 pfc_status pfc_partial_fc_step(pfc_partial_fc *layer, pfc_view features, pfc_view labels, pfc_view sample_keys, pfc_partial_fc_result *result);
 

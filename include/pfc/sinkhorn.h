@@ -33,7 +33,7 @@ pfc_sinkhorn_config pfc_sinkhorn_defaults(void);
  *  scores      [local in]  (n,K) f32 or f64 (fast mode rounds it to f32), larger is more similar
  *  assignment  [local out] (n,K) pfc_ctx_real; after one iteration or more every row sums to 1. May not overlap scores.
  * Rows may be padded (ld). Taps: row_sum_0, row_sum_1, ... (K,1), the all-reduced row sums of each iteration (log: their logarithms).
- * Errors: PFC_ERR_ARG (a field of cfg), PFC_ERR_SHAPE (unequal n or K over the ranks, nothing at all, more than 2^24 samples in exact mode),
+ * Errors: PFC_ERR_ARG (a field of cfg), PFC_ERR_SHAPE (unequal n or K over the ranks, nothing at all, more than 2^24 samples or prototypes in exact mode),
  * PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
 pfc_status pfc_sinkhorn(pfc_ctx *ctx, const pfc_sinkhorn_config *cfg, pfc_view scores, pfc_view assignment);
 

@@ -71,8 +71,9 @@ typedef struct pfc_swav_result {
 /* One iteration (5.2): projection of the prototypes, scores, assignment with queue, loss, gradients. Collective.
  *  embedding [local in] (V*bs, D) f32 or f64 (rounded to f32), row v*bs + n is crop v of sample n; not normalised
  *  frozen    [global in] 1: the prototypes get no gradient
- * Taps: scores, dscores (V*bs, K). Errors: PFC_ERR_SHAPE (rows not a multiple of V, unequal over the ranks, bs > L), PFC_ERR_DATA (the ranks' queues
- * give different answers to "in use"), PFC_ERR_NOMEM, PFC_ERR_RUNTIME: then the state is undefined. */
+ * Taps: scores, dscores (V*bs, K). Errors: PFC_ERR_SHAPE (rows not a multiple of V, unequal over the ranks, bs > L, sums of more than 2^24 terms in exact
+ * mode), PFC_ERR_DATA (the ranks' queues have different lengths, one may have none; or they give different answers to "in use"), PFC_ERR_NOMEM,
+ * PFC_ERR_RUNTIME: then the state is undefined. */
 pfc_status pfc_swav_step(pfc_swav *layer, pfc_view embedding, int frozen, pfc_swav_result *result);
 
 /* The optimiser's step on the prototypes (1.7) with the gradient of the last step. A frozen step left none: nothing moves, no decay, no momentum.
@@ -83,7 +84,7 @@ pfc_status pfc_swav_update(pfc_swav *layer, double lr);
 
 typedef struct pfc_lr_config {
     double base_lr, final_lr, start_warmup;
-    int64_t warmup_epochs, epochs, steps_per_epoch; /* 0 <= warmup_epochs <= epochs, steps_per_epoch >= 1 */
+    int64_t warmup_epochs, epochs, steps_per_epoch; /* 0 <= warmup_epochs <= epochs, steps_per_epoch >= 1; the product fits int64 */
 } pfc_lr_config;
 
 /* lr (epochs*steps_per_epoch): linear warm-up from start_warmup to base_lr, both included, then half a cosine towards final_lr. Local. PFC_ERR_ARG. */

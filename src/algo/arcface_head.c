@@ -20,6 +20,8 @@
  * Evaluation ends after 4, without a margin. The loss is the mean over the rows of all ranks, so no factor P comes in. */
 #include "algo/arcface_head.h"
 
+#include "algo/blocks.h"
+
 #include "core/exactint.h"
 
 /* ---- blocks of classes ---- */
@@ -33,12 +35,9 @@ typedef struct block {
 
 typedef pfc_status (*block_fn)(pfc_arcface_run *s, int lane, const block *k);
 
-static int64_t block_count(const pfc_arcface_run *s) { return (s->classes + s->block_classes - 1) / s->block_classes; }
-
-static block block_at(const pfc_arcface_run *s, int lane, int64_t i)
+static block block_at(const pfc_arcface_run *s, int lane, int64_t c0, int64_t count)
 {
-    int64_t c0 = i * s->block_classes, left = s->classes - c0, count = left < s->block_classes ? left : s->block_classes, rows = count * s->k;
-    int64_t at = lane * s->lane_rows;
+    int64_t rows = count * s->k, at = lane * s->lane_rows;
     block k = { c0, count, c0 * s->k, rows, { s->W, NULL, c0 * s->k, rows }, { s->U, NULL, at, rows }, { 0 }, { 0 }, { 0 }, { 0 }, { 0 }, { 0 }, NULL };
     if (!s->head->cfg.weight_norm) k.unit = k.given;
     k.wnorm = pfc_view_rows(s->wnorm, k.row, rows);
@@ -51,33 +50,23 @@ static block block_at(const pfc_arcface_run *s, int lane, int64_t i)
     return k;
 }
 
-typedef struct lane_job {
+typedef struct job {
     pfc_arcface_run *s;
     block_fn fn;
-} lane_job;
+} job;
 
-static void run_lane(void *arg, int lane)
+static pfc_status run_block(void *arg, int lane, int64_t c0, int64_t count)
 {
-    lane_job *job = arg;
-    pfc_arcface_run *s = job->s;
-    int64_t blocks = block_count(s), lanes = s->be->lanes;
-    for (int64_t i = blocks * lane / lanes; i < blocks * (lane + 1) / lanes && s->lane_status[lane] == PFC_OK; i++) {
-        block k = block_at(s, lane, i);
-        s->lane_status[lane] = job->fn(s, lane, &k);
-    }
+    const job *j = arg;
+    block k = block_at(j->s, lane, c0, count);
+    return j->fn(j->s, lane, &k);
 }
 
-/* fn over all blocks: lane i takes the i-th part of them, in order. Collective, because failure is agreed. */
+/* fn over all blocks. Collective, because failure is agreed. */
 static pfc_status for_blocks(pfc_arcface_run *s, block_fn fn)
 {
-    lane_job job = { s, fn };
-    pfc_status st = PFC_OK;
-    for (int i = 0; i < s->be->lanes; i++) s->lane_status[i] = PFC_OK;
-    s->ops->for_lanes(s->be, s->be->lanes, run_lane, &job);
-    for (int i = 0; i < s->be->lanes; i++)
-        if (st == PFC_OK) st = s->lane_status[i];
-    if (st == PFC_OK) st = s->ops->sync(s->be);
-    return pfc_agree(s->ctx, st);
+    job j = { s, fn };
+    return pfc_agree(s->ctx, pfc_for_blocks(s->ctx, s->classes, s->block_classes, run_block, &j));
 }
 
 /* ---- what happens to a block ---- */

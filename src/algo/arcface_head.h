@@ -38,7 +38,6 @@ typedef struct pfc_arcface_run {
     pfc_acc *sum_acc, *total_acc, *loss_acc; /* N: softmax denominator, sum of the targets, row loss */
     pfc_acc *feature_acc;                    /* (N,D) */
     double *row_loss;                        /* N, host */
-    pfc_status *lane_status;
 } pfc_arcface_run;
 
 /* Forward and, with labels, loss and gradients, on a prepared run (arcface_head.c). Collective; the caller agrees on the status. */

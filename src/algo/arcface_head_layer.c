@@ -6,8 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MAX_EXACT_ROWS = 1 << 24 }; /* the integer sums of exact mode hold this many terms */
-
 static const double MAX_FACTOR = 1e100, MAX_ANGLE = 1048576.0; /* px_sincos is good to 2^20 */
 
 pfc_arcface_config pfc_arcface_defaults(void)
@@ -23,9 +21,8 @@ static pfc_status check_config(pfc_ctx *ctx, const pfc_arcface_config *c)
         if (counts[i] < 1) return pfc_fail(ctx, PFC_ERR_ARG, "%s: found %lld, expected 1 or more", names[i], (long long)counts[i]);
     if (c->num_subcenters > INT32_MAX || c->num_classes > INT64_MAX / c->num_subcenters)
         return pfc_fail(ctx, PFC_ERR_ARG, "num_subcenters: found %lld, which is too many", (long long)c->num_subcenters);
-    if (ctx->be->ops->mode == PFC_EXACT && c->num_classes * c->num_subcenters > MAX_EXACT_ROWS)
-        return pfc_fail(ctx, PFC_ERR_ARG, "num_classes: found %lld of %lld sub-centers, exact mode takes up to %d rows", (long long)c->num_classes,
-                        (long long)c->num_subcenters, MAX_EXACT_ROWS);
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_ARG, "num_classes x num_subcenters", c->num_classes, c->num_subcenters));
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_ARG, "embedding_size", c->embedding_size, 1));
     if (!(fabs(c->scale) <= MAX_FACTOR)) return pfc_fail(ctx, PFC_ERR_ARG, "scale: found %g, expected a number up to %g", c->scale, MAX_FACTOR);
     if (!(fabs(c->loss_weight) <= MAX_FACTOR))
         return pfc_fail(ctx, PFC_ERR_ARG, "loss_weight: found %g, expected a number up to %g", c->loss_weight, MAX_FACTOR);
@@ -45,15 +42,31 @@ static void constants(double m, pfc_margin_constants formulas, double out[4])
     out[3] = formulas == PFC_MARGIN_INIT ? s * m : sine * m;
 }
 
-static pfc_status upload_constants(pfc_arcface *head, int64_t c, const double value[4])
+static double margin_at(pfc_view v, int64_t c) { return ((const double *)v.data)[v.rows == 1 ? 0 : c * v.ld]; }
+
+/* The constants of this rank's classes in memory of their own: nothing of the head changes before all of them are there. */
+static pfc_status make_constants(pfc_arcface *head, pfc_view margins, pfc_margin_constants formulas, pfc_view *out)
 {
     pfc_backend *be = head->ctx->be;
-    float narrow[4] = { (float)value[0], (float)value[1], (float)value[2], (float)value[3] };
-    size_t size = pfc_dtype_size(head->constant.dtype);
-    return be->ops->upload(be, (char *)head->constant.data + (size_t)c * 4 * size, size == 4 ? (const void *)narrow : value, 4 * size);
+    int64_t classes = head->shard.count;
+    size_t bytes = (size_t)classes * 4 * pfc_dtype_size(be->ops->real);
+    void *host = malloc(bytes + 1);
+    if (!host) return pfc_fail(head->ctx, PFC_ERR_NOMEM, "margins: out of memory");
+    for (int64_t c = 0; c < classes; c++) {
+        double value[4];
+        constants(margin_at(margins, c), formulas, value);
+        for (int i = 0; i < 4; i++) {
+            if (be->ops->real == PFC_F32)
+                ((float *)host)[4 * c + i] = (float)value[i];
+            else
+                ((double *)host)[4 * c + i] = value[i];
+        }
+    }
+    pfc_status st = pfc_ws_view(head->ctx, be->ops->real, classes, 4, out);
+    if (st == PFC_OK && classes) st = be->ops->upload(be, out->data, host, bytes);
+    free(host);
+    return st;
 }
-
-static double margin_at(pfc_view v, int64_t c) { return ((const double *)v.data)[v.rows == 1 ? 0 : c * v.ld]; }
 
 pfc_status pfc_arcface_set_margins(pfc_arcface *head, pfc_view margins, pfc_margin_constants formulas)
 {
@@ -66,12 +79,12 @@ pfc_status pfc_arcface_set_margins(pfc_arcface *head, pfc_view margins, pfc_marg
         if (isfinite(margin_at(margins, c)) && fabs(margin_at(margins, c)) > MAX_ANGLE)
             return pfc_fail(ctx, PFC_ERR_ARG, "margins: class %lld: found %g, expected a number up to %g", (long long)(head->shard.start + c),
                             margin_at(margins, c), MAX_ANGLE);
-    for (int64_t c = 0; c < classes; c++) {
-        double value[4];
-        constants(margin_at(margins, c), formulas, value);
-        PFC_TRY(upload_constants(head, c, value));
-    }
-    return PFC_OK;
+    pfc_view made = { 0 };
+    pfc_status st = make_constants(head, margins, formulas, &made);
+    pfc_view *unused = st == PFC_OK ? &head->constant : &made;
+    pfc_ws_free(ctx, unused);
+    if (st == PFC_OK) head->constant = made;
+    return st;
 }
 
 pfc_status pfc_arcface_create(pfc_ctx *ctx, const pfc_arcface_config *cfg, pfc_arcface **out)
@@ -85,8 +98,7 @@ pfc_status pfc_arcface_create(pfc_ctx *ctx, const pfc_arcface_config *cfg, pfc_a
         head->ctx = ctx;
         head->cfg = *cfg;
         head->shard = pfc_shard_of(cfg->num_classes, ctx->comm.ranks, ctx->comm.rank);
-        st = pfc_ws_view(ctx, ctx->be->ops->real, head->shard.count, 4, &head->constant);
-        if (st == PFC_OK) st = pfc_arcface_set_margins(head, pfc_view_make(&margin, PFC_F64, 1, 1), cfg->margin_constants);
+        st = pfc_arcface_set_margins(head, pfc_view_make(&margin, PFC_F64, 1, 1), cfg->margin_constants);
     }
     st = pfc_agree(ctx, st);
     if (st != PFC_OK) {

@@ -67,6 +67,7 @@ static pfc_status check_alike(pfc_arcface_run *s)
         return pfc_fail(s->ctx, PFC_ERR_SHAPE, "features: every rank needs the same number of rows; found %lld to %lld", -(long long)most[1],
                         (long long)most[0]);
     if (s->b < 1) return pfc_fail(s->ctx, PFC_ERR_SHAPE, "features: an empty batch");
+    PFC_TRY(pfc_check_terms(s->ctx, PFC_ERR_SHAPE, "features: rows of all ranks", s->b, s->ctx->comm.ranks));
     for (int i = 0; i < 3; i++)
         if (most[2 + 2 * i] != -most[3 + 2 * i]) return pfc_fail(s->ctx, PFC_ERR_ARG, "%s: given on some ranks only", names[i]);
     return PFC_OK;
@@ -167,8 +168,6 @@ static pfc_status allocate(pfc_arcface_run *s, bool train)
     PFC_TRY(pfc_ws_view(ctx, real, lane_rows, 1, &s->unorm));
     PFC_TRY(pfc_ws_view(ctx, PFC_I32, lane_rows, 1, &s->uexpo));
     PFC_TRY(pfc_ws_view(ctx, real, lane_rows, s->N, &s->Z));
-    s->lane_status = calloc((size_t)s->be->lanes, sizeof *s->lane_status);
-    if (!s->lane_status) return pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
     return train ? allocate_training(s) : PFC_OK;
 }
 
@@ -203,7 +202,6 @@ static void release(pfc_arcface_run *s)
     if (s->target) s->ops->free(s->be, s->target);
     free(s->labels);
     free(s->row_loss);
-    free(s->lane_status);
 }
 
 /* ---- the calls ---- */

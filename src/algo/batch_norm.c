@@ -305,10 +305,9 @@ static pfc_status gradients(pfc_batch_norm *bn, pfc_view x, pfc_view g, sums *s,
     pfc_bn_last *l = &bn->last;
     int64_t units = units_of(bn);
     pfc_bn_units t = { l->mean, l->inv, bn->weight, bn->bias, NULL, NULL };
-    bool alone = l->batch && !l->shared && ops->bn_backward_alone && x_grad.data;
+    bool alone = l->batch && !l->shared && ops->bn_backward_alone; /* the same on all ranks, whatever results each asks for */
     if (alone) {
-        /* agreed as in gradient_sums: another rank may take that way */
-        PFC_TRY(pfc_agree(bn->ctx, ops->bn_backward_alone(bn->ctx->be, l->shape, x, g, &t, l->divisor, s->group, x_grad)));
+        PFC_TRY(ops->bn_backward_alone(bn->ctx->be, l->shape, x, g, &t, l->divisor, s->group, x_grad));
         pfc_bn_join(s->group, l->shape.splits, bn->cfg.channels, s->own);
     } else {
         PFC_TRY(gradient_sums(bn, x, g, &t, s));

@@ -1,4 +1,6 @@
 libpfc_la_SOURCES += \
+    src/algo/blocks.c \
+    src/algo/blocks.h \
     src/algo/host_rows.c \
     src/algo/host_rows.h \
     src/algo/matrix.c \

@@ -6,6 +6,7 @@
 pfc_status pfc_lr_schedule(const pfc_lr_config *cfg, double *lr)
 {
     if (cfg->epochs < 1 || cfg->steps_per_epoch < 1 || cfg->warmup_epochs < 0 || cfg->warmup_epochs > cfg->epochs) return PFC_ERR_ARG;
+    if (cfg->epochs > INT64_MAX / cfg->steps_per_epoch) return PFC_ERR_ARG; /* nobody has room for them either */
     int64_t rise = cfg->warmup_epochs * cfg->steps_per_epoch, total = cfg->epochs * cfg->steps_per_epoch, fall = total - rise;
 
     /* Warm-up: numpy's linspace, both ends included. */

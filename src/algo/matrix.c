@@ -1,7 +1,7 @@
 /* matrix.c: products of whole matrices, by blocks of rows over the lanes of the backend. */
 #include "algo/matrix.h"
 
-#include <stdlib.h>
+#include "algo/blocks.h"
 
 pfc_status pfc_matrix_make(pfc_ctx *ctx, pfc_view v, pfc_matrix *out)
 {
@@ -21,52 +21,26 @@ void pfc_matrix_free(pfc_ctx *ctx, pfc_matrix *m)
     pfc_ws_free(ctx, &m->expo);
 }
 
-/* ---- blocks of rows, a part of them for every lane ---- */
+/* ---- blocks of rows ---- */
 
-typedef struct product product;
-typedef pfc_status (*block_fn)(const product *p, int lane, int64_t first, int64_t count);
-
-struct product {
+typedef struct product {
     pfc_backend *be;
     pfc_view a, out;
     const pfc_matrix *m;  /* a with its lengths (nt), or the right operand (tn) */
     pfc_operand *operand; /* the right operand of nt and nn, prepared */
     pfc_acc *acc;         /* tn */
-    block_fn fn;
-    pfc_status *status; /* per lane */
-};
+} product;
 
-static void run_lane(void *arg, int lane)
-{
-    const product *p = arg;
-    int64_t size = p->be->ops->block_classes, blocks = (p->a.rows + size - 1) / size, lanes = p->be->lanes;
-    for (int64_t i = blocks * lane / lanes; i < blocks * (lane + 1) / lanes && p->status[lane] == PFC_OK; i++) {
-        int64_t left = p->a.rows - i * size;
-        p->status[lane] = p->fn(p, lane, i * size, left < size ? left : size);
-    }
-}
-
-static pfc_status for_rows(pfc_ctx *ctx, product *p, block_fn fn)
-{
-    pfc_backend *be = ctx->be;
-    p->fn = fn;
-    p->status = calloc((size_t)be->lanes, sizeof *p->status); /* PFC_OK is 0 */
-    if (!p->status) return pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
-    be->ops->for_lanes(be, be->lanes, run_lane, p);
-    pfc_status st = PFC_OK;
-    for (int i = 0; i < be->lanes; i++)
-        if (st == PFC_OK) st = p->status[i];
-    free(p->status);
-    return st == PFC_OK ? be->ops->sync(be) : st;
-}
+static pfc_status for_rows(pfc_ctx *ctx, product *p, pfc_block_fn fn) { return pfc_for_blocks(ctx, p->a.rows, ctx->be->ops->block_classes, fn, p); }
 
 static pfc_rowset rows_of(pfc_view v, int64_t first, int64_t count) { return (pfc_rowset){ v, NULL, first, count }; }
 static const int32_t *expo_at(const pfc_matrix *m, int64_t first) { return (const int32_t *)m->expo.data + first; }
 
 /* ---- a b^T ---- */
 
-static pfc_status nt_block(const product *p, int lane, int64_t first, int64_t count)
+static pfc_status nt_block(void *arg, int lane, int64_t first, int64_t count)
 {
+    const product *p = arg;
     return p->be->ops->cosines(p->be, lane, p->operand, rows_of(p->a, first, count), pfc_view_rows(p->m->norm, first, count), expo_at(p->m, first), 0,
                                pfc_view_rows(p->out, first, count));
 }
@@ -83,8 +57,9 @@ pfc_status pfc_product_nt(pfc_ctx *ctx, const pfc_matrix *a, const pfc_matrix *b
 
 /* ---- a b ---- */
 
-static pfc_status nn_block(const product *p, int lane, int64_t first, int64_t count)
+static pfc_status nn_block(void *arg, int lane, int64_t first, int64_t count)
 {
+    const product *p = arg;
     pfc_view none = { 0 };
     return p->be->ops->weight_grad(p->be, lane, p->operand, pfc_view_rows(p->a, first, count), rows_of(none, first, count), none, none, 0,
                                    pfc_view_rows(p->out, first, count));
@@ -102,13 +77,15 @@ pfc_status pfc_product_nn(pfc_ctx *ctx, pfc_view a, const pfc_matrix *b, pfc_vie
 
 /* ---- a^T b ---- */
 
-static pfc_status tn_scale(const product *p, int lane, int64_t first, int64_t count)
+static pfc_status tn_scale(void *arg, int lane, int64_t first, int64_t count)
 {
+    const product *p = arg;
     return p->be->ops->column_expo(p->be, lane, pfc_view_rows(p->a, first, count), expo_at(p->m, first), p->acc);
 }
 
-static pfc_status tn_block(const product *p, int lane, int64_t first, int64_t count)
+static pfc_status tn_block(void *arg, int lane, int64_t first, int64_t count)
 {
+    const product *p = arg;
     return p->be->ops->feature_grad(p->be, lane, pfc_view_rows(p->a, first, count), rows_of(p->m->v, first, count), pfc_view_rows(p->m->norm, first, count),
                                     expo_at(p->m, first), 0, p->acc);
 }

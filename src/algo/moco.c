@@ -20,6 +20,8 @@
  * the operations of partial_fc, scale 1/tau, so the queue is read twice and nothing as large as it is made. Z is all that is kept of a block. */
 #include "algo/moco.h"
 
+#include "algo/blocks.h"
+
 #include <stdlib.h>
 
 /* ---- blocks of keys ---- */
@@ -33,39 +35,31 @@ typedef struct block {
 
 typedef pfc_status (*block_fn)(pfc_moco_pass *s, int lane, const block *k);
 
-typedef struct lane_job {
-    pfc_moco_pass *s;
-    block_fn fn;
-} lane_job;
-
-static block block_at(const pfc_moco_pass *s, int64_t i)
+static block block_at(const pfc_moco_pass *s, int64_t first, int64_t count)
 {
     const pfc_moco *m = s->moco;
-    int64_t size = s->ops->block_classes, first = i * size, count = s->K - first < size ? s->K - first : size;
     block k = { first, { m->queue, NULL, first, count }, pfc_view_rows(m->norm, first, count), pfc_view_rows(s->Z, first, count), NULL };
     k.expo = (const int32_t *)m->expo.data + first;
     return k;
 }
 
-static void run_lane(void *arg, int lane)
+typedef struct job {
+    pfc_moco_pass *s;
+    block_fn fn;
+} job;
+
+static pfc_status run_block(void *arg, int lane, int64_t first, int64_t count)
 {
-    lane_job *job = arg;
-    pfc_moco_pass *s = job->s;
-    int64_t blocks = (s->K + s->ops->block_classes - 1) / s->ops->block_classes, lanes = s->be->lanes;
-    for (int64_t i = blocks * lane / lanes; i < blocks * (lane + 1) / lanes && s->lane_status[lane] == PFC_OK; i++) {
-        block k = block_at(s, i);
-        s->lane_status[lane] = job->fn(s, lane, &k);
-    }
+    const job *j = arg;
+    block k = block_at(j->s, first, count);
+    return j->fn(j->s, lane, &k);
 }
 
-/* fn over all blocks: lane i takes the i-th part of them, in order. */
+/* fn over all blocks. */
 static pfc_status for_blocks(pfc_moco_pass *s, block_fn fn)
 {
-    lane_job job = { s, fn };
-    for (int i = 0; i < s->be->lanes; i++) s->lane_status[i] = PFC_OK;
-    s->ops->for_lanes(s->be, s->be->lanes, run_lane, &job);
-    for (int i = 0; i < s->be->lanes; i++) PFC_TRY(s->lane_status[i]);
-    return s->ops->sync(s->be);
+    job j = { s, fn };
+    return pfc_for_blocks(s->ctx, s->K, s->ops->block_classes, run_block, &j);
 }
 
 /* 3, 4: z_jn = <u_j, q_n>; max_n of z_jn / tau. */

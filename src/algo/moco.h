@@ -47,7 +47,6 @@ typedef struct pfc_moco_pass {
     pfc_acc *sum_acc, *feature_acc;
     int64_t lane_rows; /* rows of H that belong to one lane: the largest block */
     pfc_view H;        /* (lanes*lane_rows, b) */
-    pfc_status *lane_status;
     pfc_moco_result *result;
 } pfc_moco_pass;
 

@@ -6,12 +6,13 @@
  * P ranks, r this rank, b images on it, D width of a key, theta_q and theta_k (n) parameters of the two encoders, mu momentum.
  *
  *   step                                                                     holds afterwards         moved per rank
- *   1  parameters     first call: theta_k = theta_q                          theta_k (n)              -
+ *   1  shuffle        the images, by a permutation of (seed, step)           images (b,m)             (1 - 1/P) b m bytes in and out
+ *   2  parameters     first call: theta_k = theta_q                          theta_k (n)              -
  *                     then theta_k = mu theta_k + (1 - mu) theta_q
- *   2  shuffle        the images, by a permutation of (seed, step)           images (b,m)             (1 - 1/P) b m bytes in and out
  *   3  encode         k = encoder(theta_k, images), k / max(|k|, 1e-12)      keys (b,D), shuffled     what the encoder moves
  *   4  unshuffle      the keys                                               keys (b,D), own order    (1 - 1/P) b D in and out
  *
+ * The source takes 2 before 1. Neither looks at the other's result, and this way images that do not fit are found before the parameters have moved.
  * There is no gradient through any of it. One rank does not shuffle, nor does the source (6.6 MOCO-4). */
 #include "algo/moco.h"
 
@@ -31,14 +32,15 @@ typedef struct hook {
 
 enum { PART = 1 << 20 };
 
-/* 1: part by part, so that theta_q needs no copy as large as itself. */
+/* 2: part by part, so that theta_q needs no copy as large as itself. */
 static pfc_status momentum_update(hook *h, pfc_view q)
 {
     pfc_moco *m = h->moco;
     const pfc_ops *ops = h->ctx->be->ops;
     if (!m->has_params) {
+        PFC_TRY(pfc_moco_upload(h->ctx, q, true, m->params));
         m->has_params = true;
-        return pfc_moco_upload(h->ctx, q, true, m->params);
+        return PFC_OK;
     }
     PFC_TRY(ops->round_state(h->ctx->be, m->params));
     for (int64_t i = 0; i < q.cols; i += PART) {
@@ -70,8 +72,8 @@ static pfc_status encode(hook *h, pfc_moco_encoder encoder, void *user)
 
 static pfc_status run(hook *h, pfc_view params_q, pfc_moco_encoder encoder, void *user, pfc_view keys)
 {
-    PFC_TRY(pfc_agree(h->ctx, momentum_update(h, params_q)));                           /* 1 */
-    if (h->shuffle) PFC_TRY(pfc_moco_shuffle_rows(h->shuffle, h->images, h->shuffled)); /* 2 */
+    if (h->shuffle) PFC_TRY(pfc_moco_shuffle_rows(h->shuffle, h->images, h->shuffled)); /* 1 */
+    PFC_TRY(pfc_agree(h->ctx, momentum_update(h, params_q)));                           /* 2 */
     PFC_TRY(pfc_agree(h->ctx, encode(h, encoder, user)));                               /* 3 */
     if (h->shuffle) return pfc_moco_unshuffle_rows(h->shuffle, h->keys, keys);          /* 4 */
     return pfc_moco_download(h->ctx, h->k, keys);
@@ -82,10 +84,12 @@ static pfc_status run(hook *h, pfc_view params_q, pfc_moco_encoder encoder, void
 static pfc_status check_views(const hook *h, pfc_view params_q, pfc_view keys)
 {
     const pfc_moco_config *c = &h->moco->cfg;
-    if (params_q.rows != 1 || params_q.cols != c->num_params || (params_q.dtype != PFC_F32 && params_q.dtype != PFC_F64))
+    if (h->b < 0 || h->images.cols < 1)
+        return pfc_fail(h->ctx, PFC_ERR_SHAPE, "images: found (%lld,%lld), expected (b,m), m 1 or more", (long long)h->b, (long long)h->images.cols);
+    if (params_q.rows != 1 || params_q.cols != c->num_params || (params_q.cols && !params_q.data) || (params_q.dtype != PFC_F32 && params_q.dtype != PFC_F64))
         return pfc_fail(h->ctx, PFC_ERR_SHAPE, "params_q: found (%lld,%lld), expected (1,%lld) float", (long long)params_q.rows, (long long)params_q.cols,
                         (long long)c->num_params);
-    if (keys.rows != h->b || keys.cols != c->embedding_size || keys.dtype != h->ctx->be->ops->real)
+    if (keys.rows != h->b || keys.cols != c->embedding_size || (h->b && !keys.data) || keys.dtype != h->ctx->be->ops->real)
         return pfc_fail(h->ctx, PFC_ERR_SHAPE, "keys: found (%lld,%lld), expected (%lld,%lld) of the mode's real type", (long long)keys.rows,
                         (long long)keys.cols, (long long)h->b, (long long)c->embedding_size);
     return PFC_OK;

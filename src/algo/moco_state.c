@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STAGE = 1 << 16, MAX_EXACT_KEYS = 1 << 24 }; /* elements of a staging buffer; terms that the integer sums of exact mode hold */
+enum { STAGE = 1 << 16 }; /* elements of a staging buffer */
 
 static const double MAX_FACTOR = 1e100; /* of tau and 1/tau: gradient coefficients stay far from overflow */
 
@@ -21,8 +21,8 @@ static pfc_status check_config(pfc_ctx *ctx, const pfc_moco_config *c)
     if (c->num_params < 0) return pfc_fail(ctx, PFC_ERR_ARG, "num_params: found %lld, expected 0 or more", (long long)c->num_params);
     if (c->embedding_size < 1) return pfc_fail(ctx, PFC_ERR_ARG, "embedding_size: found %lld, expected 1 or more", (long long)c->embedding_size);
     if (c->queue_size < 1) return pfc_fail(ctx, PFC_ERR_ARG, "queue_size: found %lld, expected 1 or more", (long long)c->queue_size);
-    if (ctx->be->ops->mode == PFC_EXACT && c->queue_size > MAX_EXACT_KEYS)
-        return pfc_fail(ctx, PFC_ERR_ARG, "queue_size: found %lld, exact mode takes up to %d", (long long)c->queue_size, MAX_EXACT_KEYS);
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_ARG, "embedding_size", c->embedding_size, 1));
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_ARG, "queue_size", c->queue_size, 1));
     if (!isfinite(c->momentum)) return pfc_fail(ctx, PFC_ERR_ARG, "momentum: found %g, expected a number", c->momentum);
     if (!(fabs(c->temperature) >= 1 / MAX_FACTOR && fabs(c->temperature) <= MAX_FACTOR))
         return pfc_fail(ctx, PFC_ERR_ARG, "temperature: found %g, expected a number of magnitude 1e-100 to 1e100", c->temperature);
@@ -133,8 +133,9 @@ pfc_status pfc_moco_set_params(pfc_moco *m, pfc_view params)
 {
     if (!params.data) return PFC_OK;
     PFC_TRY(check_view(m->ctx, "params_k", params, m->params));
+    PFC_TRY(pfc_moco_upload(m->ctx, params, false, m->params));
     m->has_params = true;
-    return pfc_moco_upload(m->ctx, params, false, m->params);
+    return PFC_OK;
 }
 
 pfc_status pfc_moco_get_params(pfc_moco *m, pfc_view params)

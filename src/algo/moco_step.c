@@ -16,7 +16,7 @@ static pfc_status check_views(const pfc_moco_pass *s, pfc_view query, pfc_view k
                         (long long)query.rows, (long long)s->D);
     if (g.data && (g.rows != query.rows || g.cols != s->D || g.dtype != s->ops->real))
         return pfc_fail(s->ctx, PFC_ERR_SHAPE, "query_grad: wrong shape or type");
-    return PFC_OK;
+    return pfc_check_terms(s->ctx, PFC_ERR_SHAPE, "query: rows of this rank", s->b, 1);
 }
 
 static pfc_status check_queue(const pfc_moco_pass *s)
@@ -58,8 +58,6 @@ static pfc_status allocate(pfc_moco_pass *s)
     pfc_dtype real = s->ops->real;
     pfc_view *wide[] = { &s->x, &s->q, &s->k }, *narrow[] = { &s->xnorm, &s->qnorm, &s->positive, &s->max, &s->sum };
     s->lane_rows = s->ops->block_classes < s->K ? s->ops->block_classes : s->K;
-    s->lane_status = calloc((size_t)s->be->lanes, sizeof *s->lane_status);
-    if (!s->lane_status) return pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
     for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) PFC_TRY(pfc_ws_view(ctx, real, s->b, s->D, wide[i]));
     for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++) PFC_TRY(pfc_ws_view(ctx, real, s->b, 1, narrow[i]));
     PFC_TRY(pfc_ws_view(ctx, PFC_I32, s->b, 1, &s->xexpo));
@@ -80,7 +78,6 @@ static void release(pfc_moco_pass *s)
     if (s->feature_acc) s->ops->acc_destroy(s->be, s->feature_acc);
     if (s->target) s->ops->free(s->be, s->target);
     if (s->valid) s->ops->free(s->be, s->valid);
-    free(s->lane_status);
 }
 
 static void put(pfc_view v, int64_t row, int64_t col, double x)

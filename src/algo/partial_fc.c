@@ -21,6 +21,8 @@
  * The class loop runs in blocks that fit in cache; Z is all that is kept of a block between its two or four visits. */
 #include "algo/partial_fc.h"
 
+#include "algo/blocks.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,49 +36,34 @@ typedef struct block {
     int32_t *wexpo;
 } block;
 
-static block block_at(const pfc_step *s, int64_t i)
+static block block_at(const pfc_step *s, int64_t c0, int64_t count)
 {
-    int64_t size = s->ops->block_classes, c0 = i * size, left = s->sampled.count - c0;
-    block k = { c0, left < size ? left : size, { s->layer->weight, NULL, c0, 0 }, { 0 }, { 0 }, NULL };
-    k.w.index = s->index ? s->index + c0 : NULL;
-    k.w.count = k.count;
-    k.wnorm = pfc_view_rows(s->wnorm, c0, k.count);
+    block k = { c0, count, { s->layer->weight, s->index ? s->index + c0 : NULL, c0, count }, { 0 }, { 0 }, NULL };
+    k.wnorm = pfc_view_rows(s->wnorm, c0, count);
     k.wexpo = (int32_t *)s->wexpo.data + c0;
-    k.z = pfc_view_rows(s->Z, c0, k.count);
+    k.z = pfc_view_rows(s->Z, c0, count);
     return k;
 }
 
-static int64_t block_count(const pfc_step *s) { return (s->sampled.count + s->ops->block_classes - 1) / s->ops->block_classes; }
-
 typedef pfc_status (*block_fn)(pfc_step *s, int lane, const block *k);
 
-typedef struct lane_job {
+typedef struct job {
     pfc_step *s;
     block_fn fn;
-} lane_job;
+} job;
 
-static void run_lane(void *arg, int lane)
+static pfc_status run_block(void *arg, int lane, int64_t c0, int64_t count)
 {
-    lane_job *job = arg;
-    pfc_step *s = job->s;
-    int64_t blocks = block_count(s), lanes = s->be->lanes;
-    for (int64_t i = blocks * lane / lanes; i < blocks * (lane + 1) / lanes && s->lane_status[lane] == PFC_OK; i++) {
-        block k = block_at(s, i);
-        s->lane_status[lane] = job->fn(s, lane, &k);
-    }
+    const job *j = arg;
+    block k = block_at(j->s, c0, count);
+    return j->fn(j->s, lane, &k);
 }
 
-/* fn over all blocks: lane i takes the i-th part of them, in order. Collective, because failure is agreed. */
+/* fn over all blocks. Collective, because failure is agreed. */
 static pfc_status for_blocks(pfc_step *s, block_fn fn)
 {
-    lane_job job = { s, fn };
-    pfc_status st = PFC_OK;
-    for (int i = 0; i < s->be->lanes; i++) s->lane_status[i] = PFC_OK;
-    s->ops->for_lanes(s->be, s->be->lanes, run_lane, &job);
-    for (int i = 0; i < s->be->lanes; i++)
-        if (st == PFC_OK) st = s->lane_status[i];
-    if (st == PFC_OK) st = s->ops->sync(s->be);
-    return pfc_agree(s->ctx, st);
+    job j = { s, fn };
+    return pfc_agree(s->ctx, pfc_for_blocks(s->ctx, s->sampled.count, s->ops->block_classes, run_block, &j));
 }
 
 /* ---- what happens to a block ---- */

@@ -63,7 +63,6 @@ typedef struct pfc_step {
     int64_t lane_rows;                 /* rows of H and dW that belong to one lane: the largest block */
     pfc_view H, dW, wdot;              /* (lanes*lane_rows, N), (lanes*lane_rows, D), (lanes*lane_rows, 1) */
     double *prob, *sum_host, *shifted; /* N, host */
-    pfc_status *lane_status;
     pfc_partial_fc_result *result;
     const pfc_sgd *sgd;
 } pfc_step;

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_EXACT_CLASSES = 1 << 24 }; /* the integer sums of exact mode hold this many terms (exact.md amendment 1) */
-
 static const double MAX_FACTOR = 1e100; /* of scale and margin: gradient coefficients stay far from overflow */
 
 pfc_partial_fc_config pfc_partial_fc_defaults(void)
@@ -20,8 +18,8 @@ static pfc_status check_config(pfc_ctx *ctx, const pfc_partial_fc_config *c)
 {
     if (c->num_classes < 1) return pfc_fail(ctx, PFC_ERR_ARG, "num_classes: found %lld, expected 1 or more", (long long)c->num_classes);
     if (c->embedding_size < 1) return pfc_fail(ctx, PFC_ERR_ARG, "embedding_size: found %lld, expected 1 or more", (long long)c->embedding_size);
-    if (ctx->be->ops->mode == PFC_EXACT && c->num_classes > MAX_EXACT_CLASSES)
-        return pfc_fail(ctx, PFC_ERR_ARG, "num_classes: found %lld, exact mode takes up to %d", (long long)c->num_classes, MAX_EXACT_CLASSES);
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_ARG, "num_classes", c->num_classes, 1));
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_ARG, "embedding_size", c->embedding_size, 1));
     if (!(fabs(c->scale) <= MAX_FACTOR)) return pfc_fail(ctx, PFC_ERR_ARG, "scale: found %g, expected a number up to %g", c->scale, MAX_FACTOR);
     if (!(fabs(c->margin) <= MAX_FACTOR)) return pfc_fail(ctx, PFC_ERR_ARG, "margin: found %g, expected a number up to %g", c->margin, MAX_FACTOR);
     if (isnan(c->sample_rate) || (c->num_sample < 0 && c->sample_rate >= 2.0))

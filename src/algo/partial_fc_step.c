@@ -14,6 +14,7 @@ pfc_status pfc_partial_fc_start(pfc_partial_fc *layer, pfc_view labels)
     if (sizes[0] != -sizes[1])
         return pfc_fail(ctx, PFC_ERR_SHAPE, "labels: every rank needs the same number of rows; found %lld to %lld", -(long long)sizes[1], (long long)sizes[0]);
     if (b < 1) return pfc_fail(ctx, PFC_ERR_SHAPE, "labels: an empty batch");
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_SHAPE, "labels: rows of all ranks", b, ctx->comm.ranks));
     free(layer->labels);
     layer->labels = malloc((size_t)b * ((size_t)ctx->comm.ranks + 1) * sizeof *layer->labels);
     pfc_status st = PFC_OK;
@@ -119,7 +120,6 @@ static void release(pfc_step *s)
     pfc_partial_fc_sample_free(&s->sampled);
     free(s->prob);
     free(s->valid_host);
-    free(s->lane_status);
 }
 
 static pfc_status check_views(pfc_step *s, pfc_view features, pfc_view keys)
@@ -147,8 +147,7 @@ static pfc_status host_arrays(pfc_step *s)
 {
     s->prob = calloc((size_t)s->N, 4 * sizeof *s->prob);
     s->valid_host = malloc((size_t)s->N);
-    s->lane_status = calloc((size_t)s->be->lanes, sizeof *s->lane_status);
-    if (!s->prob || !s->valid_host || !s->lane_status) return pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
+    if (!s->prob || !s->valid_host) return pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
     s->sum_host = s->prob + s->N;
     s->shifted = s->prob + 2 * s->N;
     return PFC_OK;

@@ -34,8 +34,6 @@
 
 static const double VISSL_ADDS = 1e-12;
 
-enum { MAX_EXACT_SAMPLES = 1 << 24 }; /* terms of an integer sum (exact-v1 1.3) */
-
 typedef struct run {
     pfc_ctx *ctx;
     const pfc_ops *ops;
@@ -58,6 +56,12 @@ pfc_status pfc_sinkhorn_check(pfc_ctx *ctx, const pfc_sinkhorn_config *cfg)
     if (cfg->version < PFC_SINKHORN_V1 || cfg->version > PFC_SINKHORN_LOG)
         return pfc_fail(ctx, PFC_ERR_ARG, "version: found %d, expected v1, v2, vissl or log", (int)cfg->version);
     return PFC_OK;
+}
+
+pfc_status pfc_sinkhorn_check_size(pfc_ctx *ctx, int64_t n, int64_t K)
+{
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_SHAPE, "scores: samples of all ranks", n, ctx->comm.ranks));
+    return pfc_check_terms(ctx, PFC_ERR_SHAPE, "scores: prototypes", K, 1);
 }
 
 static pfc_status tap_sums(const run *s, int64_t iteration)
@@ -171,9 +175,7 @@ static pfc_status check_views(pfc_ctx *ctx, pfc_view scores, pfc_view assignment
         return pfc_fail(ctx, PFC_ERR_SHAPE, "scores: every rank needs the same shape; found %lld to %lld rows, %lld to %lld columns", -(long long)limits[1],
                         (long long)limits[0], -(long long)limits[3], (long long)limits[2]);
     if (n < 1 || K < 1) return pfc_fail(ctx, PFC_ERR_SHAPE, "scores: found (%lld,%lld), expected one row and column or more", (long long)n, (long long)K);
-    if (ctx->be->ops->mode == PFC_EXACT && (K > MAX_EXACT_SAMPLES || n > MAX_EXACT_SAMPLES / ctx->comm.ranks))
-        return pfc_fail(ctx, PFC_ERR_SHAPE, "scores: found (%lld,%lld) on each rank, exact mode takes up to %d samples and prototypes", (long long)n,
-                        (long long)K, MAX_EXACT_SAMPLES);
+    PFC_TRY(pfc_sinkhorn_check_size(ctx, n, K));
     if (!scores.data || !real(scores) || !assignment.data || assignment.dtype != ctx->be->ops->real)
         return pfc_fail(ctx, PFC_ERR_ARG, "scores, assignment: expected matrices of float32 or float64, the assignment of pfc_ctx_real");
     if (assignment.rows != n || assignment.cols != K)

@@ -9,7 +9,11 @@
 /* PFC_OK, or PFC_ERR_ARG with a text. Local. */
 pfc_status pfc_sinkhorn_check(pfc_ctx *ctx, const pfc_sinkhorn_config *cfg);
 
-/* q (n,K) = assignment of scores (n,K), both real and contiguous; the same n on all ranks. tap: send the row sums to the tap. Collective. */
+/* PFC_ERR_SHAPE if n samples of each rank or K prototypes are more than exact mode sums over. Local. */
+pfc_status pfc_sinkhorn_check_size(pfc_ctx *ctx, int64_t n, int64_t K);
+
+/* q (n,K) = assignment of scores (n,K), both real and contiguous; the same n on all ranks; pfc_sinkhorn_check_size was asked. tap: send the row sums to
+ * the tap. Collective. */
 pfc_status pfc_sinkhorn_run(pfc_ctx *ctx, const pfc_sinkhorn_config *cfg, pfc_view scores, pfc_view q, bool tap);
 
 #endif

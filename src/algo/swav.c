@@ -128,7 +128,7 @@ static pfc_status queue_in_use(step *s, int64_t i)
 {
     pfc_swav *l = s->layer;
     bool filled = false;
-    if (l->queue.data) PFC_TRY(pfc_agree(s->ctx, queue_filled(s, i, &filled)));
+    if (l->queue.data) PFC_TRY(pfc_agree(s->ctx, queue_filled(s, i, &filled))); /* check: all ranks have one, or none has */
     bool use = l->queue.data && (l->use_the_queue || filled);
     int64_t answers[2] = { use, !use };
     PFC_TRY(pfc_comm_max(&s->ctx->comm, answers, 2, PFC_I64));
@@ -230,13 +230,23 @@ static pfc_status prototypes_gradient(step *s, int frozen)
 
 /* ---- the step ---- */
 
-static pfc_status check_embedding(const step *s, pfc_view e)
+/* Rows and queues of the same length everywhere: steps 3 and 6 take it for granted. Collective. */
+static pfc_status check_lengths(const step *s, int64_t rows)
 {
-    int64_t limits[2] = { e.rows, -e.rows };
-    PFC_TRY(pfc_comm_max(&s->ctx->comm, limits, 2, PFC_I64));
+    int64_t L = s->layer->L, limits[4] = { rows, -rows, L, -L };
+    PFC_TRY(pfc_comm_max(&s->ctx->comm, limits, 4, PFC_I64));
     if (limits[0] != -limits[1])
         return pfc_fail(s->ctx, PFC_ERR_SHAPE, "embedding: every rank needs the same number of rows; found %lld to %lld", -(long long)limits[1],
                         (long long)limits[0]);
+    if (limits[2] != -limits[3])
+        return pfc_fail(s->ctx, PFC_ERR_DATA, "queue: every rank needs the same number of rows; found %lld to %lld", -(long long)limits[3],
+                        (long long)limits[2]);
+    return PFC_OK;
+}
+
+static pfc_status check_embedding(const step *s, pfc_view e)
+{
+    PFC_TRY(check_lengths(s, e.rows));
     if (!e.data || (e.dtype != PFC_F32 && e.dtype != PFC_F64) || e.cols != s->D)
         return pfc_fail(s->ctx, PFC_ERR_SHAPE, "embedding: found %lld columns, expected %lld of float", (long long)e.cols, (long long)s->D);
     if (e.rows < s->V || e.rows % s->V)
@@ -254,9 +264,18 @@ static pfc_status check_room(const step *s, const char *name, pfc_view v, int64_
                     (long long)rows, (long long)cols);
 }
 
+/* Sums over all rows (10), the terms of the loss (7), the queues and samples of all ranks (6). */
+static pfc_status check_sums(const step *s, int64_t rows)
+{
+    PFC_TRY(pfc_check_terms(s->ctx, PFC_ERR_SHAPE, "embedding: rows of all ranks", rows, s->ctx->comm.ranks));
+    PFC_TRY(pfc_check_terms(s->ctx, PFC_ERR_SHAPE, "embedding: rows of all assigned crops", rows, s->A));
+    return pfc_sinkhorn_check_size(s->ctx, s->layer->L + s->bs, s->K);
+}
+
 static pfc_status check(const step *s, pfc_view embedding)
 {
     PFC_TRY(check_embedding(s, embedding));
+    PFC_TRY(check_sums(s, embedding.rows));
     PFC_TRY(check_room(s, "assignment", s->result->assignment, s->A * s->bs, s->K));
     PFC_TRY(check_room(s, "embedding_grad", s->result->embedding_grad, s->V * s->bs, s->D));
     return check_room(s, "prototypes_grad", s->result->prototypes_grad, s->K, s->D);

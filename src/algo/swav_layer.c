@@ -26,6 +26,8 @@ static pfc_status check_config(pfc_ctx *ctx, const pfc_swav_config *c)
     PFC_TRY(pfc_sinkhorn_check(ctx, &c->sinkhorn));
     if (c->num_prototypes < 1) return pfc_fail(ctx, PFC_ERR_ARG, "num_prototypes: found %lld, expected 1 or more", (long long)c->num_prototypes);
     if (c->embedding_size < 1) return pfc_fail(ctx, PFC_ERR_ARG, "embedding_size: found %lld, expected 1 or more", (long long)c->embedding_size);
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_ARG, "num_prototypes", c->num_prototypes, 1));
+    PFC_TRY(pfc_check_terms(ctx, PFC_ERR_ARG, "embedding_size", c->embedding_size, 1));
     if (c->crops < 1) return pfc_fail(ctx, PFC_ERR_ARG, "crops: found %lld, expected 1 or more", (long long)c->crops);
     if (c->num_assign < 1 || !c->crops_for_assign)
         return pfc_fail(ctx, PFC_ERR_ARG, "crops_for_assign: found %lld crops, expected 1 or more", (long long)c->num_assign);

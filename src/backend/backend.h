@@ -297,7 +297,8 @@ typedef struct pfc_ops {
      * not looked at. For statistics that no other rank shares. */
     pfc_status (*bn_forward_alone)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, double eps, double *mean, double *var,
                                    double *inv, pfc_view y);
-    /* optional: the same of bn_grad_sums, bn_values and bn_backward with mean_g = sum g / divisor; sums (host, 2*S*C) as bn_values has them, not joined. */
+    /* optional: the same of bn_grad_sums, bn_values and bn_backward with mean_g = sum g / divisor; sums (host, 2*S*C) as bn_values has them, not joined.
+     * x_grad.data NULL: the sums only. */
     pfc_status (*bn_backward_alone)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double divisor, double *sums,
                                     pfc_view x_grad);
     /* optional: acc->expo of row i (host) = grid exponent of x_i. Fast: NULL. */

@@ -7,6 +7,7 @@
 #include "backend/cuda_module.h"
 
 #include <omp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,80 +71,42 @@ static const cpu_tables tables[] = {
     { NULL, NULL, NULL, NULL },
 };
 
-#define FIELD(name) \
-    if (!ops->name) return #name
+/* What every table must have. A new required operation is one more name here. */
+/* clang-format off */
+#define OP(name) { #name, offsetof(pfc_ops, name) }
+static const struct {
+    const char *name;
+    size_t at;
+} required[] = {
+    /* every family, partial_fc */
+    OP(alloc), OP(free), OP(upload), OP(download), OP(sync), OP(for_lanes), OP(row_norms), OP(round_state),
+    OP(operand_create), OP(operand_destroy), OP(cosines), OP(row_max), OP(row_max_fold), OP(target_prob), OP(mean_loss),
+    OP(logits), OP(dlogits), OP(logit_grad), OP(feature_grad), OP(weight_grad), OP(feature_grad_finish), OP(sgd_rows),
+    OP(normalise), OP(normalise_backward), OP(softmax_rows), OP(acc_create), OP(acc_destroy), OP(acc_fold),
+    OP(acc_value),
+    /* arcface_head */
+    OP(subcenter_max), OP(angular_logits), OP(softmax_prob), OP(aims_sum), OP(subcenter_grad),
+    /* sinkhorn, swav */
+    OP(sinkhorn_create), OP(sinkhorn_destroy), OP(sinkhorn_exp), OP(sinkhorn_sums), OP(sinkhorn_total),
+    OP(sinkhorn_divide), OP(sinkhorn_add), OP(sinkhorn_scale), OP(sinkhorn_finish), OP(sinkhorn_log_max),
+    OP(sinkhorn_log_sums), OP(sinkhorn_log_scale), OP(copy_rows), OP(zero), OP(divide), OP(swav_row_loss),
+    OP(swav_dlogits), OP(scale), OP(decay_scale),
+    /* moco */
+    OP(momentum_update), OP(positive_logits), OP(positive_max), OP(positive_sum), OP(positive_grad),
+    /* batch_norm, group_gather */
+    OP(bn_grid), OP(bn_sums), OP(bn_moments), OP(bn_normalise), OP(bn_grad_sums), OP(bn_values), OP(bn_backward),
+    OP(gather_add),
+};
+#undef OP
+/* clang-format on */
+
 const char *pfc_ops_missing(const pfc_ops *ops)
 {
-    FIELD(alloc);
-    FIELD(free);
-    FIELD(upload);
-    FIELD(download);
-    FIELD(sync);
-    FIELD(for_lanes);
-    FIELD(row_norms);
-    FIELD(round_state);
-    FIELD(operand_create);
-    FIELD(operand_destroy);
-    FIELD(cosines);
-    FIELD(row_max);
-    FIELD(row_max_fold);
-    FIELD(target_prob);
-    FIELD(mean_loss);
-    FIELD(logits);
-    FIELD(dlogits);
-    FIELD(logit_grad);
-    FIELD(feature_grad);
-    FIELD(weight_grad);
-    FIELD(feature_grad_finish);
-    FIELD(sgd_rows);
-    FIELD(normalise);
-    FIELD(normalise_backward);
-    FIELD(softmax_rows);
-    /* arcface_head */
-    FIELD(subcenter_max);
-    FIELD(angular_logits);
-    FIELD(softmax_prob);
-    FIELD(aims_sum);
-    FIELD(subcenter_grad);
-    /* sinkhorn, swav */
-    FIELD(sinkhorn_create);
-    FIELD(sinkhorn_destroy);
-    FIELD(sinkhorn_exp);
-    FIELD(sinkhorn_sums);
-    FIELD(sinkhorn_total);
-    FIELD(sinkhorn_divide);
-    FIELD(sinkhorn_add);
-    FIELD(sinkhorn_scale);
-    FIELD(sinkhorn_finish);
-    FIELD(sinkhorn_log_max);
-    FIELD(sinkhorn_log_sums);
-    FIELD(sinkhorn_log_scale);
-    FIELD(copy_rows);
-    FIELD(zero);
-    FIELD(divide);
-    FIELD(swav_row_loss);
-    FIELD(swav_dlogits);
-    FIELD(scale);
-    FIELD(decay_scale);
-    /* moco */
-    FIELD(momentum_update);
-    FIELD(positive_logits);
-    FIELD(positive_max);
-    FIELD(positive_sum);
-    FIELD(positive_grad);
-    /* batch_norm, group_gather */
-    FIELD(bn_grid);
-    FIELD(bn_sums);
-    FIELD(bn_moments);
-    FIELD(bn_normalise);
-    FIELD(bn_grad_sums);
-    FIELD(bn_values);
-    FIELD(bn_backward);
-    FIELD(gather_add);
-    FIELD(acc_create);
-    FIELD(acc_destroy);
-    FIELD(acc_fold);
-    FIELD(acc_value);
+    for (size_t i = 0; i < sizeof required / sizeof *required; i++) {
+        void (*operation)(void); /* whatever its type is, it is as large as this one */
+        memcpy(&operation, (const char *)ops + required[i].at, sizeof operation);
+        if (!operation) return required[i].name;
+    }
     return NULL;
 }
 

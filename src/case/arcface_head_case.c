@@ -58,6 +58,9 @@ static pfc_arcface_result results_of(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
     pfc_arcface_result r = { 0 };
     pfc_tensor_list_free(&c->out);
     pfc_tensor_list_free(&c->step);
+    /* Logits and winners, and the library's cosines, logits and winners by class: larger than the inputs where D is small. */
+    double numbers = (double)c->size['N' - 'A'] * (double)c->size['C' - 'A'];
+    if (pfc_case_check_memory(ctx, c, "/in/weight", "logits and sub-centers", 4.5 * numbers, diag)) return r;
     r.logits = add_output(ctx, c, "logits", diag);
     r.subcenter = add_output(ctx, c, "subcenter", diag);
     if (pfc_param_int(c, "eval")) return r;

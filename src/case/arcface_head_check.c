@@ -3,7 +3,6 @@
 #include "case/internal.h"
 
 #include <math.h>
-#include <unistd.h>
 
 static const double MAX_FACTOR = 1e100, MAX_ANGLE = 1048576.0; /* as the library */
 
@@ -51,19 +50,8 @@ static int check_margins(const pfc_case *c, pfc_diag *diag)
     return 0;
 }
 
-/* The logits and sub-centers are larger than the inputs where D is small: they have to fit into the machine. */
-static int check_result_size(const pfc_case *c, pfc_diag *diag)
-{
-    double bytes = 16.0 * (double)c->size['N' - 'A'] * (double)c->size['C' - 'A'];
-    double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    if (bytes <= memory) return 0;
-    return pfc_case_fail(c, diag, "/in/weight",
-                         "found %lld classes for %lld rows: logits and subcenter would take %.3g bytes, expected at most this machine's %.3g",
-                         (long long)c->size['C' - 'A'], (long long)c->size['N' - 'A'], bytes, memory);
-}
-
 int pfc_arcface_check(MPI_Comm comm, pfc_case *c, pfc_diag *diag)
 {
-    if (!check_params(c, diag) && !check_result_size(c, diag) && !check_labels(c, diag)) check_margins(c, diag);
+    if (!check_params(c, diag) && !check_labels(c, diag)) check_margins(c, diag);
     return pfc_diag_agree(comm, diag);
 }

@@ -16,7 +16,7 @@ typedef struct unit {
     double emean, evar, einv;  /* errors */
     double square;             /* mean of x^2 */
     double sg, sgx, esg, esgx; /* sums of g and of g x^ over what shares the unit */
-    double g2, t2, gx2;        /* sums of g^2, (g x^)^2 with the errors of the terms, (g x)^2 */
+    double g2, t2, r2, gx2;    /* sums of the squares of g, g x^, the rounding of g x^, g x */
     double own_sg, own_sgx, own_esg, own_esgx, own_m;
     bool open; /* the variance may vanish: undecidable */
 } unit;
@@ -76,12 +76,10 @@ static void statistics(const bounds *b, unit *u, bool batch, bool e2)
     u->einv = low > 0 ? 1 / root(low) - u->inv + 2 * E * u->inv : 0;
 }
 
-/* Error of x^ = (x - mean) inv, as that or as x inv - mean inv. */
-static double xhat_error(const unit *u, double x)
-{
-    double d = absolute(x - u->mean);
-    return d * u->einv + u->inv * u->emean + E * u->inv * (absolute(x) + absolute(u->mean)) + 2 * E * d * u->inv;
-}
+/* Error of x^ = (x - mean) inv, as that or as x inv - mean inv: its own roundings, and with those of mean and inv, which all elements share. */
+static double xhat_rounding(const unit *u, double x) { return E * u->inv * (absolute(x) + absolute(u->mean)) + 2 * E * absolute(x - u->mean) * u->inv; }
+
+static double xhat_error(const unit *u, double x) { return absolute(x - u->mean) * u->einv + u->inv * u->emean + xhat_rounding(u, x); }
 
 static void put_y(bounds *b, unit *u, int64_t e, int64_t c)
 {
@@ -95,10 +93,11 @@ static void put_y(bounds *b, unit *u, int64_t e, int64_t c)
 
 static void add_g(bounds *b, unit *u, int64_t e, int64_t c)
 {
-    double g = b->p->g[e], x = b->p->x[e], t = g * ((x - u->mean) * u->inv), s = absolute(g) * xhat_error(u, x);
+    double g = b->p->g[e], x = b->p->x[e], t = g * ((x - u->mean) * u->inv), r = absolute(g) * xhat_rounding(u, x);
     (void)c;
     u->g2 += g * g;
-    u->t2 += t * t + s * s / (E * E);
+    u->t2 += t * t;
+    u->r2 += r * r;
     u->gx2 += g * x * (g * x);
     u->sg += g;
     u->sgx += t;
@@ -108,7 +107,8 @@ static void add_g(bounds *b, unit *u, int64_t e, int64_t c)
 static void sum_errors(const bounds *b, const unit *u, double m, double *esg, double *esgx)
 {
     *esg = sum_error(m, u->g2, u->sg);
-    *esgx = sum_error(m, u->t2, u->sgx) + absolute(u->sg) * u->inv * (u->emean + 2 * E * absolute(u->mean)) + absolute(u->sgx) * u->einv / u->inv;
+    *esgx = sum_error(m, u->t2, u->sgx) + 6 * root(u->r2);
+    *esgx += absolute(u->sg) * u->inv * (u->emean + 2 * E * absolute(u->mean)) + absolute(u->sgx) * u->einv / u->inv;
     if (b->p->cfg.kind == PFC_BN_SYNC) *esgx += u->inv * (sum_error(m, u->gx2, u->mean * u->sg) + absolute(u->mean) * *esg);
 }
 

@@ -220,8 +220,8 @@ typedef struct pfc_comparison {
     double got, want, bound; /* there */
 } pfc_comparison;
 
-/* got against want, element by element: |got - want| <= bound (bound NULL: bit for bit). Integers exactly, but where the bound is +inf. NaN equals NaN, inf equals inf of the same
- * sign; elsewhere a non-finite value is NONFINITE. got and want must be cut alike; bound has the same shape, or one row or one
+/* got against want, element by element: |got - want| <= bound (bound NULL: bit for bit). Integers exactly, but where the bound is +inf. NaN equals NaN,
+ * inf equals inf of the same sign; elsewhere a non-finite value is NONFINITE. got and want must be cut alike; bound has the same shape, or one row or one
  * element to be broadcast. Collective. */
 int pfc_compare(MPI_Comm comm, const pfc_tensor *got, const pfc_tensor *want, const pfc_tensor *bound, pfc_comparison *result, pfc_diag *diag);
 const char *pfc_verdict_string(pfc_verdict v);

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int pfc_case_status(pfc_diag *diag, pfc_status status, const pfc_ctx *ctx, const pfc_case *c)
 {
@@ -12,6 +13,21 @@ int pfc_case_status(pfc_diag *diag, pfc_status status, const pfc_ctx *ctx, const
 }
 
 /* ---- results ---- */
+
+int pfc_case_check_memory(pfc_ctx *ctx, const pfc_case *c, const char *item, const char *what, double numbers, pfc_diag *diag)
+{
+    int here = 1;
+    MPI_Comm machine;
+    MPI_Comm_split_type(ctx->comm.mpi, MPI_COMM_TYPE_SHARED, ctx->comm.rank, MPI_INFO_NULL, &machine);
+    MPI_Comm_size(machine, &here);
+    MPI_Comm_free(&machine);
+    double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double bytes = numbers * (double)pfc_dtype_size(pfc_ctx_real(ctx)) * here / ctx->comm.ranks;
+    if (memory > 0 && bytes > memory)
+        pfc_case_fail(c, diag, item, "found sizes for which %s would take %.1f GiB, expected at most the %.1f GiB of this machine's memory", what,
+                      bytes / 0x1p30, memory / 0x1p30);
+    return pfc_diag_agree(ctx->comm.mpi, diag);
+}
 
 pfc_tensor *pfc_case_add_out(pfc_ctx *ctx, pfc_case *c, const char *name, int ndim, const int64_t *dims, pfc_diag *diag)
 {

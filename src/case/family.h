@@ -13,6 +13,10 @@ int pfc_case_status(pfc_diag *diag, pfc_status status, const pfc_ctx *ctx, const
 
 /* ---- results ---- */
 
+/* Status 3 if `numbers` reals of the mode, over all ranks together, are more than the memory of the machines: results and work that the inputs do not show.
+ * item and what for the message: "/in/queue", "the logits". Call it before anything of that size is allocated. Collective. */
+int pfc_case_check_memory(pfc_ctx *ctx, const pfc_case *c, const char *item, const char *what, double numbers, pfc_diag *diag);
+
 /* Appends result `name` of the table to c->out, zero-filled, of the type and cut that the table says (PFC_KIND_REAL: the mode's real). Its shape:
  *   dims given    ndim and dims
  *   ndim < 0      the first alternative of the table whose axes are all known: letters bound by the inputs, P, integer parameters, numbers

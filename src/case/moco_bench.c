@@ -75,6 +75,7 @@ static pfc_status hook(moco_bench *b)
 void *pfc_moco_bench_open(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
 {
     pfc_moco_config cfg = pfc_moco_case_config(c);
+    if (pfc_moco_check_memory(ctx, c, diag)) return NULL;
     moco_bench *b = calloc(1, sizeof *b);
     pfc_view query = pfc_case_input_view(c, "query");
     size_t bytes = (size_t)(query.rows * query.cols) * sizeof(double) + 8;
@@ -93,7 +94,9 @@ int pfc_moco_bench_step(void *bench, pfc_diag *diag)
 {
     moco_bench *b = bench;
     pfc_moco_result result = { 0.0, b->grad };
-    pfc_status st = hook(b);
+    /* The case's pointer each time: with queue_wrap=0 a later one may not fit. */
+    pfc_status st = pfc_moco_set_queue(b->moco, pfc_view_make(NULL, PFC_F32, 0, 0), pfc_param_int(b->c, "queue_ptr"));
+    if (st == PFC_OK) st = hook(b);
     if (st == PFC_OK) st = pfc_moco_step(b->moco, pfc_case_input_view(b->c, "query"), b->keys, &result);
     return pfc_case_status(diag, st, b->ctx, b->c);
 }

@@ -80,6 +80,12 @@ static void canonical(pfc_case *c)
     }
 }
 
+int pfc_moco_check_memory(pfc_ctx *ctx, const pfc_case *c, pfc_diag *diag)
+{
+    double n = (double)c->size['N' - 'A'], k = (double)c->size['K' - 'A'], d = (double)c->size['D' - 'A'];
+    return pfc_case_check_memory(ctx, c, "/in/queue", "logits and queues", n * k + 2.0 * k * d * pfc_ctx_ranks(ctx), diag);
+}
+
 static void add_results(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
 {
     pfc_tensor_list_free(&c->out);
@@ -100,6 +106,7 @@ static int step_dims(const pfc_case *c, const char *name, int64_t dims[PFC_MAX_D
 int pfc_moco_run(pfc_ctx *ctx, pfc_case *c, bool want_steps, pfc_diag *diag)
 {
     pfc_capture capture;
+    if (pfc_moco_check_memory(ctx, c, diag)) return diag->exit_status;
     add_results(ctx, c, diag);
     if (pfc_diag_agree(ctx->comm.mpi, diag)) return diag->exit_status;
     if (want_steps) pfc_capture_begin(&capture, ctx, c, step_dims);

@@ -28,6 +28,8 @@ void pfc_moco_bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *f
 
 /* The library's configuration of a checked case. Local. */
 pfc_moco_config pfc_moco_case_config(const pfc_case *c);
+/* Logits, and the queue twice on every rank, against the machine's memory. Collective. */
+int pfc_moco_check_memory(pfc_ctx *ctx, const pfc_case *c, pfc_diag *diag);
 /* The encoder of a case, which has none: the images are the raw keys (pfc_moco_encoder). */
 int pfc_moco_hand_through(void *user, pfc_view params_k, pfc_view images, pfc_view keys);
 /* Numbers of one row of an input, and rows of this rank. Local. */

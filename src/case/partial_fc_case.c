@@ -59,6 +59,8 @@ static int add_outputs(run *r, pfc_diag *diag)
     bool steps_axis = r->steps > 1 || pfc_tensor_find(&c->in, "features")->ndim == 3;
     pfc_tensor_list_free(&c->out);
     pfc_tensor_list_free(&c->step);
+    double cosines = pfc_partial_fc_case_samples(c) ? 0.0 : (double)c->size['N' - 'A'] * (double)c->size['C' - 'A']; /* sampled ones are fewer */
+    if (pfc_case_check_memory(r->ctx, c, "/in/weight", "the cosines", cosines, diag)) return diag->exit_status;
     r->loss = pfc_case_add_out(r->ctx, c, "loss", -1, NULL, diag);
     r->x_grad = pfc_case_add_out(r->ctx, c, "x_grad", steps_axis ? 3 : 2, NULL, diag);
     r->weight_grad = pfc_case_add_out(r->ctx, c, "weight_grad", -1, NULL, diag);

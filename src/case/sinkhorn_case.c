@@ -60,14 +60,24 @@ static int check(MPI_Comm comm, pfc_case *c, pfc_diag *diag)
     return 0;
 }
 
+/* NULL: diag says why, agreed. */
+static pfc_tensor *add_result(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
+{
+    double scores = (double)c->size['N' - 'A'] * (double)c->size['K' - 'A'];
+    pfc_tensor_list_free(&c->out);
+    pfc_tensor_list_free(&c->step);
+    /* Beside the assignment, exact mode has the scores in float64. */
+    if (pfc_case_check_memory(ctx, c, "/in/scores", "the assignment", pfc_ctx_mode(ctx) == PFC_EXACT ? 2.0 * scores : scores, diag)) return NULL;
+    pfc_tensor *q = pfc_case_add_out(ctx, c, "assignment", -1, NULL, diag);
+    return pfc_diag_agree(ctx->comm.mpi, diag) ? NULL : q;
+}
+
 static int run(pfc_ctx *ctx, pfc_case *c, bool want_steps, pfc_diag *diag)
 {
     pfc_sinkhorn_config cfg = pfc_case_sinkhorn_config(c);
     pfc_capture capture;
-    pfc_tensor_list_free(&c->out);
-    pfc_tensor_list_free(&c->step);
-    pfc_tensor *q = pfc_case_add_out(ctx, c, "assignment", -1, NULL, diag);
-    if (pfc_diag_agree(ctx->comm.mpi, diag)) return diag->exit_status;
+    pfc_tensor *q = add_result(ctx, c, diag);
+    if (!q) return diag->exit_status;
     if (want_steps) pfc_capture_begin(&capture, ctx, c, NULL);
     pfc_status status = pfc_sinkhorn(ctx, &cfg, pfc_case_input_view(c, "scores"), pfc_tensor_view(q));
     if (want_steps) pfc_capture_end(&capture, diag);
@@ -112,8 +122,10 @@ typedef struct bench {
 
 static void *bench_open(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
 {
+    pfc_tensor *q = add_result(ctx, c, diag);
+    if (!q) return NULL;
     bench *b = malloc(sizeof *b);
-    if (b) *b = (bench){ ctx, c, pfc_case_sinkhorn_config(c), pfc_case_add_out(ctx, c, "assignment", -1, NULL, diag) };
+    if (b) *b = (bench){ ctx, c, pfc_case_sinkhorn_config(c), q };
     if (!b) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "bench: out of memory");
     return b;
 }

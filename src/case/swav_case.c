@@ -64,12 +64,22 @@ typedef struct results {
     pfc_tensor *loss, *assignment, *embedding_grad, *prototypes, *prototypes_grad, *queue, *use;
 } results;
 
+/* Scores of all crops and their gradient, assignments; scores and assignment of one position with its queue. */
+static int check_memory(pfc_ctx *ctx, const pfc_case *c, pfc_diag *diag)
+{
+    const pfc_tensor *embedding = pfc_tensor_find(&c->in, "embedding"), *queue = pfc_tensor_find(&c->in, "queue");
+    double bs = (double)pfc_swav_case_samples(c), L = queue ? (double)queue->dims[2] : 0.0, A = (double)c->size['A' - 'A'];
+    double rows = 2.0 * (double)embedding->dims[1] + A * bs + 2.0 * (L + bs);
+    return pfc_case_check_memory(ctx, c, "/in/prototypes", "scores and assignments", rows * (double)c->size['K' - 'A'] * pfc_ctx_ranks(ctx), diag);
+}
+
 static int add_results(pfc_ctx *ctx, pfc_case *c, results *r, pfc_diag *diag)
 {
     const pfc_tensor *embedding = pfc_tensor_find(&c->in, "embedding"), *queue = pfc_tensor_find(&c->in, "queue");
     int64_t q[4] = { pfc_ctx_ranks(ctx), c->size[0], pfc_swav_case_samples(c), c->size['K' - 'A'] };
     pfc_tensor_list_free(&c->out);
     pfc_tensor_list_free(&c->step);
+    if (check_memory(ctx, c, diag)) return diag->exit_status;
     r->loss = pfc_case_add_out(ctx, c, "loss", -1, NULL, diag);
     r->assignment = pfc_case_add_out(ctx, c, "assignment", 4, q, diag);
     r->embedding_grad = pfc_case_add_out(ctx, c, "embedding_grad", 3, embedding->dims, diag);

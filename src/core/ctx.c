@@ -99,6 +99,15 @@ pfc_status pfc_agree(pfc_ctx *ctx, pfc_status mine)
     return st != PFC_OK ? st : (pfc_status)status;
 }
 
+pfc_status pfc_check_terms(pfc_ctx *ctx, pfc_status status, const char *name, int64_t a, int64_t b)
+{
+    const int64_t most = (int64_t)1 << 24;
+    char times[32] = "";
+    if (ctx->be->ops->mode != PFC_EXACT || a <= most / b) return PFC_OK;
+    if (b > 1) snprintf(times, sizeof times, " x %lld", (long long)b);
+    return pfc_fail(ctx, status, "%s: found %lld%s, exact mode takes up to %lld: the length of a sum", name, (long long)a, times, (long long)most);
+}
+
 pfc_status pfc_ws_view(pfc_ctx *ctx, pfc_dtype dtype, int64_t rows, int64_t cols, pfc_view *out)
 {
     const pfc_ops *ops = ctx->be->ops;

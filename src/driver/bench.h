@@ -37,7 +37,8 @@ pfc_peaks pfc_measure_peaks(MPI_Comm comm, pfc_mode mode, int threads, pfc_diag 
 void pfc_json_timing(pfc_json *j, const char *cpu_key, const char *wall_key, const pfc_timing *t);
 void pfc_json_params(pfc_json *j, const pfc_case *c);
 
-/* Any algorithm, by its bench hooks, or by `run` (bench_step.c). c: a case with the command line's parameters and sizes; adds one object to json. Collective. */
+/* Any algorithm, by its bench hooks, or by `run` (bench_step.c). c: a case with the command line's parameters and sizes; adds one object to json.
+ * Collective. */
 int pfc_bench_any(pfc_cli *cli, pfc_case *c, pfc_json *json, pfc_diag *diag);
 /* partial_fc beside three plain products of the same shapes. */
 int pfc_bench_partial_fc(pfc_cli *cli, pfc_case *c, pfc_json *json, pfc_diag *diag);

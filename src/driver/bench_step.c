@@ -129,6 +129,6 @@ int pfc_bench_any(pfc_cli *cli, pfc_case *c, pfc_json *json, pfc_diag *diag)
         write_json(&b, json);
     }
     if (b.state && c->algorithm->bench_close) c->algorithm->bench_close(b.state);
-    pfc_ctx_destroy(&b.ctx);
+    pfc_cli_context_close(&b.ctx, diag);
     return diag->exit_status;
 }

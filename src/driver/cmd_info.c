@@ -84,7 +84,7 @@ static void say_libraries(const pfc_cli *cli, pfc_json *j)
 }
 
 /* What a context of this backend, mode and engine would be. */
-static void say_context(const pfc_cli *cli, pfc_json *j, const char *key, const char *backend, pfc_mode mode, const char *engine)
+static void say_context(const pfc_cli *cli, pfc_json *j, const char *key, const char *backend, pfc_mode mode, const char *engine, pfc_diag *diag)
 {
     pfc_options options = { .mode = mode, .backend = backend, .engine = engine, .threads = pfc_cli_threads(cli) };
     pfc_ctx *ctx = NULL;
@@ -94,7 +94,7 @@ static void say_context(const pfc_cli *cli, pfc_json *j, const char *key, const 
             pfc_ctx_transport(ctx));
     else
         say(cli, j, key, "not available: %s", why);
-    pfc_ctx_destroy(&ctx);
+    pfc_cli_context_close(&ctx, diag);
 }
 
 static void say_tables(const pfc_cli *cli, pfc_json *j)
@@ -134,6 +134,22 @@ static void say_tables(const pfc_cli *cli, pfc_json *j)
     pfc_table_free(text);
 }
 
+static const struct {
+    const char *key, *backend; /* NULL: what is asked for */
+    pfc_mode mode;
+    const char *engine;
+} contexts[] = {
+    { "exact", NULL, PFC_EXACT, NULL },
+    { "fast", NULL, PFC_FAST, NULL },
+    { "exact, amx", "cpu", PFC_EXACT, "amx" },
+    { "exact, dgemm", "cpu", PFC_EXACT, "dgemm" },
+    { "exact, int128", "cpu", PFC_EXACT, "int128" },
+    { "exact, checked", "checked", PFC_EXACT, NULL },
+    { "fast, checked", "checked", PFC_FAST, NULL },
+    { "exact, cuda", "cuda", PFC_EXACT, NULL },
+    { "fast, cuda", "cuda", PFC_FAST, NULL },
+};
+
 int pfc_cmd_info(pfc_cli *cli)
 {
     pfc_diag diag = { 0 };
@@ -142,15 +158,8 @@ int pfc_cmd_info(pfc_cli *cli)
     const char *cap = getenv("PFC_MAX_ISA");
     say_libraries(cli, j);
     if (cap) say(cli, j, "PFC_MAX_ISA", "%s", cap);
-    say_context(cli, j, "exact", cli->backend, PFC_EXACT, NULL);
-    say_context(cli, j, "exact, amx", cli->backend, PFC_EXACT, "amx");
-    say_context(cli, j, "exact, dgemm", cli->backend, PFC_EXACT, "dgemm");
-    say_context(cli, j, "exact, int128", cli->backend, PFC_EXACT, "int128");
-    say_context(cli, j, "fast", cli->backend, PFC_FAST, NULL);
-    say_context(cli, j, "exact, checked", "checked", PFC_EXACT, NULL);
-    say_context(cli, j, "fast, checked", "checked", PFC_FAST, NULL);
-    say_context(cli, j, "exact, cuda", "cuda", PFC_EXACT, NULL);
-    say_context(cli, j, "fast, cuda", "cuda", PFC_FAST, NULL);
+    for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++)
+        say_context(cli, j, contexts[i].key, contexts[i].backend ? contexts[i].backend : cli->backend, contexts[i].mode, contexts[i].engine, &diag);
     say_tables(cli, j);
     pfc_json_close(&j, cli, &diag);
     return pfc_report(cli, &diag);

@@ -82,7 +82,7 @@ static pfc_status checked_bn_backward_alone(pfc_backend *be, pfc_bn_shape shape,
                                             double *sums, pfc_view x_grad)
 {
     BEGIN(bn_backward_alone);
-    IN(x), IN(g), OUT(x_grad), HOST_OUT(sums, PFC_F64, 2 * shape.splits * shape.channels), host_units(&call, units, true);
+    IN(x), IN(g), OPTIONAL_OUT(x_grad), HOST_OUT(sums, PFC_F64, 2 * shape.splits * shape.channels), host_units(&call, units, true);
     END(bn_backward_alone, shape, x, g, units, divisor, sums, x_grad);
 }
 

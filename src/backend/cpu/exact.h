@@ -49,8 +49,9 @@ typedef struct pfc_exact {
 double *pfc_exact_scratch(exact_lane *lane, int which, int64_t count);
 
 /* A set of sliced rows (engines dgemm and int128): V = s0*2^42 + s1*2^21 + s2 with |s| <= 2^20. Almost all float32 rows have s2 = 0; the few others
- * ("wide" rows) are treated apart by the DGEMM engine, so that the common case multiplies two slices instead of three. Slice j (0 = most significant) of element (i, k) is at p[place(j)*plane + ...], place(j) = j, or 2 - j if reversed; the rest
- * of the index is i*ld + k, or k*ld + i if by_k (k is the row of memory). */
+ * ("wide" rows) are treated apart by the DGEMM engine, so that the common case multiplies two slices instead of three. Slice j (0 = most significant) of
+ * element (i, k) is at p[place(j)*plane + ...], place(j) = j, or 2 - j if reversed; the rest of the index is i*ld + k, or k*ld + i if by_k (k is the row
+ * of memory). */
 typedef struct exact_slices {
     const double *p;
     int64_t plane, ld;
@@ -196,6 +197,8 @@ static inline const double *exact_row(pfc_rowset set, int64_t i)
     return (const double *)set.base.data + r * set.base.ld;
 }
 
+/* The scalar sum of a_i b_i on the grid of its largest term (1.3). */
+double pfc_exact_dot(const pfc_exact_kernels *k, const double *a, const double *b, int64_t n);
 static inline double exact_clamped(double norm) { return norm < 1e-12 ? 1e-12 : norm; } /* NaN passes */
 
 /* PFC_OK if this thread rounds to nearest and keeps subnormals; a library that sets FTZ or DAZ process-wide would change bits. */

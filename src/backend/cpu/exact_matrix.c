@@ -14,14 +14,13 @@ pfc_status pfc_exact_normalise(pfc_backend *be, pfc_view a, pfc_view norm, pfc_v
     return pfc_exact_fail(be, 0, pfc_exact_environment(&ex->lane[0]));
 }
 
-/* The scalar sum of g_i u_i on the grid of its largest term (1.3). */
-static double dot(const pfc_exact_kernels *k, const double *g, const double *u, int64_t n)
+double pfc_exact_dot(const pfc_exact_kernels *k, const double *a, const double *b, int64_t n)
 {
     int nonfinite = 0;
     pfc_scalar_sum s = { 0, 0, 0 };
-    int32_t e = px_expo(k->dot_max(g, u, n, &nonfinite));
-    k->dot_sum(g, u, px_pow2(36 - e), n, &s.a, &s.b);
-    for (int64_t i = 0; nonfinite && i < n; i++) s.mark |= pfc_mark_of(g[i] * u[i]);
+    int32_t e = px_expo(k->dot_max(a, b, n, &nonfinite));
+    k->dot_sum(a, b, px_pow2(36 - e), n, &s.a, &s.b);
+    for (int64_t i = 0; nonfinite && i < n; i++) s.mark |= pfc_mark_of(a[i] * b[i]);
     return pfc_scalar_value(&s, e);
 }
 
@@ -32,7 +31,7 @@ pfc_status pfc_exact_normalise_backward(pfc_backend *be, pfc_view g, pfc_view un
     for (int64_t i = 0; i < g.rows; i++) {
         double raw = *row(norm, i);
         int project = !(raw < 1e-12);
-        double q = project ? dot(ex->k, row(g, i), row(unit, i), g.cols) : 0.0;
+        double q = project ? pfc_exact_dot(ex->k, row(g, i), row(unit, i), g.cols) : 0.0;
         ex->k->project_row(row(g, i), row(unit, i), q, exact_clamped(raw), project, g.cols, row_out(out, i));
     }
     return pfc_exact_fail(be, 0, pfc_exact_environment(&ex->lane[0]));

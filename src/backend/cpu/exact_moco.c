@@ -19,21 +19,10 @@ pfc_status pfc_exact_momentum_update(pfc_backend *be, pfc_view k, pfc_view q, do
     return pfc_exact_fail(be, 0, pfc_exact_environment(&ex->lane[0]));
 }
 
-/* The scalar sum of q_i k_i on the grid of its largest term (1.3). */
-static double dot(const pfc_exact_kernels *kernels, const double *q, const double *k, int64_t n)
-{
-    int nonfinite = 0;
-    pfc_scalar_sum s = { 0, 0, 0 };
-    int32_t e = px_expo(kernels->dot_max(q, k, n, &nonfinite));
-    kernels->dot_sum(q, k, px_pow2(36 - e), n, &s.a, &s.b);
-    for (int64_t i = 0; nonfinite && i < n; i++) s.mark |= pfc_mark_of(q[i] * k[i]);
-    return pfc_scalar_value(&s, e);
-}
-
 pfc_status pfc_exact_positive_logits(pfc_backend *be, pfc_view q, pfc_view k, double s, pfc_view l)
 {
     pfc_exact *ex = exact_of(be);
-    for (int64_t i = 0; i < q.rows; i++) *at(l, i) = s * dot(ex->k, at(q, i), at(k, i), q.cols);
+    for (int64_t i = 0; i < q.rows; i++) *at(l, i) = s * pfc_exact_dot(ex->k, at(q, i), at(k, i), q.cols);
     return pfc_exact_fail(be, 0, pfc_exact_environment(&ex->lane[0]));
 }
 

@@ -232,7 +232,7 @@ pfc_status pfc_fast_bn_backward_alone(pfc_backend *be, pfc_bn_shape shape, pfc_v
         gradient_sums(&j, x, g, two);
         sums[u] = two[0];
         sums[units_of(&shape) + u] = two[1];
-        backward(&j, x, g, true, two[0] / divisor, two[1] / divisor, x_grad);
+        if (x_grad.data) backward(&j, x, g, true, two[0] / divisor, two[1] / divisor, x_grad);
     }
     return PFC_OK;
 }

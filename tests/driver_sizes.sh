@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Small files whose results or work are larger than any machine's memory: status 3 and one line, before anything of that size is taken.
+. "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99
+[ "${PYTHON:-no}" != no ] || { echo "skipped: no Python with h5py"; exit 77; }
+
+"$PYTHON" - "$PFC_TOP_SRCDIR/tests" "$work" <<'EOF' || exit 99
+import os
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from make_tiny_cases import write
+
+def large(algorithm, param, inputs):
+    write(os.path.join(sys.argv[2], algorithm + ".h5"), algorithm, param, inputs)
+
+M = 2**20
+column = np.ones((M, 1), "f4")
+labels = np.zeros(M, "i4")
+large("partial_fc", {"head": "cos", "scale": 8.0, "margin": 0.1}, {"features": column, "labels": labels, "weight": column})
+large("arcface_head", {}, {"features": column, "labels": labels, "weight": column})
+large("swav", {"crops": 2}, {"embedding": np.ones((1, M, 1), "f4"), "prototypes": column, "crops_for_assign": np.zeros(1, "i4")})
+large("moco", {}, {"params_q": np.ones(1, "f4"), "params_k": np.ones(1, "f4"), "query": column, "key": column, "queue": np.ones((2 * M, 1), "f4")})
+EOF
+
+for mode in exact fast; do
+    for case in partial_fc:/in/weight arcface_head:/in/weight swav:/in/prototypes moco:/in/queue; do
+        expect 3 alone run "$work/${case%%:*}.h5" -o "$work/result.h5" --mode $mode
+        says err "${case%%:*}.h5: ${case#*:}: found sizes for which"
+        says err "GiB of this machine's memory"
+        [ ! -e "$work/result.h5" ] || fail "$command_line: wrote an output"
+    done
+done
+expect 3 2 run "$work/moco.h5" -o "$work/result.h5"
+says err "moco.h5: /in/queue: found sizes for which"
+for algorithm in moco:N=1048576,K=2097152,D=1 swav:B=524288,K=1048576,D=1; do
+    expect 3 alone bench "${algorithm%%:*}" --size "${algorithm#*:}" --rounds 1
+done
+finish
