@@ -1,6 +1,7 @@
 dist_man_MANS += doc/pfc_ref.1
 EXTRA_DIST += \
     doc/case-format.md \
+    doc/cuda.md \
     doc/design.md \
     doc/exact-v1.md \
     doc/exact.md \

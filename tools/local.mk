@@ -9,6 +9,9 @@ TESTS += tests/test_write_case.py
 ## Beside PyTorch (doc/performance.md).
 EXTRA_DIST += tools/peer_layers.py tools/peer_shuffle.py
 
+## On a machine with a GPU (doc/cuda.md).
+EXTRA_DIST += tools/gpu_check.sh tools/gpu_peer.py
+
 ## Measures what comm.c chose: make tools/reduce_scatter_bench
 EXTRA_PROGRAMS += tools/reduce_scatter_bench
 tools_reduce_scatter_bench_LDADD =

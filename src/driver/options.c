@@ -11,7 +11,7 @@ enum { OPT_USAGE = 1001, OPT_BACKEND, OPT_MODE, OPT_JSON, OPT_THREADS };
 
 /* The keys of the commands' own options are letters, so that pfc_command.options can list them. */
 static const struct argp_option common_options[] = {
-    { "backend", OPT_BACKEND, "NAME", 0, "cpu, or checked: cpu with every operation verified, slow; default PFC_BACKEND, else cpu", 8 },
+    { "backend", OPT_BACKEND, "NAME", 0, "cpu; cuda; checked: cpu with every operation verified, slow; default PFC_BACKEND, else cpu", 8 },
     { "mode", OPT_MODE, "MODE", 0, "exact: the same bits everywhere; fast: float32", 8 },
     { "threads", OPT_THREADS, "N", 0, "threads in each rank", 8 },
     { "json", OPT_JSON, "FILE", 0, "write the results there, too", 8 },
