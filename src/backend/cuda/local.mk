@@ -9,6 +9,7 @@ cuda_headers = \
 cuda_sources = \
     $(srcdir)/src/backend/cuda/acc.cu \
     $(srcdir)/src/backend/cuda/arcface.cu \
+    $(srcdir)/src/backend/cuda/batch_norm.cu \
     $(srcdir)/src/backend/cuda/exact_products.cu \
     $(srcdir)/src/backend/cuda/fast_products.cu \
     $(srcdir)/src/backend/cuda/levels.cu \
@@ -20,6 +21,7 @@ cuda_sources = \
 cuda_objects = \
     src/backend/cuda/acc.o \
     src/backend/cuda/arcface.o \
+    src/backend/cuda/batch_norm.o \
     src/backend/cuda/exact_products.o \
     src/backend/cuda/fast_products.o \
     src/backend/cuda/levels.o \

@@ -176,6 +176,7 @@ static void fill_tables(const char *isa)
     add_matrix(exact_ops, fast_ops);
     add_arcface(exact_ops, fast_ops);
     add_moco(exact_ops, fast_ops);
+    add_batch_norm(exact_ops, fast_ops);
 }
 
 /* Both tables, without a device: what info shows. */
