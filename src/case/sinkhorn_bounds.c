@@ -9,6 +9,10 @@
 #include <stdlib.h>
 
 #define EPS PFC_BOUND_EPS
+#define LARGEST 0x1p127 /* beyond it float32 may overflow */
+#define FLOAT_EXP 88.72 /* beyond it exp does in float32 */
+#define DOUBLE_EXP 709.78
+#define VAGUE 0.05 /* a sum that underflow may change by more of itself may be 0 as well */
 
 /* A running sum of n terms of one sign. */
 static double running(int64_t n) { return EPS * (4.0 + sqrt((double)n) / 2.0); }
@@ -39,55 +43,93 @@ static void exponents(pfc_sinkhorn_bound *b)
     }
 }
 
-/* shoot_infs on one rank's part: infinities take the error of the largest other value. */
-static void replace(pfc_sinkhorn_bound *b, double *q, double *eps, int64_t count)
+/* The absolute error of a result q after an operation that may underflow; before: what its operands' errors make of it. Results below 2^-126 lose bits or,
+ * where subnormal numbers count as 0, all of them. */
+static double underflow(double q, double before)
 {
-    double m = 0, em = 0;
+    if (!(q < 0x1p-125 + 2 * before)) return before;
+    double rounded = before + (q + before < 0x1p-148 ? q + before : 0x1p-148);
+    return rounded > q ? rounded : q;
+}
+
+/* shoot_infs on one rank's part: infinities take the errors of the largest other value; lost NULL: none. */
+static void replace(double *q, double *eps, double *lost, int64_t count)
+{
+    double m = 0, em = 0, lm = 0;
     for (int64_t i = 0; i < count; i++)
         if (q[i] != PX_INF && (px_nan(q[i]) || q[i] > m)) m = q[i];
-    for (int64_t i = 0; i < count; i++)
-        if (q[i] != PX_INF && q[i] >= m / 2 && eps[i] > em) em = eps[i];
-    for (int64_t i = 0; i < count; i++)
-        if (q[i] == PX_INF) q[i] = m, eps[i] = em;
-    (void)b;
+    for (int64_t i = 0; i < count; i++) {
+        if (q[i] == PX_INF || !(q[i] >= m / 2)) continue;
+        if (eps[i] > em) em = eps[i];
+        if (lost && lost[i] > lm) lm = lost[i];
+    }
+    for (int64_t i = 0; i < count; i++) {
+        if (q[i] != PX_INF) continue;
+        q[i] = m, eps[i] = em;
+        if (lost) lost[i] = lm;
+    }
 }
+
+/* A NaN is one in float32, too: a sum of 0 stays one. Not with vissl, which may add 1e-12 in one of the two only. */
+static double settle(const pfc_sinkhorn_bound *b, double x, bool vague, double e)
+{
+    return pfc_bound_settle(x, b->open || (vague && !(px_nan(x) && b->cfg->version != PFC_SINKHORN_VISSL)), e);
+}
+
+/* Relative error of a sum of which `gone` may be missing. */
+static double missing(double gone, double sum) { return gone == 0 ? 0 : gone / (sum > gone ? sum - gone : 0x1p-1000 * sum); }
 
 static bool replaces(const pfc_sinkhorn_bound *b) { return b->cfg->version == PFC_SINKHORN_V1 || b->cfg->version == PFC_SINKHORN_VISSL; }
 
+/* exp of one element: open where float32 overflows and float64 does not. */
+static void one_exp(pfc_sinkhorn_bound *b, int64_t i, double shift)
+{
+    double x = b->a[i] - shift;
+    b->q[i] = px_exp(x);
+    b->lost[i] = underflow(b->q[i], fabs(x + 708.0) <= b->eps[i] ? 0x1p-1021 : 0); /* there float64 itself has 0 or 2^-1021 */
+    if (x + b->eps[i] > FLOAT_EXP && x - b->eps[i] < DOUBLE_EXP) b->open = true;
+    if (fabs(b->a[i]) > LARGEST && px_finite(b->a[i])) b->open = true;
+}
+
 static void kernel(pfc_sinkhorn_bound *b)
 {
-    double shift = b->cfg->stabilise ? largest(b->a, b->N * b->K) : 0, total = 0, etotal = 0;
+    double shift = b->cfg->stabilise ? largest(b->a, b->N * b->K) : 0, total = 0, etotal = 0, gone = 0;
+    for (int64_t i = 0; i < b->N * b->K; i++) one_exp(b, i, shift);
+    for (int64_t r = 0, part = b->n * b->K; replaces(b) && r < b->ranks; r++) replace(b->q + r * part, b->eps + r * part, b->lost + r * part, part);
     for (int64_t i = 0; i < b->N * b->K; i++) {
-        double x = b->a[i] - shift;
-        b->q[i] = px_exp(x);
-        if (fabs(x - 709.78) <= b->eps[i]) b->open = true;
-        if (fabs(x + 708.0) <= b->eps[i]) b->eps[i] = 1.0; /* 0 or 2^-1021 */
+        total += b->q[i];
+        gone += b->lost[i];
     }
-    for (int r = 0; replaces(b) && r < b->ranks; r++) replace(b, b->q + r * b->n * b->K, b->eps + r * b->n * b->K, b->n * b->K);
-    for (int64_t i = 0; i < b->N * b->K; i++) total += b->q[i];
+    if (gone > VAGUE * total) b->vague = true;
+    if (total > LARGEST && px_finite(total)) b->open = true;
     for (int64_t i = 0; i < b->N * b->K; i++) {
         b->q[i] = b->q[i] / total;
+        b->lost[i] = underflow(b->q[i], b->lost[i] / total);
         etotal += b->q[i] * b->eps[i];
     }
-    for (int64_t j = 0; j < b->N; j++) b->beta[j] = etotal + running(b->N) + running(b->K);
+    for (int64_t j = 0; j < b->N; j++) b->beta[j] = etotal + missing(gone, total) + running(b->N) + running(b->K);
     for (int64_t k = 0; k < b->K; k++) b->rho[k] = 0;
 }
 
 /* ---- iterations ---- */
 
-/* u_k = sum over samples, rho_k its relative error but for that of the prototype's own factor. */
-static void rows(pfc_sinkhorn_bound *b, double *erow)
+/* u_k = sum over samples, rho_k its relative error but for that of the prototype's own factor. Returns whether a sum may be 0 in float32 and is not. */
+static bool rows(pfc_sinkhorn_bound *b, double *erow)
 {
+    bool vague = false;
     for (int64_t k = 0; k < b->K; k++) {
-        double s = 0, e = 0;
+        double s = 0, e = 0, gone = 0;
         for (int64_t j = 0; j < b->N; j++) {
             double q = b->q[j * b->K + k];
             s += q;
             e += q * (b->eps[j * b->K + k] + b->beta[j]);
+            gone += b->lost[j * b->K + k];
         }
+        vague = vague || gone > VAGUE * s;
         b->u[k] = s;
-        erow[k] = (s == 0 ? 0 : e / s) + running(b->N);
+        erow[k] = (s == 0 ? 0 : e / s + missing(gone, s)) + running(b->N);
     }
+    return vague;
 }
 
 /* vissl: 1e-12 more everywhere; the factors' errors become the elements' own. */
@@ -104,32 +146,44 @@ static void add_everywhere(pfc_sinkhorn_bound *b)
     for (int64_t k = 0; k < b->K; k++) b->rho[k] = 0;
 }
 
+/* Times u_k, then to a sum of 1/N. False: this sum may be 0 in float32 and is not, a NaN. */
+static bool scale_sample(pfc_sinkhorn_bound *b, int64_t j)
+{
+    double *q = b->q + j * b->K, *lost = b->lost + j * b->K, s = 0, e = 0, gone = 0;
+    for (int64_t k = 0; k < b->K; k++) {
+        q[k] *= b->u[k];
+        lost[k] = underflow(q[k], lost[k] * b->u[k]);
+        s += q[k];
+        e += q[k] * (b->eps[j * b->K + k] + b->rho[k]);
+        gone += lost[k];
+    }
+    double c = 1.0 / (double)b->N / s;
+    for (int64_t k = 0; k < b->K; k++) {
+        q[k] = q[k] * c;
+        lost[k] = underflow(q[k], lost[k] * c);
+    }
+    b->beta[j] = e / s + missing(gone, s) + running(b->K) + 4 * EPS;
+    return !(gone > VAGUE * s);
+}
+
 static void iteration(pfc_sinkhorn_bound *b, int64_t t, double *erow)
 {
-    bool zero = false;
-    rows(b, erow);
+    bool zero = false, vague = rows(b, erow);
     for (int64_t k = 0; k < b->K; k++) zero = zero || b->u[k] == 0;
-    if (zero && b->cfg->version == PFC_SINKHORN_VISSL) {
+    if (zero && !vague && b->cfg->version == PFC_SINKHORN_VISSL) {
         add_everywhere(b);
-        rows(b, erow);
+        vague = rows(b, erow);
     }
+    b->vague = b->vague || vague;
     for (int64_t k = 0; k < b->K; k++) {
         if (b->sums) b->sums[t * b->K + k] = b->u[k];
-        if (b->esums) b->esums[t * b->K + k] = pfc_bound_settle(b->u[k], b->open, fabs(b->u[k]) * grow(erow[k] + b->rho[k]) + 0x1p-125);
+        if (b->esums) b->esums[t * b->K + k] = settle(b, b->u[k], b->vague, fabs(b->u[k]) * grow(erow[k] + b->rho[k]) + 0x1p-125);
         b->rho[k] = erow[k] + 4 * EPS;
         b->u[k] = 1.0 / (double)b->K / b->u[k];
     }
-    if (replaces(b)) replace(b, b->u, b->rho, b->K);
-    for (int64_t j = 0; j < b->N; j++) {
-        double *q = b->q + j * b->K, s = 0, e = 0;
-        for (int64_t k = 0; k < b->K; k++) {
-            q[k] *= b->u[k];
-            s += q[k];
-            e += q[k] * (b->eps[j * b->K + k] + b->rho[k]);
-        }
-        for (int64_t k = 0; k < b->K; k++) q[k] = q[k] * (1.0 / (double)b->N / s);
-        b->beta[j] = e / s + running(b->K) + 4 * EPS;
-    }
+    if (replaces(b)) replace(b->u, b->rho, NULL, b->K);
+    for (int64_t j = 0; j < b->N; j++)
+        if (!scale_sample(b, j) && t + 1 < b->cfg->iterations) b->vague = true; /* a NaN: the next row sums take it to all */
 }
 
 /* ---- log domain: q holds exp(a + f + g) only at the end ---- */
@@ -169,19 +223,22 @@ static void log_iteration(pfc_sinkhorn_bound *b, int64_t t)
 /* dq = q (d_k - sum_k' q_k' d_k') where d are the relative errors: certain samples have small ones. */
 static void finish_row(pfc_sinkhorn_bound *b, int64_t j)
 {
-    double *q = b->q + j * b->K, *eq = b->eq + j * b->K, s = 0, all = 0;
+    double *q = b->q + j * b->K, *eq = b->eq + j * b->K, *lost = b->lost + j * b->K, s = 0, all = 0, gone = 0;
     bool plain = b->cfg->version == PFC_SINKHORN_V2 && b->cfg->iterations == 0;
     for (int64_t k = 0; k < b->K; k++) s += q[k];
     for (int64_t k = 0; k < b->K; k++) {
         q[k] = plain ? q[k] * (double)b->N : q[k] / s;
+        lost[k] = plain ? lost[k] * (double)b->N : lost[k] / s;
         all += q[k] * (b->eps[j * b->K + k] + b->rho[k]);
+        gone += lost[k];
     }
+    bool vague = b->vague || (gone > VAGUE && !plain);
     for (int64_t k = 0; k < b->K; k++) {
-        double own = b->eps[j * b->K + k] + b->rho[k], tail = running(b->K) + 4 * EPS;
+        double own = b->eps[j * b->K + k] + b->rho[k], tail = running(b->K) + 4 * EPS + (plain ? 0 : missing(gone, 1));
         double rel = plain ? own + b->beta[j] : own + all - 2 * q[k] * own;
         if (own + all > 0.05) rel = plain ? grow(rel) : grow(own + all);
-        double e = q[k] * (rel + tail) + 0x1p-125, room = q[k] > 1 - q[k] ? q[k] : 1 - q[k];
-        eq[k] = pfc_bound_settle(q[k], b->open, plain || e < room ? e : room);
+        double e = q[k] * (rel + tail) + lost[k] + 0x1p-125, room = q[k] > 1 - q[k] ? q[k] : 1 - q[k];
+        eq[k] = settle(b, q[k], vague, plain || e < room ? e : room);
     }
 }
 
@@ -205,19 +262,21 @@ bool pfc_sinkhorn_bound_run(pfc_sinkhorn_bound *b)
 {
     size_t N = (size_t)(b->N = b->n * b->ranks), K = (size_t)b->K;
     double *erow = calloc(K, sizeof *erow);
-    b->open = false;
+    b->open = b->vague = false;
     b->a = calloc(N * K, sizeof(double));
     b->eps = calloc(N * K, sizeof(double));
+    b->lost = calloc(N * K, sizeof(double));
     b->rho = calloc(K, sizeof(double));
     b->beta = calloc(N, sizeof(double));
     b->f = calloc(K, sizeof(double));
     b->g = calloc(N, sizeof(double));
     b->u = calloc(K, sizeof(double));
-    bool ok = erow && b->a && b->eps && b->rho && b->beta && b->f && b->g && b->u;
+    bool ok = erow && b->a && b->eps && b->lost && b->rho && b->beta && b->f && b->g && b->u;
     if (ok) run(b, erow);
     free(erow);
     free(b->a);
     free(b->eps);
+    free(b->lost);
     free(b->rho);
     free(b->beta);
     free(b->f);
