@@ -33,14 +33,6 @@ static void clear_part(const work *w, int lane, float value)
     for (int64_t i = 0; i < w->p->ld; i++) part[i] = value;
 }
 
-/* The lane's floats into its doubles. */
-static void keep_part(const work *w, int lane)
-{
-    const float *part = w->p->part + lane * w->p->ld;
-    double *sums = w->p->sums + lane * w->p->q.cols;
-    for (int64_t i = 0; i < w->p->q.cols; i++) sums[i] = (double)part[i];
-}
-
 /* ---- beginning ---- */
 
 static double larger(double a, double b) { return px_nan(a) || a > b ? a : b; } /* NaN wins */
@@ -65,7 +57,6 @@ static void begin_lane(void *arg, int lane)
         p->b[j] = max;
         w->k->exp_scaled_row(o, scale, max * scale, (float)px_exp(m - w->ref[lane]), p->q.cols, q_row(p, j), part);
     }
-    keep_part(w, lane);
 }
 
 static void divide_lane(void *arg, int lane)
@@ -82,8 +73,7 @@ static bool allocate(pfc_sinkhorn_plan *p)
     p->r = calloc((size_t)p->ld, sizeof *p->r);
     p->b = calloc((size_t)n, sizeof *p->b);
     p->part = malloc(FAST_LANES * (size_t)p->ld * sizeof *p->part);
-    p->sums = calloc(FAST_LANES * (size_t)K, sizeof *p->sums);
-    return p->r && p->b && p->part && p->sums;
+    return p->r && p->b && p->part;
 }
 
 pfc_status pfc_fast_sinkhorn_create(pfc_backend *be, const pfc_sinkhorn_config *cfg, double total, pfc_view scores, pfc_view q, double extremes[2],
@@ -107,10 +97,7 @@ pfc_status pfc_fast_sinkhorn_create(pfc_backend *be, const pfc_sinkhorn_config *
     }
     /* All sums relative to the first sample of this rank, until the shift is known. */
     p->first_max = (double)p->b[0] / cfg->epsilon;
-    for (int lane = 0; lane < FAST_LANES; lane++) {
-        double factor = part_start(p, lane) < part_start(p, lane + 1) ? px_exp(ref[lane] - p->first_max) : 0.0;
-        for (int64_t i = 0; i < q.cols; i++) p->sums[lane * q.cols + i] *= factor;
-    }
+    for (int lane = 0; lane < FAST_LANES; lane++) p->unit[lane] = part_start(p, lane) < part_start(p, lane + 1) ? px_exp(ref[lane] - p->first_max) : 0.0;
     return PFC_OK;
 }
 
@@ -121,7 +108,6 @@ void pfc_fast_sinkhorn_destroy(pfc_backend *be, pfc_sinkhorn_plan *plan)
     free(plan->r);
     free(plan->b);
     free(plan->part);
-    free(plan->sums);
     free(plan->wide);
     free(plan);
 }
@@ -133,7 +119,7 @@ pfc_status pfc_fast_sinkhorn_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, const
     if (!narrow) return pfc_fast_wide_exp(be, plan, plan->cfg.stabilise ? max : 0.0);
     for (int64_t j = 0; j < plan->q.rows; j++) plan->b[j] = (float)px_exp((double)plan->b[j] / plan->cfg.epsilon - max);
     for (int64_t i = 0; i < plan->q.cols; i++) plan->r[i] = 1.0f;
-    for (int64_t i = 0; i < FAST_LANES * plan->q.cols; i++) plan->sums[i] *= factor;
+    for (int lane = 0; lane < FAST_LANES; lane++) plan->unit[lane] *= factor;
     plan->summed = true;
     return PFC_OK;
 }
@@ -146,19 +132,28 @@ static void pass_lane(void *arg, int lane)
     pfc_sinkhorn_plan *p = w->p;
     float *part = p->part + lane * p->ld, c = (float)(1.0 / p->total);
     clear_part(w, lane, 0.0f);
+    p->unit[lane] = 1.0;
     for (int64_t j = part_start(p, lane); j < part_start(p, lane + 1); j++) p->b[j] = w->k->scale_sample(q_row(p, j), p->r, c, p->q.cols, part);
-    keep_part(w, lane);
+}
+
+/* The lanes' floats into the accumulator's doubles. */
+static void hand_over(const pfc_sinkhorn_plan *p, pfc_acc *acc)
+{
+    double *sum = ((fast_acc *)acc->state)->sum;
+    for (int lane = 0; lane < FAST_LANES; lane++)
+        for (int64_t i = 0; i < p->q.cols; i++) sum[lane * p->q.cols + i] = (double)p->part[lane * p->ld + i] * p->unit[lane];
 }
 
 pfc_status pfc_fast_sinkhorn_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc)
 {
     work w = { .be = be, .k = pfc_fast_kernels_of(be), .p = plan };
-    if (plan->wide)
-        pfc_fast_wide_sums(be, plan);
-    else if (!plan->summed)
-        pfc_cpu_for_lanes(be, FAST_LANES, pass_lane, &w);
+    if (plan->wide) {
+        pfc_fast_wide_sums(be, plan, ((fast_acc *)acc->state)->sum);
+        return PFC_OK;
+    }
+    if (!plan->summed) pfc_cpu_for_lanes(be, FAST_LANES, pass_lane, &w);
     plan->summed = true;
-    memcpy(((fast_acc *)acc->state)->sum, plan->sums, FAST_LANES * (size_t)plan->q.cols * sizeof(double));
+    hand_over(plan, acc);
     return PFC_OK;
 }
 
@@ -178,7 +173,7 @@ pfc_status pfc_fast_sinkhorn_divide(pfc_backend *be, pfc_sinkhorn_plan *plan, do
         return PFC_OK;
     }
     for (int64_t j = 0; j < plan->q.rows; j++) plan->b[j] = (float)((double)plan->b[j] / t);
-    for (int64_t i = 0; i < FAST_LANES * plan->q.cols; i++) plan->sums[i] /= t;
+    for (int lane = 0; lane < FAST_LANES; lane++) plan->unit[lane] /= t;
     return PFC_OK;
 }
 
@@ -227,7 +222,6 @@ static void log_sum_lane(void *arg, int lane)
     clear_part(w, lane, 0.0f);
     for (int64_t j = part_start(w->p, lane); j < part_start(w->p, lane + 1); j++)
         w->k->shifted_exp_sum(q_row(w->p, j), w->p->b[j], w->column_max, w->p->q.cols, w->p->part + lane * w->p->ld);
-    keep_part(w, lane);
 }
 
 pfc_status pfc_fast_sinkhorn_log_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max, pfc_acc *acc)
@@ -237,7 +231,8 @@ pfc_status pfc_fast_sinkhorn_log_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, 
     memcpy(padded, max.data, (size_t)plan->q.cols * sizeof *padded);
     work w = { .be = be, .k = pfc_fast_kernels_of(be), .p = plan, .column_max = padded };
     pfc_cpu_for_lanes(be, FAST_LANES, log_sum_lane, &w);
-    memcpy(((fast_acc *)acc->state)->sum, plan->sums, FAST_LANES * (size_t)plan->q.cols * sizeof(double));
+    for (int lane = 0; lane < FAST_LANES; lane++) plan->unit[lane] = 1.0;
+    hand_over(plan, acc);
     free(padded);
     return PFC_OK;
 }

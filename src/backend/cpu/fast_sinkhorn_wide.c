@@ -34,15 +34,15 @@ pfc_status pfc_fast_wide_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, double sh
     return PFC_OK;
 }
 
-void pfc_fast_wide_sums(pfc_backend *be, pfc_sinkhorn_plan *plan)
+void pfc_fast_wide_sums(pfc_backend *be, const pfc_sinkhorn_plan *plan, double *sums)
 {
     int64_t K = plan->q.cols, n = plan->q.rows;
 #pragma omp parallel for num_threads(be->threads)
     for (int lane = 0; lane < FAST_LANES; lane++) {
-        double *sums = plan->sums + lane * K;
-        for (int64_t i = 0; i < K; i++) sums[i] = 0.0;
+        double *sum = sums + lane * K;
+        for (int64_t i = 0; i < K; i++) sum[i] = 0.0;
         for (int64_t j = n * lane / FAST_LANES; j < n * (lane + 1) / FAST_LANES; j++)
-            for (int64_t i = 0; i < K; i++) sums[i] += row(plan, j)[i];
+            for (int64_t i = 0; i < K; i++) sum[i] += row(plan, j)[i];
     }
 }
 
