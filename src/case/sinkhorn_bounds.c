@@ -35,11 +35,12 @@ static void exponents(pfc_sinkhorn_bound *b)
     bool log = b->cfg->version == PFC_SINKHORN_LOG;
     for (int64_t i = 0; i < b->N * b->K; i++) b->a[i] = b->scores[i] / epsilon;
     double M = largest(b->a, b->N * b->K), reach = 0;
-    for (int64_t i = 0; log && i < b->N * b->K; i++) reach = fabs(b->a[i]) > reach ? fabs(b->a[i]) : reach;
+    for (int64_t i = 0; log && i < b->N * b->K; i++) reach = px_finite(b->a[i]) && fabs(b->a[i]) > reach ? fabs(b->a[i]) : reach;
     if (log) reach += px_log((double)(b->N * b->K)); /* about the largest |f|, |g| */
     for (int64_t i = 0; i < b->N * b->K; i++) {
         double shifted = !log && b->cfg->stabilise ? b->a[i] - M : 0;
         b->eps[i] = EPS * (4.0 + fabs(b->a[i]) + fabs(shifted) + 2.0 * reach) + (b->escores ? b->escores[i] / epsilon : 0);
+        if (log && !px_finite(b->a[i])) b->eps[i] = 0;
     }
 }
 
@@ -192,13 +193,13 @@ static double log_sum(const double *x, int64_t stride, const double *y, const do
 {
     double m = -PX_INF, s = 0, w = 0;
     for (int64_t i = 0; i < count; i++) m = px_nan(x[i * stride]) || x[i * stride] + y[i] > m ? x[i * stride] + y[i] : m;
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < count && px_finite(m); i++) {
         double p = px_exp(x[i * stride] + y[i] - m);
         s += p;
         w += p * (ex[i * stride] + ey[i]);
     }
-    *e = w / s + running(count);
-    return m + px_log(s);
+    *e = px_finite(m) ? w / s + running(count) : 0;
+    return px_log_sum(m, s);
 }
 
 static void log_iteration(pfc_sinkhorn_bound *b, int64_t t)
@@ -242,20 +243,21 @@ static void finish_row(pfc_sinkhorn_bound *b, int64_t j)
     }
 }
 
+static void finish_log_row(pfc_sinkhorn_bound *b, int64_t j)
+{
+    double *q = b->q + j * b->K, e, lse = log_sum(b->a + j * b->K, 1, b->f, b->eps + j * b->K, b->rho, b->K, &e);
+    for (int64_t k = 0; k < b->K; k++) q[k] = px_exp(b->a[j * b->K + k] + b->f[k] - lse);
+    finish_row(b, j);
+    for (int64_t k = 0; lse == PX_INF && k < b->K; k++) b->eq[j * b->K + k] = PX_INF; /* one NaN as in the formula, or all as in softmax */
+}
+
 static void run(pfc_sinkhorn_bound *b, double *erow)
 {
+    bool log = b->cfg->version == PFC_SINKHORN_LOG;
     exponents(b);
-    if (b->cfg->version != PFC_SINKHORN_LOG) {
-        kernel(b);
-        for (int64_t t = 0; t < b->cfg->iterations; t++) iteration(b, t, erow);
-    } else {
-        for (int64_t t = 0; t < b->cfg->iterations; t++) log_iteration(b, t);
-        for (int64_t j = 0; j < b->N; j++) {
-            double e, lse = log_sum(b->a + j * b->K, 1, b->f, b->eps + j * b->K, b->rho, b->K, &e);
-            for (int64_t k = 0; k < b->K; k++) b->q[j * b->K + k] = px_exp(b->a[j * b->K + k] + b->f[k] - lse);
-        }
-    }
-    for (int64_t j = 0; j < b->N; j++) finish_row(b, j);
+    if (!log) kernel(b);
+    for (int64_t t = 0; t < b->cfg->iterations; t++) log ? log_iteration(b, t) : iteration(b, t, erow);
+    for (int64_t j = 0; j < b->N; j++) log ? finish_log_row(b, j) : finish_row(b, j);
 }
 
 bool pfc_sinkhorn_bound_run(pfc_sinkhorn_bound *b)
