@@ -12,7 +12,7 @@
 #define LARGEST 0x1p127 /* beyond it float32 may overflow */
 #define FLOAT_EXP 88.72 /* beyond it exp does in float32 */
 #define DOUBLE_EXP 709.78
-#define VAGUE 0.05 /* a sum that underflow may change by more of itself may be 0 as well */
+#define LARGE 0.05 /* of a sum: what is missing is no relative error of first order any more */
 
 /* A running sum of n terms of one sign. */
 static double running(int64_t n) { return EPS * (4.0 + sqrt((double)n) / 2.0); }
@@ -77,6 +77,9 @@ static double settle(const pfc_sinkhorn_bound *b, double x, bool vague, double e
     return pfc_bound_settle(x, b->open || (vague && !(px_nan(x) && b->cfg->version != PFC_SINKHORN_VISSL)), e);
 }
 
+/* Whether an element is above 0 in float32 for sure. */
+static bool solid(double q, double lost) { return lost < 0.99 * q; }
+
 /* Relative error of a sum of which `gone` may be missing. */
 static double missing(double gone, double sum) { return gone == 0 ? 0 : gone / (sum > gone ? sum - gone : 0x1p-1000 * sum); }
 
@@ -101,7 +104,7 @@ static void kernel(pfc_sinkhorn_bound *b)
         total += b->q[i];
         gone += b->lost[i];
     }
-    if (gone > VAGUE * total) b->vague = true;
+    if (gone > LARGE * total) b->vague = true;
     if (total > LARGEST && px_finite(total)) b->open = true;
     for (int64_t i = 0; i < b->N * b->K; i++) {
         b->q[i] = b->q[i] / total;
@@ -120,15 +123,19 @@ static bool rows(pfc_sinkhorn_bound *b, double *erow)
     bool vague = false;
     for (int64_t k = 0; k < b->K; k++) {
         double s = 0, e = 0, gone = 0;
+        bool sure = false;
         for (int64_t j = 0; j < b->N; j++) {
             double q = b->q[j * b->K + k];
             s += q;
             e += q * (b->eps[j * b->K + k] + b->beta[j]);
             gone += b->lost[j * b->K + k];
+            sure = sure || solid(q, b->lost[j * b->K + k]);
         }
-        vague = vague || gone > VAGUE * s;
+        bool large = gone > LARGE * s;
+        vague = vague || (gone > 0 && !sure);
         b->u[k] = s;
-        erow[k] = (s == 0 ? 0 : e / s + missing(gone, s)) + running(b->N);
+        b->gone[k] = large ? missing(gone, s) : 0;
+        erow[k] = (s == 0 ? 0 : e / s + (large ? 0 : missing(gone, s))) + running(b->N);
     }
     return vague;
 }
@@ -147,24 +154,34 @@ static void add_everywhere(pfc_sinkhorn_bound *b)
     for (int64_t k = 0; k < b->K; k++) b->rho[k] = 0;
 }
 
+/* The absolute error of q, at most 1/n, where the sum that it was divided by has the relative error `gone`. */
+static double more_lost(double q, double lost, double gone, int64_t n)
+{
+    double e = lost + q * gone;
+    return gone == 0 || e < 1.0 / (double)n ? e : 1.0 / (double)n;
+}
+
 /* Times u_k, then to a sum of 1/N. False: this sum may be 0 in float32 and is not, a NaN. */
 static bool scale_sample(pfc_sinkhorn_bound *b, int64_t j)
 {
     double *q = b->q + j * b->K, *lost = b->lost + j * b->K, s = 0, e = 0, gone = 0;
+    bool sure = false;
     for (int64_t k = 0; k < b->K; k++) {
         q[k] *= b->u[k];
-        lost[k] = underflow(q[k], lost[k] * b->u[k]);
+        lost[k] = underflow(q[k], more_lost(q[k], lost[k] * b->u[k], b->gone[k], b->K));
         s += q[k];
         e += q[k] * (b->eps[j * b->K + k] + b->rho[k]);
         gone += lost[k];
+        sure = sure || solid(q[k], lost[k]);
     }
-    double c = 1.0 / (double)b->N / s;
+    bool large = gone > LARGE * s;
+    double c = 1.0 / (double)b->N / s, miss = missing(gone, s);
     for (int64_t k = 0; k < b->K; k++) {
         q[k] = q[k] * c;
-        lost[k] = underflow(q[k], lost[k] * c);
+        lost[k] = underflow(q[k], more_lost(q[k], lost[k] * c, large ? miss : 0, b->N));
     }
-    b->beta[j] = e / s + missing(gone, s) + running(b->K) + 4 * EPS;
-    return !(gone > VAGUE * s);
+    b->beta[j] = e / s + (large ? 0 : miss) + running(b->K) + 4 * EPS;
+    return gone == 0 || sure;
 }
 
 static void iteration(pfc_sinkhorn_bound *b, int64_t t, double *erow)
@@ -178,7 +195,7 @@ static void iteration(pfc_sinkhorn_bound *b, int64_t t, double *erow)
     b->vague = b->vague || vague;
     for (int64_t k = 0; k < b->K; k++) {
         if (b->sums) b->sums[t * b->K + k] = b->u[k];
-        if (b->esums) b->esums[t * b->K + k] = settle(b, b->u[k], b->vague, fabs(b->u[k]) * grow(erow[k] + b->rho[k]) + 0x1p-125);
+        if (b->esums) b->esums[t * b->K + k] = settle(b, b->u[k], b->vague, fabs(b->u[k]) * (grow(erow[k] + b->rho[k]) + b->gone[k]) + 0x1p-125);
         b->rho[k] = erow[k] + 4 * EPS;
         b->u[k] = 1.0 / (double)b->K / b->u[k];
     }
@@ -225,15 +242,16 @@ static void log_iteration(pfc_sinkhorn_bound *b, int64_t t)
 static void finish_row(pfc_sinkhorn_bound *b, int64_t j)
 {
     double *q = b->q + j * b->K, *eq = b->eq + j * b->K, *lost = b->lost + j * b->K, s = 0, all = 0, gone = 0;
-    bool plain = b->cfg->version == PFC_SINKHORN_V2 && b->cfg->iterations == 0;
+    bool sure = false, plain = b->cfg->version == PFC_SINKHORN_V2 && b->cfg->iterations == 0;
     for (int64_t k = 0; k < b->K; k++) s += q[k];
     for (int64_t k = 0; k < b->K; k++) {
         q[k] = plain ? q[k] * (double)b->N : q[k] / s;
         lost[k] = plain ? lost[k] * (double)b->N : lost[k] / s;
         all += q[k] * (b->eps[j * b->K + k] + b->rho[k]);
         gone += lost[k];
+        sure = sure || solid(q[k], lost[k]);
     }
-    bool vague = b->vague || (gone > VAGUE && !plain);
+    bool vague = b->vague || (gone > 0 && !sure && !plain);
     for (int64_t k = 0; k < b->K; k++) {
         double own = b->eps[j * b->K + k] + b->rho[k], tail = running(b->K) + 4 * EPS + (plain ? 0 : missing(gone, 1));
         double rel = plain ? own + b->beta[j] : own + all - 2 * q[k] * own;
@@ -268,17 +286,19 @@ bool pfc_sinkhorn_bound_run(pfc_sinkhorn_bound *b)
     b->a = calloc(N * K, sizeof(double));
     b->eps = calloc(N * K, sizeof(double));
     b->lost = calloc(N * K, sizeof(double));
+    b->gone = calloc(K, sizeof(double));
     b->rho = calloc(K, sizeof(double));
     b->beta = calloc(N, sizeof(double));
     b->f = calloc(K, sizeof(double));
     b->g = calloc(N, sizeof(double));
     b->u = calloc(K, sizeof(double));
-    bool ok = erow && b->a && b->eps && b->lost && b->rho && b->beta && b->f && b->g && b->u;
+    bool ok = erow && b->a && b->eps && b->lost && b->gone && b->rho && b->beta && b->f && b->g && b->u;
     if (ok) run(b, erow);
     free(erow);
     free(b->a);
     free(b->eps);
     free(b->lost);
+    free(b->gone);
     free(b->rho);
     free(b->beta);
     free(b->f);

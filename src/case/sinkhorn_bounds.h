@@ -17,6 +17,7 @@ typedef struct pfc_sinkhorn_bound {
     double *lost;       /* (N,K) absolute error of an element of Q by underflow */
     double *rho, *beta; /* (K) (N) relative errors of the factors of prototypes and samples; log: of f and g */
     double *f, *g, *u;  /* (K) (N) (K) */
+    double *gone;       /* (K) relative error of a row sum by underflow, where it is large */
     bool open, vague;   /* an infinity that may be there or not, a sum that may be 0 or not: nothing can be said */
 } pfc_sinkhorn_bound;
 
