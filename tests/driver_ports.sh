@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # check --dtype f32 on plain float32 ports (tests/float32_ports.py): the right ones pass, where exp underflows and where a softmax is certain, too, and
-# the wrong ones are found. What float32 cannot decide at all is VACUOUS.
+# the wrong ones are found. NaN is a result like another; what float32 cannot decide at all is VACUOUS.
 . "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99
 [ "${PYTHON:-no}" != no ] || { echo "skipped: no Python with h5py"; exit 77; }
 ports=$PFC_TOP_SRCDIR/tests/float32_ports.py

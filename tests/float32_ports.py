@@ -66,6 +66,9 @@ SINKHORN_FAULTS = ("one iteration too few", "epsilon off by 2 %", "row sums of o
 def sinkhorn_ports(p, ranks, inputs):
     scores = inputs["scores"].astype(f32)
     yield 0, "right", {"assignment": sinkhorn(p, ranks, scores)}
+    if np.isnan(sinkhorn(p, ranks, scores)).any():
+        yield 1, "0 for NaN", {"assignment": np.nan_to_num(sinkhorn(p, ranks, scores))}
+        return
     for fault in SINKHORN_FAULTS if p["version"] == "v1" and p["iterations"] > 1 else ():
         yield 1, fault, {"assignment": sinkhorn(p, ranks, scores, fault)}
 
@@ -100,18 +103,27 @@ def moco_ports(p, ranks, inputs):
 # ---- cases ----------------------------------------------------------------------------------------------------------------------------------------
 
 def certain_rows():
-    """Logits of 10,000: every row is certain, and of a negative; its gradient is as large as any."""
+    """Logits of 100,000: every row is certain, and of a negative; its gradient is as large as any."""
     rng = np.random.RandomState(1)
-    query, noise, queue = (rng.standard_normal(shape) for shape in ((8, 16), (8, 16), (32, 16)))
+    query, noise, queue = (rng.standard_normal(shape) for shape in ((8, 128), (8, 128), (32, 128)))
     queue[:8] = query + noise / 10
     queue /= np.sqrt((queue**2).sum(1, keepdims=True))
     inputs = {"params_q": np.ones(2), "params_k": np.ones(2), "query": query, "key": query + noise, "queue": queue}
-    return {"temperature": 1e-4, "world": 2}, {name: x.astype(f32) for name, x in inputs.items()}
+    return {"temperature": 1e-5, "world": 2}, {name: x.astype(f32) for name, x in inputs.items()}
+
+
+def nobody():
+    """A prototype without mass: 0/0, and everything is NaN."""
+    scores = np.random.RandomState(2).uniform(-1, 1, (8, 4)).astype(f32)
+    scores[:, 1] = -50
+    return {"version": "v2"}, {"scores": scores}
 
 
 def write_cases(folder):
     write(os.path.join(folder, "moco_certain.h5"), "moco", *certain_rows())
+    write(os.path.join(folder, "sk_nobody.h5"), "sinkhorn", *nobody())
     print(2, "moco_certain")
+    print(2, "sk_nobody")
 
 
 def write_ports(golden, folder):
