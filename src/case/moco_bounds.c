@@ -77,7 +77,7 @@ static double largest_logit(const bound *v, int64_t *at, double *most)
     *at = 0;
     *most = 0;
     for (int64_t j = 0; j < 1 + v->k; j++) {
-        if (px_nan(v->l[j]) || v->l[j] > top) top = v->l[*at = j];
+        if (px_nan(v->l[j]) || v->l[j] > top) top = v->l[ *at = j];
         *most = larger(v->el[j], *most);
     }
     return top;
