@@ -3,6 +3,7 @@ EXTRA_DIST += data/cases_swav.py
 dist_pkgdata_DATA += \
     data/lr_default.h5 \
     data/lr_no_warmup.h5 \
+    data/sk_faint.h5 \
     data/sk_g.h5 \
     data/sk_log.h5 \
     data/sk_overflow_w2.h5 \

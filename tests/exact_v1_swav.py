@@ -76,7 +76,7 @@ def sinkhorn(param, ranks, scores):
 
 def log_sum_exp(y):
     m = largest(y)
-    return m + px_log(scalar_sum([px_exp(x - m) for x in y], 0))
+    return m + px_log(scalar_sum([px_exp(x - m) for x in y], 0)) if finite(m) else m
 
 
 def log_domain(param, a):

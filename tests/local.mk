@@ -52,6 +52,7 @@ SCRIPT_TESTS = \
     tests/driver_goldens.sh \
     tests/driver_inputs.sh \
     tests/driver_isa.sh \
+    tests/driver_ports.sh \
     tests/driver_ranks.sh \
     tests/driver_sizes.sh \
     tests/driver_status.sh \
@@ -91,6 +92,7 @@ EXTRA_DIST += \
     tests/driver_lib.sh \
     tests/exact_v1.py \
     tests/exact_v1_core.py \
+    tests/float32_ports.py \
     tests/make_bad_cases.py \
     tests/make_tiny_cases.py
 

@@ -70,19 +70,35 @@ static void logit(const bound *v, const double *a, const double *b, double eta, 
     *el = pfc_bound_settle(*l, open && (px_finite(*l) || eta == PX_INF), size(v->s) * ez + 2.0 * E * size(*l) + size(v->s) * TINY * PX_SQRT(d) + TINY);
 }
 
-/* p_j and its bound (numerics 4), and the row loss -log p_0 with its own (5). */
+/* Largest logit, NaN wins; its place in *at, the largest bound in *most. */
+static double largest_logit(const bound *v, int64_t *at, double *most)
+{
+    double top = -PX_INF;
+    *at = 0;
+    *most = 0;
+    for (int64_t j = 0; j < 1 + v->k; j++) {
+        if (px_nan(v->l[j]) || v->l[j] > top) top = v->l[ *at = j];
+        *most = larger(v->el[j], *most);
+    }
+    return top;
+}
+
+/* Error of p = 1 - rest where the log of p/rest is within `reach`: p rest (e^reach - 1), whatever the reach. */
+static double odds_error(double p, double rest, double reach)
+{
+    if (reach > 700.0) return larger(p, rest);
+    return p * rest * (px_exp(reach) - 1.0);
+}
+
+/* p_j and its bound (numerics 4 and 11), and the row loss -log p_0 with its own (5). */
 static void softmax(bound *v)
 {
-    int64_t c = 1 + v->k;
-    double top = -PX_INF, sum = 0, up = 0, down = 0, most = 0, r = E * (4.0 + PX_SQRT((double)c) / 2.0);
-    bool nan = false;
+    int64_t c = 1 + v->k, at;
+    double most, top = largest_logit(v, &at, &most), sum = 0, rest = 0, up = 0, down = 0, r = E * (4.0 + PX_SQRT((double)c) / 2.0);
     for (int64_t j = 0; j < c; j++) {
-        nan = nan || px_nan(v->l[j]);
-        top = larger(v->l[j], top);
-        most = larger(v->el[j], most);
+        sum += v->p[j] = px_exp(v->l[j] - top);
+        if (j != at) rest += v->p[j];
     }
-    if (nan) top = PX_NAN;
-    for (int64_t j = 0; j < c; j++) sum += v->p[j] = px_exp(v->l[j] - top);
     for (int64_t j = 0; j < c; j++) {
         v->p[j] /= sum;
         up += v->p[j] * (px_exp(v->el[j]) - 1.0);
@@ -90,9 +106,9 @@ static void softmax(bound *v)
     }
     double es = smaller(larger(px_log(1.0 + up), down < 1.0 ? -px_log(1.0 - down) : PX_INF), most) + r;
     for (int64_t j = 0; j < c; j++) {
-        double el = v->el[j], p = v->p[j], rho = 1.06 * ((1.0 - p) * el + larger(es - p * el, 0));
-        if (!(el + es <= 0.05)) rho = px_exp(el + es) - 1.0;
-        v->ep[j] = pfc_bound_settle(p, most == PX_INF, smaller(p * rho + 4.0 * E * p + TINY, larger(p, 1.0 - p)));
+        double el = v->el[j], p = v->p[j], others = j == at ? rest / sum : 1.0 - p, rho = 1.06 * ((1.0 - p) * el + larger(es - p * el, 0));
+        double e = el + es <= 0.05 ? p * rho : odds_error(p, others, el + most) + r * p;
+        v->ep[j] = pfc_bound_settle(p, most == PX_INF, smaller(e + 4.0 * E * p + TINY, larger(p, 1.0 - p)));
         if (j == 0) {
             v->ql = px_log(sum) - (v->l[0] - top);
             /* far from the maximum p says nothing of the loss: there the logits' own errors do */

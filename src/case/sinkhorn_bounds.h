@@ -14,9 +14,11 @@ typedef struct pfc_sinkhorn_bound {
     double *sums, *esums;           /* (iterations,K) results, NULL: not wanted */
     /* work */
     double *a, *eps;    /* (N,K) score/epsilon; relative error of exp of it */
+    double *lost;       /* (N,K) absolute error of an element of Q by underflow */
     double *rho, *beta; /* (K) (N) relative errors of the factors of prototypes and samples; log: of f and g */
     double *f, *g, *u;  /* (K) (N) (K) */
-    bool open;          /* an infinity that may be there or not: nothing can be said */
+    double *gone;       /* (K) relative error of a row sum by underflow, where it is large */
+    bool open, vague;   /* an infinity that may be there or not, a sum that may be 0 or not: nothing can be said */
 } pfc_sinkhorn_bound;
 
 /* From cfg, ranks, n, K, scores, escores to the results. False: out of memory. */

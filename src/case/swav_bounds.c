@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define EPS PFC_BOUND_EPS
+#define FLOAT_VANISHES -87.3 /* log p below it: p is subnormal or 0 in float32 */
 
 typedef struct step {
     const pfc_swav_inputs *in;
@@ -136,10 +137,10 @@ static int softmax(step *t, const double *s, const double *es)
     for (int64_t k = 0; k < t->K; k++) sum += px_exp(t->logp[k] - max);
     for (int64_t k = 0; k < t->K; k++) {
         double d = t->logp[k] - max;
-        if (t->source && fabs(d + 708.0) <= t->el[k] + most) vanished = -1;
-        if (t->source && d < -708.0 && vanished == 0) vanished = 1;
         t->p[k] = px_exp(d) / sum;
         t->logp[k] = d - px_log(sum);
+        if (t->source && t->logp[k] < FLOAT_VANISHES + t->el[k] + most && d + 708.0 >= -t->el[k] - most) vanished = -1;
+        if (t->source && d < -708.0 && vanished == 0) vanished = 1;
         up += t->p[k] * (px_exp(t->el[k]) - 1);
         down += t->p[k] * (1 - px_exp(-t->el[k]));
     }
@@ -168,6 +169,7 @@ static void add_target(step *t, int64_t r, int64_t target, int vanished, double 
     }
     if (t->in->cfg.sinkhorn.version != PFC_SINKHORN_V2 || t->in->cfg.sinkhorn.iterations > 0) emass = running(t->K) * mass;
     for (int64_t k = 0; k < t->K; k++) {
+        open = open || eq[k] == PX_INF;
         double logp = t->source && vanished == 1 && t->logp[k] < -708.0 ? -PX_INF : t->logp[k];
         if (logp == -PX_INF && q[k] < 0x1p-120 && q[k] + eq[k] > 0) open = true; /* 0 times infinity, or not */
         l -= q[k] * logp;

@@ -7,7 +7,7 @@
  *     normal   scores 2u - 1, as cosines are
  *     lattice  multiples of 1/8 in [-1,1]
  *     hard     by row mod 4: 0 normal; 1 all elements equal; 2 wide (3 g); 3 one prototype at 1, the others at -1. The last prototype is
- *              20 lower everywhere: at epsilon 0.05 its mass is e^-400 of the others'
+ *              20 lower everywhere: at epsilon 0.05 its mass is e^-400 of the others': only version log can be checked in float32
  *   swav (--size B=,K=,D=[,A=][,L=], B samples of a rank; crops is a parameter)
  *     normal   embedding g, prototypes g, queue (if L is given) g/sqrt(D)
  *     lattice  entries +-1 for embedding and prototypes, +-1/4 for the queue

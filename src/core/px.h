@@ -151,6 +151,9 @@ PX_FN double px_log(double x)
     return (x < 0.0 || px_nan(x)) ? PX_NAN : y;
 }
 
+/* The logarithm of a sum of exponentials, sum = sum exp(x - max): max + log(sum), and an infinite or NaN max as it is. */
+PX_FN double px_log_sum(double max, double sum) { return px_finite(max) ? PX_ADD(max, px_log(sum)) : max; }
+
 /* sine and cosine, |x| <= 2^20 (beyond that the reduction loses digits; still the same bits everywhere). */
 PX_FN void px_sincos(double x, double *sine, double *cosine)
 {

@@ -69,7 +69,11 @@ static void finish(const problem *p)
 static double log_sum_exp(const double *x, int64_t stride, const double *y, int64_t count)
 {
     double max = -INFINITY, s = 0;
-    for (int64_t i = 0; i < count; i++) max = fmax(max, x[i * stride] + (y ? y[i] : 0));
+    for (int64_t i = 0; i < count; i++) {
+        double t = x[i * stride] + (y ? y[i] : 0);
+        if (isnan(t) || t > max) max = t; /* a NaN stays */
+    }
+    if (isinf(max)) return max;
     for (int64_t i = 0; i < count; i++) s += exp(x[i * stride] + (y ? y[i] : 0) - max);
     return max + log(s);
 }

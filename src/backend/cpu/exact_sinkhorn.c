@@ -291,7 +291,7 @@ static double log_mass(const pfc_exact_kernels *k, const pfc_sinkhorn_plan *p, i
     double m = k->scaled_max(y, 1.0, n);
     if (k->scaled_exp_sum(y, 1.0, m, n, &s.a, &s.b))
         for (int64_t i = 0; i < n; i++) s.mark |= pfc_mark_of(px_exp(y[i] - m));
-    return m + px_log(pfc_scalar_value(&s, 0));
+    return px_log_sum(m, pfc_scalar_value(&s, 0));
 }
 
 static void log_columns_part(const pfc_exact_kernels *k, pfc_sinkhorn_plan *p, int lane, int64_t first, int64_t end, void *arg)
@@ -305,7 +305,7 @@ pfc_status pfc_exact_sinkhorn_log_scale(pfc_backend *be, pfc_sinkhorn_plan *plan
     double log_k = -px_log((double)plan->q.cols), log_n = -px_log(plan->total);
     PFC_TRY(pfc_exact_acc_value(be, acc, 0, acc->rows, pfc_view_make(log_sums, PFC_F64, acc->rows, 1)));
     for (int64_t i = 0; i < plan->q.cols; i++) {
-        log_sums[i] = ((const double *)max.data)[i] + px_log(log_sums[i]);
+        log_sums[i] = px_log_sum(((const double *)max.data)[i], log_sums[i]);
         plan->row[i] = log_k - log_sums[i];
     }
     return for_samples(be, plan, log_columns_part, &log_n);

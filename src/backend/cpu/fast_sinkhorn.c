@@ -243,7 +243,7 @@ static void log_columns_lane(void *arg, int lane)
     for (int64_t j = part_start(w->p, lane); j < part_start(w->p, lane + 1); j++) {
         float m;
         double s = w->k->log_mass(q_row(w->p, j), w->p->r, w->p->q.cols, &m);
-        w->p->b[j] = (float)((double)w->log_n - ((double)m + px_log(s)));
+        w->p->b[j] = (float)((double)w->log_n - px_log_sum(m, s));
     }
 }
 
@@ -252,7 +252,7 @@ pfc_status pfc_fast_sinkhorn_log_scale(pfc_backend *be, pfc_sinkhorn_plan *plan,
     work w = { .be = be, .k = pfc_fast_kernels_of(be), .p = plan, .log_n = (float)-px_log(plan->total) };
     double log_k = -px_log((double)plan->q.cols);
     for (int64_t i = 0; i < plan->q.cols; i++) {
-        log_sums[i] = (double)((const float *)max.data)[i] + px_log(((const double *)acc->data)[i]);
+        log_sums[i] = px_log_sum(((const float *)max.data)[i], ((const double *)acc->data)[i]);
         plan->r[i] = (float)(log_k - log_sums[i]);
     }
     pfc_cpu_for_lanes(be, FAST_LANES, log_columns_lane, &w);
@@ -269,7 +269,7 @@ static void finish_lane(void *arg, int lane)
         float *e = q_row(p, j), m;
         if (p->cfg.version == PFC_SINKHORN_LOG) {
             double s = w->k->log_mass(e, p->r, p->q.cols, &m);
-            w->k->log_finish_row(e, p->r, m, (float)(1.0 / s), p->q.cols);
+            w->k->log_finish_row(e, p->r, m, px_finite(m) ? (float)(1.0 / s) : 1.0f, p->q.cols);
         } else if (p->cfg.version == PFC_SINKHORN_V2 && p->iteration == 0) {
             w->k->multiply_row(e, (float)(p->total * (double)p->b[j]), p->q.cols);
         } else {
