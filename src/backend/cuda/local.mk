@@ -16,8 +16,10 @@ cuda_sources = \
     $(srcdir)/src/backend/cuda/matrix.cu \
     $(srcdir)/src/backend/cuda/moco.cu \
     $(srcdir)/src/backend/cuda/rows.cu \
+    $(srcdir)/src/backend/cuda/sinkhorn.cu \
     $(srcdir)/src/backend/cuda/softmax.cu \
-    $(srcdir)/src/backend/cuda/state.cu
+    $(srcdir)/src/backend/cuda/state.cu \
+    $(srcdir)/src/backend/cuda/swav.cu
 cuda_objects = \
     src/backend/cuda/acc.o \
     src/backend/cuda/arcface.o \
@@ -28,8 +30,10 @@ cuda_objects = \
     src/backend/cuda/matrix.o \
     src/backend/cuda/moco.o \
     src/backend/cuda/rows.o \
+    src/backend/cuda/sinkhorn.o \
     src/backend/cuda/softmax.o \
-    src/backend/cuda/state.o
+    src/backend/cuda/state.o \
+    src/backend/cuda/swav.o
 cuda_ptx = $(cuda_objects:.o=.ptx)
 ## What it shares with the library.
 cuda_shared = \

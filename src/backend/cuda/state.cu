@@ -175,6 +175,8 @@ static void fill_tables(const char *isa)
     add_softmax(exact_ops, fast_ops);
     add_matrix(exact_ops, fast_ops);
     add_arcface(exact_ops, fast_ops);
+    add_sinkhorn(exact_ops, fast_ops);
+    add_swav(exact_ops, fast_ops);
     add_moco(exact_ops, fast_ops);
     add_batch_norm(exact_ops, fast_ops);
 }
