@@ -13,7 +13,8 @@ for np in 1 2 3 5 8; do
     expect 0 $np verify --mode fast
 done
 # More blocks, chunks and strips than a golden has: more than 1024 terms, sampled rows, wide numbers.
-for arguments in "partial_fc --size N=24,C=2600,D=37 --param head=arc,scale=30,margin=0.3,sample_rate=0.5" "partial_fc --size N=6,C=19,D=2100" \
+for arguments in "partial_fc --size N=24,C=2600,D=37 --param head=arc,scale=30,margin=0.3,sample_rate=0.5" \
+    "partial_fc --size N=6,C=19,D=2100 --param head=cos,scale=30,margin=0.3" \
     "partial_fc --size N=16,C=50,D=12 --fill hard --param head=circle,scale=8,margin=0.25" "arcface_head --size N=12,C=70,D=33 --param num_subcenters=3" \
     "moco --size N=9,K=1100,D=19,M=37 --param queue_wrap=1" "sinkhorn --size N=45,K=83 --param version=log" "swav --size B=7,K=37,D=19,L=14 --param crops=3" \
     "batch_norm --size N=9,C=5,H=7,W=3" "batch_norm --size N=8,C=3 --param kind=sub,num_splits=2"; do

@@ -40,7 +40,7 @@ cuda_shared = \
     $(srcdir)/src/backend/mean_loss.c \
     $(srcdir)/src/core/moments.c
 cuda_includes = $(cuda_headers) $(srcdir)/src/backend/backend.h $(srcdir)/src/backend/target_logit.h $(srcdir)/src/backend/cpu/exact_kernels.inc \
-    $(srcdir)/src/core/exactint.h $(srcdir)/src/core/px.h
+    $(srcdir)/src/core/exactint.h $(srcdir)/src/core/moments.h $(srcdir)/src/core/px.h
 EXTRA_DIST += $(cuda_headers) $(cuda_sources)
 
 cuda_cppflags = -DOMPI_SKIP_MPICXX -I$(top_builddir) -I$(top_srcdir)/include -I$(top_srcdir)/src $(MPI_INCLUDES) -include $(top_builddir)/config.h
