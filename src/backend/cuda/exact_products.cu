@@ -184,8 +184,7 @@ static pfc_status exact_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_
 }
 
 template <class T>
-static pfc_status feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale,
-                                      pfc_view x_grad)
+static pfc_status feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale, pfc_view x_grad)
 {
     cuda &d = cuda_of(be);
     each_element(d, feature.rows, feature.cols, [=] ON_DEVICE(int64_t i, int64_t j) {

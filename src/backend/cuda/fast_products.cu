@@ -37,9 +37,8 @@ static pfc_status fast_operand_create(pfc_backend *be, pfc_view x, pfc_view norm
     float *unit = o->unit = norm.data ? (float *)device_alloc(d, x.rows * x.cols * (int64_t)sizeof(float)) : NULL;
     int64_t width = x.cols;
     if (unit)
-        each_element(d, x.rows, width, [=] ON_DEVICE(int64_t n, int64_t j) {
-            unit[n * width + j] = (float)PX_DIV(value<float>(x, n, j), divisor_of(value<float>(norm, n)));
-        });
+        each_element(d, x.rows, width,
+                     [=] ON_DEVICE(int64_t n, int64_t j) { unit[n * width + j] = (float)PX_DIV(value<float>(x, n, j), divisor_of(value<float>(norm, n))); });
     pfc_status st = finish(d);
     if (st != PFC_OK)
         fast_operand_destroy(be, o);
@@ -68,9 +67,8 @@ static pfc_status fast_cosines(pfc_backend *be, int lane, const pfc_operand *x, 
     (void)lane, (void)wexpo;
     multiply(d, false, true, w.count, x->x.rows, width, rows, ldw, features, normalised ? width : x->x.ld, 0.0f, (float *)z.data, z.ld);
     if (normalised)
-        each_element(d, z.rows, z.cols, [=] ON_DEVICE(int64_t c, int64_t n) {
-            put<float>(z, c, n, PX_DIV(value<float>(z, c, n), divisor_of(value<float>(wnorm, c))));
-        });
+        each_element(d, z.rows, z.cols,
+                     [=] ON_DEVICE(int64_t c, int64_t n) { put<float>(z, c, n, PX_DIV(value<float>(z, c, n), divisor_of(value<float>(wnorm, c)))); });
     return finish(d);
 }
 
@@ -82,9 +80,8 @@ static pfc_status fast_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_r
     float *made = normalised ? (float *)scratch(d, SCRATCH_A, h.rows * n * (int64_t)sizeof(float)) : NULL;
     (void)lane, (void)wexpo;
     if (made) {
-        each_element(d, h.rows, n, [=] ON_DEVICE(int64_t c, int64_t i) {
-            made[c * n + i] = (float)PX_DIV(value<float>(h, c, i), divisor_of(value<float>(wnorm, c)));
-        });
+        each_element(d, h.rows, n,
+                     [=] ON_DEVICE(int64_t c, int64_t i) { made[c * n + i] = (float)PX_DIV(value<float>(h, c, i), divisor_of(value<float>(wnorm, c))); });
         u = made;
     }
     multiply(d, true, false, n, w.base.cols, w.count, u, made ? n : h.ld, rows, ldw, 1.0f, device_of(feature).product, w.base.cols);

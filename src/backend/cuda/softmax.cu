@@ -220,8 +220,8 @@ template <class T> static void gradient_rows(cuda &d, const block &b, pfc_view h
     });
 }
 
-static pfc_status exact_logit_grad(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view h,
-                                   pfc_acc *dot, pfc_view wdot)
+static pfc_status exact_logit_grad(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view h, pfc_acc *dot,
+                                   pfc_view wdot)
 {
     cuda &d = cuda_of(be);
     const block b = { *head, z, c0, *rows };
@@ -232,8 +232,7 @@ static pfc_status exact_logit_grad(pfc_backend *be, int lane, const pfc_head *he
     int64_t *word = device_of(dot).word;
     unsigned char *mark = device_of(dot).mark;
     columns<integer_sum>(
-        d, z.rows, z.cols,
-        [=] ON_DEVICE(integer_sum & s, int64_t c, int64_t n) { s.add(PX_MUL(value<double>(h, c, n), value<double>(z, c, n)), expo[n]); },
+        d, z.rows, z.cols, [=] ON_DEVICE(integer_sum & s, int64_t c, int64_t n) { s.add(PX_MUL(value<double>(h, c, n), value<double>(z, c, n)), expo[n]); },
         [=] ON_DEVICE(int64_t n, const integer_sum &s) { deposit(word, mark, n, s); });
     return finish(d);
 }

@@ -11,16 +11,7 @@
 #include <cuda_runtime.h>
 
 /* Device memory that is kept between calls; each grows to the largest size asked for. */
-enum {
-    SCRATCH_COLUMNS,
-    SCRATCH_A,
-    SCRATCH_B,
-    SCRATCH_C,
-    SCRATCH_LEVELS,
-    SCRATCH_LIMBS,
-    SCRATCH_CHECK,
-    SCRATCH_COUNT
-};
+enum { SCRATCH_COLUMNS, SCRATCH_A, SCRATCH_B, SCRATCH_C, SCRATCH_LEVELS, SCRATCH_LIMBS, SCRATCH_CHECK, SCRATCH_COUNT };
 
 struct cuda {
     pfc_backend *be;

@@ -55,8 +55,7 @@ template <class T> static pfc_status decay_and_scale(pfc_backend *be, pfc_view g
     return finish(d);
 }
 
-template <class T>
-static pfc_status swav_row_loss(pfc_backend *be, pfc_view a, double by, pfc_view max, pfc_view sum, pfc_view q, int source, double *row)
+template <class T> static pfc_status swav_row_loss(pfc_backend *be, pfc_view a, double by, pfc_view max, pfc_view sum, pfc_view q, int source, double *row)
 {
     cuda &d = cuda_of(be);
     double *made = (double *)scratch(d, SCRATCH_A, a.rows * (int64_t)sizeof *made);
