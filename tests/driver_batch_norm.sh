@@ -22,4 +22,10 @@ try alone --size N=8,C=9,H=20,W=23
 try alone --size N=8,C=9,H=20,W=23 --param kind=sub,num_splits=2
 try 2 --size N=16,C=9,H=20,W=23 --param kind=sync,num_sync_devices=2
 try alone --size N=16,C=64,H=64,W=65
+
+# Groups that contradict each other.
+for groups in 1 2 3; do
+    expect $((groups == 3 ? 3 : 0)) 2 golden group_gather --size M=3 --param num_sync_devices=1,num_groups=$groups -o "$work/gather" --quiet
+done
+says err "/param/num_groups: found 3, expected 1 (whole machines) or local_size / num_sync_devices = 2"
 finish

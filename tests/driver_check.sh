@@ -76,6 +76,31 @@ expect 0 alone check "$golden" "$work/steps.h5"
 expect 0 alone check "$work/boundless.h5" "$work/f64.h5"
 says out "compared as exact"
 expect 0 alone check "$golden" "$work/shard.h5" --rank 1 --of 3
+# A batch whose ranks hold 3 0 1 4 2 rows: what each rank writes, cut by /in/rows.
+uneven=$PFC_TOP_SRCDIR/data/bn_sync_rows_count_w5.h5
+expect 0 5 golden "$uneven" -o "$work" --steps --quiet
+uneven=$work/bn_sync_rows_count_w5.h5
+"$PYTHON" - "$uneven" "$work" <<'END'
+import sys
+import h5py
+import numpy as np
+with h5py.File(sys.argv[1], "r") as golden:
+    rows = golden["in/rows"][()]
+    assert len(set(rows)) > 2, rows
+    starts = np.concatenate([[0], np.cumsum(rows)])
+    for rank, count in enumerate(rows):
+        with h5py.File("%s/uneven_%d.h5" % (sys.argv[2], rank), "w") as f:
+            for path in ["out/" + n for n in golden["out"]] + ["step/" + n for n in golden["step"]]:
+                first, n = (starts[rank], count) if golden[path].shape[0] == starts[-1] else (rank, 1)
+                f[path] = golden[path][first:first + n].astype("f4")
+END
+for rank in 0 1 2 3 4; do
+    expect 0 alone check "$uneven" "$work/uneven_$rank.h5" --rank $rank --of 5
+done
+expect 1 alone check "$uneven" "$work/uneven_3.h5" --rank 2 --of 5
+says out "SHAPE"
+expect 3 alone check "$uneven" "$work/uneven_1.h5" --rank 1 --of 4
+says err "axis of 5 ranks, expected --of 4"
 expect 1 alone check "$golden" "$work/late64.h5"
 expect 0 alone check "$golden" "$work/late64.h5" --dtype f32
 expect 1 alone check "$golden" "$work/nan.h5"

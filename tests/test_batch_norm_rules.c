@@ -271,6 +271,65 @@ START_TEST(untracked)
 }
 END_TEST
 
+/* ---- doubles ---- */
+
+/* Doubles that are no float32, and larger than any: the layer takes what float32 keeps of them. */
+static void make_wide(double *x, float *narrow, int64_t n, int at)
+{
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = bn_number(5, i + at) * 1.1;
+        if (i % 31 == 7) x[i] = 1e39;
+        narrow[i] = (float)x[i];
+    }
+}
+
+START_TEST(doubles_are_rounded)
+{
+    for (int i = 0; i < 3 * 2 * 2; i++) {
+        pfc_mode mode = i & 1 ? PFC_FAST : PFC_EXACT;
+        int training = i >> 1 & 1;
+        bn b;
+        open_filled(&b, mode, 1, any_config(KINDS[i / 4]));
+        pfc_dtype real = pfc_ctx_real(b.ctx);
+        double x[2][SIZE], results[2][2][SIZE];
+        float single[2][SIZE];
+        memset(results, 0, sizeof results);
+        for (int t = 0; t < 2; t++) make_wide(x[t], single[t], SIZE, 100 * t + SIZE * pfc_test_rank());
+        for (int f64 = 0; f64 < 2; f64++) {
+            pfc_dtype type = f64 ? PFC_F64 : PFC_F32;
+            pfc_view in = pfc_view_make(f64 ? (void *)x[0] : single[0], type, ROWS * C, L),
+                     g = pfc_view_make(f64 ? (void *)x[1] : single[1], type, ROWS * C, L);
+            pfc_batch_norm_result r = { .x_grad = pfc_view_make(results[f64][1], real, ROWS * C, L) };
+            PFC_AGREE(MPI_COMM_WORLD, pfc_batch_norm_forward(b.layer, in, training, pfc_view_make(results[f64][0], real, ROWS * C, L)) == PFC_OK);
+            PFC_AGREE(MPI_COMM_WORLD, pfc_batch_norm_backward(b.layer, in, g, &r) == PFC_OK);
+            pfc_batch_norm_state fresh = { .running_mean = pfc_view_make((double[C]){ 0 }, PFC_F64, C, 1), .num_batches_tracked = 0 };
+            PFC_AGREE(MPI_COMM_WORLD, pfc_batch_norm_set_state(b.layer, &fresh) == PFC_OK);
+        }
+        PFC_AGREE(MPI_COMM_WORLD, memcmp(results[0], results[1], sizeof results[0]) == 0);
+        bn_close(&b);
+    }
+}
+END_TEST
+
+START_TEST(gathered_doubles_are_rounded)
+{
+    enum { M = 40 };
+    for (int mode = PFC_EXACT; mode <= PFC_FAST; mode++) {
+        pfc_ctx *ctx = bn_ctx(MPI_COMM_WORLD, (pfc_mode)mode, 1);
+        double x[M], sum[2][M];
+        float single[M];
+        memset(sum, 0, sizeof sum);
+        make_wide(x, single, M, M * pfc_test_rank());
+        for (int f64 = 0; f64 < 2; f64++) {
+            pfc_view in = pfc_view_make(f64 ? (void *)x : single, f64 ? PFC_F64 : PFC_F32, M, 1), out = pfc_view_make(sum[f64], pfc_ctx_real(ctx), M, 1);
+            PFC_AGREE(MPI_COMM_WORLD, pfc_group_gather(ctx, 1, 1, 0, in, out) == PFC_OK);
+        }
+        PFC_AGREE(MPI_COMM_WORLD, memcmp(sum[0], sum[1], sizeof sum[0]) == 0);
+        pfc_ctx_destroy(&ctx);
+    }
+}
+END_TEST
+
 /* ---- refusals ---- */
 
 static bool refused(const bn *b, pfc_status got, pfc_status want, const char *text)
@@ -295,7 +354,14 @@ START_TEST(refused_configurations)
     refuse_config(cfg, PFC_ERR_ARG, "channels: found 0, expected 1 or more");
     cfg = bn_config(PFC_BN_SUB, C);
     cfg.num_splits = 0;
-    refuse_config(cfg, PFC_ERR_ARG, "num_splits: found 0, expected 1 or more");
+    refuse_config(cfg, PFC_ERR_ARG, "num_splits: found 0, expected 1 to 16777216");
+    cfg.num_splits = (int64_t)1 << 61; /* times 8 bytes and C: nothing */
+    refuse_config(cfg, PFC_ERR_ARG, "num_splits: found 2305843009213693952, expected 1 to 16777216");
+    cfg.num_splits = 1 << 24;
+    cfg.channels = (int64_t)1 << 37;
+    refuse_config(cfg, PFC_ERR_ARG, "channels: found 137438953472 with 16777216 splits");
+    cfg = bn_config(PFC_BN_PLAIN, INT64_MAX / 8);
+    refuse_config(cfg, PFC_ERR_ARG, "channels: found 1152921504606846975 with 1 splits");
     cfg = bn_config(PFC_BN_PLAIN, C);
     cfg.eps = NAN;
     refuse_config(cfg, PFC_ERR_ARG, "eps: found NaN");
@@ -382,11 +448,25 @@ START_TEST(refused_states)
 }
 END_TEST
 
+START_TEST(refused_gathers)
+{
+    bn b = { .ctx = bn_ctx(MPI_COMM_WORLD, PFC_EXACT, 1) };
+    double v[2] = { 1, 2 };
+    bool last = pfc_test_rank() == pfc_test_ranks() - 1;
+    pfc_view fits = pfc_view_make(v, PFC_F64, 2, 1), none = pfc_view_make(last ? NULL : v, PFC_F64, 2, 1);
+    PFC_AGREE(MPI_COMM_WORLD, refused(&b, pfc_group_gather(b.ctx, 1, 1, 0, none, fits), PFC_ERR_ARG, "in: found no data"));
+    PFC_AGREE(MPI_COMM_WORLD, refused(&b, pfc_group_gather(b.ctx, 1, 1, 0, fits, none), PFC_ERR_ARG, "out: found no data"));
+    pfc_ctx_destroy(&b.ctx);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("batch_norm_rules");
-    const TTest *tests[] = { some_ranks_ask,         a_rank_without_rows, nobody_has_rows, special_values, untracked,
-                             refused_configurations, refused_batches,     refused_views,   refused_states };
+    const TTest *tests[] = {
+        some_ranks_ask,         a_rank_without_rows, nobody_has_rows, special_values, untracked,      doubles_are_rounded, gathered_doubles_are_rounded,
+        refused_configurations, refused_batches,     refused_views,   refused_states, refused_gathers
+    };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         TCase *c = tcase_create(tests[i]->name);
         tcase_add_test(c, tests[i]);

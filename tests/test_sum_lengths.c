@@ -139,6 +139,25 @@ START_TEST(crops)
 }
 END_TEST
 
+/* The elements of a channel: of all splits of a rank, of the ranks of a group, and of an evaluation when it goes backward. */
+START_TEST(channels)
+{
+    pfc_ctx *ctx = context(PFC_EXACT);
+    for (int i = 0; i < 3; i++) {
+        pfc_batch_norm_config cfg = pfc_batch_norm_defaults();
+        pfc_batch_norm *layer = NULL;
+        cfg.kind = (pfc_bn_kind)i, cfg.channels = 1, cfg.num_splits = 2, cfg.num_sync_devices = 0;
+        bool shared = i == PFC_BN_SYNC && pfc_test_ranks() > 1;
+        pfc_view x = tall(PFC_F64, shared ? too_many() : MOST + 2);
+        PFC_AGREE(WORLD, pfc_batch_norm_create(ctx, &cfg, &layer) == PFC_OK);
+        PFC_AGREE(WORLD, refuses(ctx, pfc_batch_norm_forward(layer, x, 1, x), PFC_ERR_SHAPE,
+                                 shared ? "x: elements of a channel over the ranks of a group" : "x: samples x elements of a channel: found 16777218,"));
+        pfc_batch_norm_destroy(&layer);
+    }
+    pfc_ctx_destroy(&ctx);
+}
+END_TEST
+
 static Suite *make(void)
 {
     Suite *s = suite_create("sum_lengths");
@@ -149,6 +168,7 @@ static Suite *make(void)
     tcase_add_test(t, batches);
     tcase_add_test(t, samples);
     tcase_add_test(t, crops);
+    tcase_add_test(t, channels);
     suite_add_tcase(s, t);
     return s;
 }

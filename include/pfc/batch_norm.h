@@ -7,6 +7,9 @@
  * Letters: P ranks; n samples of this rank (they may differ from rank to rank); C channels; L elements of a channel in one sample (T*H*W); S splits;
  * G local_size, ranks of a machine; d ranks of a group. Ranks [i*G, (i+1)*G) are a machine; its sub-groups are d ranks in a row.
  *
+ * Exact mode takes up to 2^24 elements of a channel: n L of one rank (all splits), and over the ranks that share statistics; more is PFC_ERR_SHAPE
+ * (doc/exact-v1.md 1.5). Fast mode has no such limit.
+ *
  * Tensors of shape (n, C, L) are passed as views of n*C rows and L columns: row i*C + c is channel c of sample i. Vectors of C are (C,1). */
 #ifndef PFC_BATCH_NORM_H
 #define PFC_BATCH_NORM_H
@@ -24,7 +27,7 @@ extern "C" {
  *  in   [local in]  f32 or f64 (rounded to f32)
  *  out  [local out] pfc_ctx_real, the same on all ranks of the group
  * local_size 0: all ranks. Collective. Errors: PFC_ERR_SHAPE (unequal M; ranks not a multiple of local_size, or local_size not one of
- * num_sync_devices with more than one group), PFC_ERR_ARG, PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
+ * num_sync_devices with more than one group), PFC_ERR_ARG (no data among them), PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
 pfc_status pfc_group_gather(pfc_ctx *ctx, int64_t num_sync_devices, int64_t num_groups, int64_t local_size, pfc_view in, pfc_view out);
 
 /* ---- the layer ---- */
@@ -38,7 +41,7 @@ typedef enum pfc_bn_variance { PFC_BN_E2, PFC_BN_TWO_PASS } pfc_bn_variance;
 typedef struct pfc_batch_norm_config {
     pfc_bn_kind kind;
     int64_t channels;         /* C */
-    int64_t num_splits;       /* S (sub): split s is the samples i with i mod S = s (7.3) */
+    int64_t num_splits;       /* S (sub), up to 2^24: split s is the samples i with i mod S = s (7.3) */
     int64_t num_sync_devices; /* d (sync): must divide G; 0 or less: G */
     int64_t local_size;       /* G: must divide P; 0: P. G = 1: sync does what plain does, as the source (7.6) */
     double eps;
@@ -88,7 +91,7 @@ pfc_status pfc_batch_norm_aggregate(pfc_batch_norm *bn);
  *  x  [local in]  (n*C, L) f32 or f64 (rounded to f32); y [local out] (n*C, L) pfc_ctx_real; not the same memory
  * Collective; taps `mean` and `var`, (S,C) of this rank, as used. Errors, agreed: PFC_ERR_SHAPE (rows not a multiple of C or samples of S; L not the same
  * on all ranks; one value per channel, or none, where statistics of a batch are taken, except over a group; a rank without rows in a group with equal
- * weighting), PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
+ * weighting; statistics of more elements than exact mode takes), PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
 pfc_status pfc_batch_norm_forward(pfc_batch_norm *bn, pfc_view x, int training, pfc_view y);
 
 /* Gradients of the last forward with the same x, of the sum of the losses of the ranks that share statistics (7.2, 7.3, 7.6). Views may be NULL-data,

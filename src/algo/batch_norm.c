@@ -22,6 +22,7 @@
  * those of its sub-group; the sum over the sub-group needs no more than it. D = M where every element counts the same; with equal weights of the
  * ranks D = d times the elements of this rank, which is what goes back through the mean of means. */
 #include "algo/batch_norm.h"
+#include "algo/host_rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,51 @@ static pfc_status check_alike(const pfc_batch_norm *bn, const char *name, pfc_vi
                     (long long)x.rows, (long long)x.cols);
 }
 
+/* ---- tensors in and out: a whole sample at a time ---- */
+
+static pfc_view by_sample(const pfc_batch_norm *bn, pfc_view v)
+{
+    v.rows = bn->last.shape.n;
+    v.cols = v.ld = bn->cfg.channels * bn->last.shape.inner;
+    return v;
+}
+
+static pfc_view by_channel(const pfc_batch_norm *bn, pfc_view v)
+{
+    v.rows = bn->last.shape.n * bn->cfg.channels;
+    v.cols = v.ld = bn->last.shape.inner;
+    return v;
+}
+
+/* The caller's tensor rounded to float32, in the table's place. */
+static pfc_status take(const pfc_batch_norm *bn, pfc_view caller, pfc_host_rows *out)
+{
+    pfc_status st = pfc_host_take(bn->ctx, by_sample(bn, caller), true, out);
+    out->v = by_channel(bn, out->v);
+    return st;
+}
+
+static pfc_status room(const pfc_batch_norm *bn, pfc_view caller, pfc_host_rows *out)
+{
+    pfc_status st = pfc_host_room(bn->ctx, by_sample(bn, caller), out);
+    out->v = by_channel(bn, out->v);
+    return st;
+}
+
+static pfc_status give(const pfc_batch_norm *bn, const pfc_host_rows *from, pfc_view caller)
+{
+    const pfc_host_rows samples = { by_sample(bn, from->v), from->owned };
+    return pfc_host_give(bn->ctx, &samples, by_sample(bn, caller));
+}
+
+/* ---- the batch ---- */
+
+/* Sums of this rank alone: of the forward over a unit, of the backward over all splits of a channel. */
+static pfc_status check_length(const pfc_batch_norm *bn)
+{
+    return pfc_check_terms(bn->ctx, PFC_ERR_SHAPE, "x: samples x elements of a channel", bn->last.shape.n, bn->last.shape.inner);
+}
+
 /* Where one sample decides alone: as the sources, one value per channel cannot be normalised by itself. */
 static pfc_status check_batch(const pfc_batch_norm *bn, const pfc_bn_last *l)
 {
@@ -69,7 +115,7 @@ static pfc_status check_batch(const pfc_batch_norm *bn, const pfc_bn_last *l)
     if (l->batch && !l->shared && values <= 1)
         return pfc_fail(bn->ctx, PFC_ERR_SHAPE, "x: found %lld value%s per channel on a rank, expected more than 1 when training", (long long)values,
                         values == 1 ? "" : "s");
-    return PFC_OK;
+    return l->batch ? check_length(bn) : PFC_OK;
 }
 
 static pfc_status describe(pfc_batch_norm *bn, pfc_view x, int training)
@@ -95,13 +141,13 @@ static pfc_status check_inner(pfc_batch_norm *bn)
 
 /* ---- forward ---- */
 
-/* 1: M; *unequal: the ranks of the group have different numbers of rows. */
-static pfc_status count_elements(pfc_batch_norm *bn, bool *unequal)
+/* 1: M, before any work. */
+static pfc_status count_elements(pfc_batch_norm *bn)
 {
     pfc_bn_last *l = &bn->last;
     const pfc_bn_shape *s = &l->shape;
     int64_t mine = s->n / s->splits * s->inner, extremes[2] = { mine, -mine }, total = mine;
-    *unequal = false;
+    l->unequal = false;
     l->count = mine;
     l->divisor = (double)mine;
     if (!l->shared) return PFC_OK;
@@ -110,7 +156,8 @@ static pfc_status count_elements(pfc_batch_norm *bn, bool *unequal)
     bool equal = bn->cfg.weighting == PFC_BN_EQUAL;
     if (st == PFC_OK && equal && extremes[1] == 0)
         st = pfc_fail(bn->ctx, PFC_ERR_SHAPE, "x: found no rows on a rank, expected 1 or more on each rank of a group with equal weighting");
-    *unequal = equal && extremes[0] != -extremes[1];
+    if (st == PFC_OK) st = pfc_check_terms(bn->ctx, PFC_ERR_SHAPE, "x: elements of a channel over the ranks of a group", total, 1);
+    l->unequal = equal && extremes[0] != -extremes[1];
     l->count = total;
     l->divisor = equal ? (double)mine * (double)bn->group.ranks : (double)total;
     return group_agree(bn, st);
@@ -130,7 +177,7 @@ static pfc_status merge_statistics(pfc_batch_norm *bn, const pfc_acc *acc, const
 }
 
 /* 2, 3, 4. Ranks of different groups may differ in what they exchange, but not in how often they agree. */
-static pfc_status sum_statistics(pfc_batch_norm *bn, pfc_view x, bool unequal, double *grid, double *work, pfc_acc *acc)
+static pfc_status sum_statistics(pfc_batch_norm *bn, pfc_view x, double *grid, double *work, pfc_acc *acc)
 {
     const pfc_ops *ops = bn->ctx->be->ops;
     pfc_backend *be = bn->ctx->be;
@@ -140,22 +187,20 @@ static pfc_status sum_statistics(pfc_batch_norm *bn, pfc_view x, bool unequal, d
     pfc_status st = ops->bn_sums(be, l->shape, x, grid, acc);
     if (st == PFC_OK) st = ops->acc_fold(be, acc, NULL);
     PFC_TRY(pfc_agree(bn->ctx, st));
-    if (l->shared) PFC_TRY(group_agree(bn, unequal ? merge_statistics(bn, acc, grid, work) : pfc_comm_sum_acc(&bn->group, acc)));
-    return l->count > 0 && !unequal ? ops->bn_moments(be, acc, grid, l->count, l->mean, l->var) : PFC_OK;
+    if (l->shared) PFC_TRY(group_agree(bn, l->unequal ? merge_statistics(bn, acc, grid, work) : pfc_comm_sum_acc(&bn->group, acc)));
+    return l->count > 0 && !l->unequal ? ops->bn_moments(be, acc, grid, l->count, l->mean, l->var) : PFC_OK;
 }
 
 static pfc_status batch_statistics(pfc_batch_norm *bn, pfc_view x)
 {
     int64_t units = units_of(bn), d = bn->last.shared ? bn->group.ranks : 0;
-    bool unequal;
     pfc_acc *acc = NULL;
     memset(bn->last.mean, 0, (size_t)units * sizeof(double)); /* what a group without rows keeps */
     memset(bn->last.var, 0, (size_t)units * sizeof(double));
-    PFC_TRY(count_elements(bn, &unequal)); /* 1 */
     double *grid = malloc((size_t)(units * (3 + 2 * d)) * sizeof *grid + 8);
     pfc_status st = grid ? bn->ctx->be->ops->acc_create(bn->ctx->be, PFC_ACC_SCALAR, 2 * units, 1, &acc) : pfc_fail(bn->ctx, PFC_ERR_NOMEM, "out of memory");
     st = pfc_agree(bn->ctx, st);
-    if (st == PFC_OK) st = sum_statistics(bn, x, unequal, grid, grid + units, acc);
+    if (st == PFC_OK) st = sum_statistics(bn, x, grid, grid + units, acc);
     if (acc) bn->ctx->be->ops->acc_destroy(bn->ctx->be, acc);
     free(grid);
     return st;
@@ -203,8 +248,6 @@ static pfc_status forward_alone(pfc_batch_norm *bn, pfc_view x, pfc_view y)
 {
     pfc_bn_last *l = &bn->last;
     const pfc_bn_units units = { NULL, NULL, bn->weight, bn->bias, NULL, NULL };
-    l->count = l->shape.n / l->shape.splits * l->shape.inner;
-    l->divisor = (double)l->count;
     return bn->ctx->be->ops->bn_forward_alone(bn->ctx->be, l->shape, x, &units, bn->cfg.eps, l->mean, l->var, l->inv, y);
 }
 
@@ -237,23 +280,24 @@ static pfc_status statistics(pfc_batch_norm *bn, pfc_view x, int training, pfc_v
 pfc_status pfc_batch_norm_forward(pfc_batch_norm *bn, pfc_view x, int training, pfc_view y)
 {
     pfc_ctx *ctx = bn->ctx;
-    pfc_view in = { 0 }, out = { 0 };
-    bool own_in = false, own_out = false, done = false;
+    pfc_host_rows in = { 0 }, out = { 0 };
+    bool done = false;
     pfc_status st = check_tensor(bn, "x", x, false);
     if (st == PFC_OK) st = check_alike(bn, "y", y, x, true);
     if (st == PFC_OK) st = describe(bn, x, training);
     PFC_TRY(pfc_agree(ctx, st));
     PFC_TRY(check_inner(bn));
-    st = pfc_bn_take(ctx, x, &in, &own_in);
-    if (st == PFC_OK) st = pfc_bn_room(ctx, y, &out, &own_out);
+    if (bn->last.batch) PFC_TRY(count_elements(bn)); /* 1 */
+    st = take(bn, x, &in);
+    if (st == PFC_OK) st = room(bn, y, &out);
     st = pfc_agree(ctx, st);
-    if (st == PFC_OK) st = pfc_agree(ctx, statistics(bn, in, training, out, &done));
+    if (st == PFC_OK) st = pfc_agree(ctx, statistics(bn, in.v, training, out.v, &done));
     const pfc_bn_units units = { bn->last.mean, bn->last.inv, bn->weight, bn->bias, NULL, NULL };
-    if (st == PFC_OK && !done) st = ctx->be->ops->bn_normalise(ctx->be, bn->last.shape, in, &units, out); /* 6 */
+    if (st == PFC_OK && !done) st = ctx->be->ops->bn_normalise(ctx->be, bn->last.shape, in.v, &units, out.v); /* 6 */
     if (st == PFC_OK) st = ctx->be->ops->sync(ctx->be);
-    if (st == PFC_OK) st = pfc_bn_give(ctx, out, own_out, y);
-    if (own_in) pfc_ws_free(ctx, &in);
-    if (own_out) pfc_ws_free(ctx, &out);
+    if (st == PFC_OK) st = give(bn, &out, y);
+    pfc_host_release(ctx, &in);
+    pfc_host_release(ctx, &out);
     st = pfc_agree(ctx, st);
     bn->last.done = st == PFC_OK;
     return st;
@@ -330,6 +374,7 @@ static pfc_status check_backward(const pfc_batch_norm *bn, pfc_view x, pfc_view 
     PFC_TRY(check_tensor(bn, "x", x, false));
     if (x.rows != s->n * s->channels || x.cols != s->inner)
         return pfc_fail(bn->ctx, PFC_ERR_SHAPE, "x: found (%lld,%lld), expected that of the forward", (long long)x.rows, (long long)x.cols);
+    PFC_TRY(check_length(bn));
     PFC_TRY(check_alike(bn, "grad_y", g, x, false));
     if (r->x_grad.data) PFC_TRY(check_alike(bn, "x_grad", r->x_grad, x, true));
     const pfc_view vectors[] = { r->weight_grad, r->bias_grad };
@@ -342,24 +387,23 @@ static pfc_status check_backward(const pfc_batch_norm *bn, pfc_view x, pfc_view 
 pfc_status pfc_batch_norm_backward(pfc_batch_norm *bn, pfc_view x, pfc_view grad_y, pfc_batch_norm_result *result)
 {
     pfc_ctx *ctx = bn->ctx;
-    pfc_view in = { 0 }, g = { 0 }, out = { 0 };
-    bool own_in = false, own_g = false, own_out = false;
+    pfc_host_rows in = { 0 }, g = { 0 }, out = { 0 };
     sums s = { 0 };
     PFC_TRY(pfc_agree(ctx, check_backward(bn, x, grad_y, result)));
-    pfc_status st = pfc_bn_take(ctx, x, &in, &own_in);
-    if (st == PFC_OK) st = pfc_bn_take(ctx, grad_y, &g, &own_g);
-    if (st == PFC_OK && result->x_grad.data) st = pfc_bn_room(ctx, result->x_grad, &out, &own_out);
+    pfc_status st = take(bn, x, &in);
+    if (st == PFC_OK) st = take(bn, grad_y, &g);
+    if (st == PFC_OK && result->x_grad.data) st = room(bn, result->x_grad, &out);
     if (st == PFC_OK) st = make_sums(bn, &s);
     st = pfc_agree(ctx, st);
-    if (st == PFC_OK) st = gradients(bn, in, g, &s, out);
-    if (st == PFC_OK) st = pfc_bn_give(ctx, out, own_out, result->x_grad);
+    if (st == PFC_OK) st = gradients(bn, in.v, g.v, &s, out.v);
+    if (st == PFC_OK && result->x_grad.data) st = give(bn, &out, result->x_grad);
     if (st == PFC_OK) {
         export_vector(s.own, bn->cfg.channels, result->bias_grad);
         export_vector(s.own + bn->cfg.channels, bn->cfg.channels, result->weight_grad);
     }
-    if (own_in) pfc_ws_free(ctx, &in);
-    if (own_g) pfc_ws_free(ctx, &g);
-    if (own_out) pfc_ws_free(ctx, &out);
+    pfc_host_release(ctx, &in);
+    pfc_host_release(ctx, &g);
+    pfc_host_release(ctx, &out);
     if (s.acc) ctx->be->ops->acc_destroy(ctx->be, s.acc);
     free(s.all);
     return pfc_agree(ctx, st);

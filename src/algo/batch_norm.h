@@ -12,6 +12,7 @@ typedef struct pfc_bn_last {
     bool shared;      /* they were taken over the group */
     pfc_bn_shape shape;
     int64_t count;            /* elements of a unit over the ranks that share it */
+    bool unequal;             /* with equal weighting: these ranks have different numbers of them */
     double divisor;           /* of this rank's mean gradients */
     double *mean, *var, *inv; /* (U) */
     float *shown;             /* (U) what a tap sees of a vector in fast mode */
@@ -29,14 +30,6 @@ struct pfc_batch_norm {
     double *split_mean, *split_var;     /* (S*C), sub only */
     pfc_bn_last last;
 };
-
-/* ---- views (batch_norm_layer.c) ---- */
-
-/* The caller's matrix in the table's place as real: itself if it is that already, else a copy (float32 values), which *owned says. Local. */
-pfc_status pfc_bn_take(pfc_ctx *ctx, pfc_view host, pfc_view *out, bool *owned);
-/* Room for a result that pfc_bn_give will hand over: the caller's memory itself, or the backend's. Local. */
-pfc_status pfc_bn_room(pfc_ctx *ctx, pfc_view host, pfc_view *out, bool *owned);
-pfc_status pfc_bn_give(pfc_ctx *ctx, pfc_view from, bool owned, pfc_view host);
 
 /* ---- vectors of statistics on the host, in double, the same in both modes (batch_norm_statistics.c; exact-v1 7.3-7.5) ---- */
 

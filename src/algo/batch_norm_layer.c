@@ -1,4 +1,4 @@
-/* batch_norm_layer.c: the layer object: configuration, groups, state, choosing a layer by name; and moving tensors in and out of the backend. */
+/* batch_norm_layer.c: the layer object: configuration, groups, state, choosing a layer by name. */
 #include "algo/batch_norm.h"
 
 #include <math.h>
@@ -44,8 +44,12 @@ static pfc_status check_config(pfc_ctx *ctx, const pfc_batch_norm_config *cfg)
 {
     int64_t ranks = ctx->comm.ranks, local = cfg->local_size ? cfg->local_size : ranks;
     if (cfg->channels < 1) return pfc_fail(ctx, PFC_ERR_ARG, "channels: found %lld, expected 1 or more", (long long)cfg->channels);
-    if (cfg->kind == PFC_BN_SUB && cfg->num_splits < 1)
-        return pfc_fail(ctx, PFC_ERR_ARG, "num_splits: found %lld, expected 1 or more", (long long)cfg->num_splits);
+    int64_t splits = cfg->kind == PFC_BN_SUB ? cfg->num_splits : 1;
+    if (splits < 1 || splits > PFC_MAX_TERMS) /* aggregating adds them on the integers of exact mode, in both modes */
+        return pfc_fail(ctx, PFC_ERR_ARG, "num_splits: found %lld, expected 1 to %d", (long long)splits, PFC_MAX_TERMS);
+    if (cfg->channels > INT64_MAX / 64 / splits)
+        return pfc_fail(ctx, PFC_ERR_ARG, "channels: found %lld with %lld splits, expected fewer than this machine can count", (long long)cfg->channels,
+                        (long long)splits);
     if (isnan(cfg->eps)) return pfc_fail(ctx, PFC_ERR_ARG, "eps: found NaN, expected a number");
     if (isinf(cfg->momentum)) return pfc_fail(ctx, PFC_ERR_ARG, "momentum: found an infinity, expected a number, or NaN for the cumulative average");
     if (cfg->kind != PFC_BN_SYNC) return PFC_OK;
@@ -204,48 +208,4 @@ pfc_status pfc_batch_norm_aggregate(pfc_batch_norm *bn)
         return pfc_fail(bn->ctx, PFC_ERR_NOMEM, "out of memory");
     bn->aggregated = true;
     return PFC_OK;
-}
-
-/* ---- tensors ---- */
-
-static bool already_there(const pfc_ctx *ctx, pfc_view v) { return v.place == ctx->be->ops->place && v.dtype == ctx->be->ops->real; }
-
-pfc_status pfc_bn_take(pfc_ctx *ctx, pfc_view host, pfc_view *out, bool *owned)
-{
-    enum { PIECE = 1 << 16 }; /* elements that are converted at a time */
-    const pfc_ops *ops = ctx->be->ops;
-    int64_t n = host.rows * host.cols;
-    size_t size = pfc_dtype_size(ops->real);
-    *owned = !already_there(ctx, host);
-    *out = host;
-    if (!*owned) return PFC_OK;
-    PFC_TRY(pfc_ws_view(ctx, ops->real, host.rows, host.cols, out));
-    void *piece = malloc(PIECE * sizeof(double));
-    pfc_status st = piece ? PFC_OK : pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
-    for (int64_t at = 0; st == PFC_OK && at < n; at += PIECE) {
-        int64_t count = n - at < PIECE ? n - at : PIECE;
-        for (int64_t i = 0; i < count; i++) {
-            float x = host.dtype == PFC_F64 ? (float)((const double *)host.data)[at + i] : ((const float *)host.data)[at + i];
-            if (ops->real == PFC_F64)
-                ((double *)piece)[i] = (double)x;
-            else
-                ((float *)piece)[i] = x;
-        }
-        st = ops->upload(ctx->be, (char *)out->data + (size_t)at * size, piece, (size_t)count * size);
-    }
-    free(piece);
-    return st;
-}
-
-pfc_status pfc_bn_room(pfc_ctx *ctx, pfc_view host, pfc_view *out, bool *owned)
-{
-    *owned = !already_there(ctx, host);
-    *out = host;
-    return *owned ? pfc_ws_view(ctx, host.dtype, host.rows, host.cols, out) : PFC_OK;
-}
-
-pfc_status pfc_bn_give(pfc_ctx *ctx, pfc_view from, bool owned, pfc_view host)
-{
-    if (!owned) return PFC_OK;
-    return ctx->be->ops->download(ctx->be, host.data, from.data, (size_t)(host.rows * host.cols) * pfc_dtype_size(host.dtype));
 }

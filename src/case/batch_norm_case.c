@@ -44,6 +44,19 @@ static int give(run *r, const char *name, const void *data, pfc_diag *diag)
     return pfc_batch_norm_case_move(r->comm, r->c, data, t->data, sample_bytes(r, t->dtype), true, diag);
 }
 
+/* Statistics of the splits, in doubles whatever the mode is, have no input that shows their size. */
+static int check_memory(const run *r, pfc_diag *diag)
+{
+    enum { VECTORS = 12 }; /* of a layer, its step and the results */
+    double ranks = pfc_ctx_ranks(r->ctx), doubles = VECTORS * ranks * (double)r->channels * (double)pfc_param_int(r->c, "num_splits"),
+           samples = pfc_tensor_find(&r->c->in, "grad_y") ? 4.0 : 2.0, elements = (double)r->c->size['N' - 'A'] * (double)r->channels * (double)r->inner;
+    bool sub = pfc_param_choice(r->c, "kind") == PFC_BN_SUB;
+    if (sub && pfc_case_check_memory(r->ctx, r->c, "/param/num_splits", "statistics of the splits",
+                                     doubles * (8.0 / (double)pfc_dtype_size(pfc_ctx_real(r->ctx))), diag))
+        return diag->exit_status;
+    return pfc_case_check_memory(r->ctx, r->c, "/in/x", "results and work", samples * elements, diag);
+}
+
 static int add_outputs(run *r, pfc_diag *diag)
 {
     static const char *const per_rank[] = { "running_mean", "running_var", "weight_grad", "bias_grad" };
@@ -156,7 +169,7 @@ static int start(run *r, pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
     r->training = pfc_param_int(c, "training") != 0;
     r->move = pfc_tensor_find(&c->in, "rows") != NULL;
     pfc_batch_norm_config cfg = pfc_batch_norm_case_config(c);
-    if (add_outputs(r, diag) || open_tensors(r, diag)) return diag->exit_status;
+    if (check_memory(r, diag) || add_outputs(r, diag) || open_tensors(r, diag)) return diag->exit_status;
     pfc_status st = pfc_batch_norm_create(ctx, &cfg, &r->bn);
     if (st == PFC_OK) st = set_state(r);
     return pfc_case_status(diag, st, ctx, c);

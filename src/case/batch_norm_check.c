@@ -1,6 +1,7 @@
 /* batch_norm_check.c: conditions of the batch_norm family that the tables cannot say, and the resolved defaults. */
 #include "case/batch_norm_case.h"
 #include "case/internal.h"
+#include "core/ctx.h"
 
 #include <math.h>
 
@@ -49,7 +50,8 @@ static int check_params(pfc_case *c, int ranks, pfc_diag *diag)
     if (!isfinite(pfc_param_real(c, "eps"))) return pfc_case_fail(c, diag, "/param/eps", "found %g, expected a finite number", pfc_param_real(c, "eps"));
     if (isinf(pfc_param_real(c, "momentum")))
         return pfc_case_fail(c, diag, "/param/momentum", "found an infinity, expected a finite number, or NaN for the cumulative average");
-    if (pfc_param_int(c, "num_splits") < 1) return wrong_int(diag, c, "num_splits", "1 or more");
+    snprintf(text, sizeof text, "1 to %d", PFC_MAX_TERMS);
+    if (pfc_param_int(c, "num_splits") < 1 || pfc_param_int(c, "num_splits") > PFC_MAX_TERMS) return wrong_int(diag, c, "num_splits", text);
     if (pfc_param_int(c, "num_batches_tracked") < 0) return wrong_int(diag, c, "num_batches_tracked", "0 or more");
     snprintf(text, sizeof text, "a divisor of the number of ranks, %d", ranks);
     if (local < 1 || ranks % local != 0) return wrong_int(diag, c, "local_size", text);

@@ -84,6 +84,7 @@ const pfc_algorithm pfc_algorithm_batch_norm = {
     .in = inputs,
     .out = outputs,
     .step = steps,
+    .rows = "rows",
     .check = pfc_batch_norm_check,
     .run = pfc_batch_norm_run,
     .dense = pfc_batch_norm_dense_case,

@@ -121,6 +121,9 @@ typedef struct pfc_algorithm {
     const char *name, *help;
     const pfc_param_spec *params; /* ends with name NULL; `world` and `allow_nonfinite` are implied */
     const pfc_tensor_spec *in, *out, *step;
+    /* An optional integer input (P): where a case has it, it says how many elements of axis N each rank of a port holds, instead of the tables' even cut,
+     * which is that of files. NULL: there is none. */
+    const char *rows;
     /* After generic checks and defaults: conditions between parameters, values, shapes; sets resolved values and depends_on_world.
      * Collective. Fills diag and returns non-zero on a bad case. */
     int (*check)(MPI_Comm comm, pfc_case *c, pfc_diag *diag);

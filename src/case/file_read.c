@@ -63,18 +63,20 @@ static int root_attribute(const pfc_reader *r, const char *name, const char *exp
 static int read_header(pfc_reader *r)
 {
     pfc_value v;
-    char label[PFC_LABEL];
+    char label[PFC_LABEL], found[160];
     pfc_label(r->path, label);
     if (root_attribute(r, "format", "\"pfc-case\"", &v)) return r->diag->exit_status;
     if (v.kind != PFC_VALUE_TEXT || strcmp(v.text, "pfc-case") != 0)
-        return pfc_diag_fail(r->diag, PFC_EXIT_FILE, "%s: attribute format: found \"%s\", expected \"pfc-case\"", label, v.text);
+        return pfc_diag_fail(r->diag, PFC_EXIT_FILE, "%s: attribute format: found %s, expected \"pfc-case\"", label, pfc_value_text(&v, found, sizeof found));
     if (root_attribute(r, "format_version", "1", &v)) return r->diag->exit_status;
     if (v.kind == PFC_VALUE_REAL && v.r == 1.0) v.i = 1;
     if (v.kind == PFC_VALUE_TEXT || v.i != 1)
-        return pfc_diag_fail(r->diag, PFC_EXIT_FILE, "%s: attribute format_version: found %lld, expected 1", label, (long long)v.i);
+        return pfc_diag_fail(r->diag, PFC_EXIT_FILE, "%s: attribute format_version: found %s, expected 1", label, pfc_value_text(&v, found, sizeof found));
     if (root_attribute(r, "algorithm", "the name of an algorithm", &v)) return r->diag->exit_status;
     const pfc_algorithm *a = v.kind == PFC_VALUE_TEXT ? pfc_algorithm_find_in(r->table, v.text) : NULL;
-    if (!a) return pfc_diag_fail(r->diag, PFC_EXIT_FILE, "%s: attribute algorithm: found \"%s\", expected a known algorithm (see pfc_ref list)", label, v.text);
+    if (!a)
+        return pfc_diag_fail(r->diag, PFC_EXIT_FILE, "%s: attribute algorithm: found %s, expected a known algorithm (see pfc_ref list)", label,
+                             pfc_value_text(&v, found, sizeof found));
     r->c = pfc_case_new(a);
     if (!r->c) return pfc_diag_fail(r->diag, PFC_EXIT_RUNTIME, "%s: out of memory while reading", label);
     const char *base = strrchr(r->path, '/');

@@ -47,6 +47,9 @@ static int check(MPI_Comm comm, pfc_case *c, pfc_diag *diag)
     else if (groups > 1 && (devices < 1 || local % devices != 0))
         pfc_case_fail(c, diag, "/param/num_sync_devices", "found %lld, expected a divisor of local_size, %lld, with num_groups above 1", (long long)devices,
                       (long long)local);
+    else if (groups > 1 && groups != local / devices)
+        pfc_case_fail(c, diag, "/param/num_groups", "found %lld, expected 1 (whole machines) or local_size / num_sync_devices = %lld", (long long)groups,
+                      (long long)(local / devices));
     return pfc_diag_agree(comm, diag);
 }
 

@@ -38,6 +38,8 @@ typedef struct pfc_value { /* what an attribute or a command line gives */
     char text[128];
 } pfc_value;
 
+/* 3, 0.25 or "text", for messages: whole numbers without an exponent. */
+const char *pfc_value_text(const pfc_value *v, char *buffer, size_t size);
 int pfc_case_set_value(pfc_case *c, const char *name, const pfc_value *value, pfc_diag *diag);
 /* Defaults for what was not given; a required parameter that is absent is an error. Local. */
 int pfc_case_apply_defaults(pfc_case *c, pfc_diag *diag);

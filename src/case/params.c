@@ -42,12 +42,12 @@ static const char *words_text(const char *words, char *buffer, size_t size)
     return buffer;
 }
 
-static const char *value_text(const pfc_value *v, char *buffer, size_t size)
+const char *pfc_value_text(const pfc_value *v, char *buffer, size_t size)
 {
     if (v->kind == PFC_VALUE_INT)
         snprintf(buffer, size, "%lld", (long long)v->i);
     else if (v->kind == PFC_VALUE_REAL)
-        snprintf(buffer, size, "%.17g", v->r);
+        snprintf(buffer, size, v->r == floor(v->r) && fabs(v->r) < 0x1p64 ? "%.0f" : "%.17g", v->r);
     else
         snprintf(buffer, size, "\"%s\"", v->text);
     return buffer;
@@ -69,7 +69,7 @@ static int set_known(pfc_case *c, const pfc_param_spec *spec, pfc_param *p, cons
 {
     char item[PFC_MAX_NAME + 16], found[160], expected[320], digits[32];
     snprintf(item, sizeof item, "/param/%.60s", spec->name);
-    value_text(v, found, sizeof found);
+    pfc_value_text(v, found, sizeof found);
     if (spec->type == PFC_PARAM_WORD) {
         if (v->kind != PFC_VALUE_TEXT || strlen(v->text) >= PFC_MAX_WORD || word_index(spec->words, v->text) < 0)
             return pfc_case_fail(c, diag, item, "found %s, expected %s", found, words_text(spec->words, expected, sizeof expected));

@@ -101,7 +101,7 @@ pfc_status pfc_agree(pfc_ctx *ctx, pfc_status mine)
 
 pfc_status pfc_check_terms(pfc_ctx *ctx, pfc_status status, const char *name, int64_t a, int64_t b)
 {
-    const int64_t most = (int64_t)1 << 24;
+    const int64_t most = PFC_MAX_TERMS;
     char times[32] = "";
     if (ctx->be->ops->mode != PFC_EXACT || a <= most / b) return PFC_OK;
     if (b > 1) snprintf(times, sizeof times, " x %lld", (long long)b);

@@ -22,7 +22,10 @@ pfc_status pfc_fail(pfc_ctx *ctx, pfc_status status, const char *format, ...) __
  * Texts of the backend and of comm are picked up. */
 pfc_status pfc_agree(pfc_ctx *ctx, pfc_status mine);
 
-/* The integers of exact mode hold sums of up to 2^24 terms (doc/exact-v1.md 1.5). `status` with a text if a times b terms, a >= 0, b >= 1, are more;
+/* The integers of exact mode hold sums of up to 2^24 terms (doc/exact-v1.md 1.5). */
+enum { PFC_MAX_TERMS = 1 << 24 };
+
+/* `status` with a text if a times b terms, a >= 0, b >= 1, are more;
  * PFC_OK in fast mode. name: what is summed over, "K" or "rows of all ranks (b x P)". Every algorithm asks for each of its lengths. Local. */
 pfc_status pfc_check_terms(pfc_ctx *ctx, pfc_status status, const char *name, int64_t a, int64_t b);
 

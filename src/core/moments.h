@@ -10,9 +10,7 @@
 extern "C" {
 #endif
 
-enum { PFC_MOMENTS_MAX_COUNT_BITS = 50 };
-
-/* first, second: scalar sums (1.3) of x with exponent e and of x*x with exponent max(2e, -900), over `count` numbers, 0 < count < 2^50.
+/* first, second: scalar sums (1.3) of x with exponent e and of x*x with exponent max(2e, -900), over `count` numbers, 0 < count <= 2^24 (1.5).
  * mean = sum / count; var = max(count * second - first^2, 0) / count^2, the biased variance. A marked first sum: its value, and NaN. */
 void pfc_moments(const pfc_scalar_sum *first, const pfc_scalar_sum *second, int64_t count, int32_t e, double *mean, double *var);
 

@@ -133,15 +133,17 @@ typedef struct pfc_result_file {
     char path[1024], algorithm[64], spec[16];
     int64_t world;
     pfc_tensor_list out, step, bound_out, bound_step; /* whole tensors; steps in data-flow order */
+    pfc_tensor_list rows;                             /* the input that the algorithm's `rows` names; empty: none */
 } pfc_result_file;
 
-/* Reads /out and /step, and /bound/<bound>/ if bound is not NULL; needs neither parameters nor inputs nor the number of ranks. A port's file
+/* Reads /out and /step, /bound/<bound>/ if bound is not NULL, and how the batch is cut; needs neither parameters nor other inputs nor the number of ranks. A port's file
  * may lack the header (`golden` false). Local (plain HDF5). */
 int pfc_results_read(const char *path, bool golden, const char *bound, pfc_result_file *file, pfc_diag *diag);
 void pfc_results_free(pfc_result_file *file);
 
-/* Cuts whole tensors and their bounds to what rank `rank` of `ranks` holds by the table. Local (shard_part.c). */
-int pfc_cut_results(const pfc_tensor_spec *specs, pfc_tensor_list *list, pfc_tensor_list *bounds, int rank, int ranks, pfc_diag *diag);
+/* Cuts /out and /step and their bounds to what rank `rank` of `ranks` of a port holds: by the table, axis N by `rows` where the file has it. Local
+ * (shard_part.c). */
+int pfc_cut_results(pfc_result_file *file, int rank, int ranks, pfc_diag *diag);
 
 /* ---- text tables (table.c) ---- */
 

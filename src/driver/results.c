@@ -212,26 +212,34 @@ static int read_dataset(reader *r, hid_t dataset, const char *name, const char *
 
 static int by_order(const void *a, const void *b) { return ((const pfc_tensor *)a)->order - ((const pfc_tensor *)b)->order; }
 
-/* All datasets of a group; the group may be absent. */
-static int read_group(reader *r, hid_t file, const char *folder, pfc_tensor_list *list)
+/* One object of r->group. */
+static int read_member(reader *r, const char *name)
+{
+    char item[160];
+    const char *which = "an object that is no dataset";
+    snprintf(item, sizeof item, "/%s/%.64s", r->folder, name);
+    hid_t object = pfc_h5_link(r->group, name, &which) > 0 ? H5Oopen(r->group, name, H5P_DEFAULT) : -1;
+    if (object >= 0 && H5Iget_type(object) == H5I_DATASET)
+        read_dataset(r, object, name, item);
+    else
+        pfc_case_fail(&r->label, r->diag, item, "found %s, expected a dataset", which);
+    if (object >= 0) H5Oclose(object);
+    return r->diag->exit_status;
+}
+
+/* All datasets of a group, or the one of that name (`only`); it may be absent. */
+static int read_group(reader *r, hid_t file, const char *folder, const char *only, pfc_tensor_list *list)
 {
     H5G_info_t info = { 0 };
-    char name[PFC_MAX_NAME + 1], item[160];
+    char name[PFC_MAX_NAME + 1];
     r->folder = folder;
     r->list = list;
     r->group = open_group(file, folder);
     if (r->group < 0) return 0;
     H5Gget_info(r->group, &info);
     for (hsize_t i = 0; i < info.nlinks && !r->diag->exit_status; i++) {
-        const char *which = "an object that is no dataset";
         if (H5Lget_name_by_idx(r->group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT) < 0) break;
-        snprintf(item, sizeof item, "/%s/%.64s", folder, name);
-        hid_t object = pfc_h5_link(r->group, name, &which) > 0 ? H5Oopen(r->group, name, H5P_DEFAULT) : -1;
-        if (object >= 0 && H5Iget_type(object) == H5I_DATASET)
-            read_dataset(r, object, name, item);
-        else
-            pfc_case_fail(&r->label, r->diag, item, "found %s, expected a dataset", which);
-        if (object >= 0) H5Oclose(object);
+        if (!only || strcmp(only, name) == 0) read_member(r, name);
     }
     H5Gclose(r->group);
     if (list->count > 1) qsort(list->items, (size_t)list->count, sizeof *list->items, by_order);
@@ -244,7 +252,7 @@ static int read_bounds(reader *r, hid_t file, const char *dtype, const char *kin
     hid_t bound = open_group(file, "bound");
     hid_t typed = bound < 0 ? -1 : open_group(bound, dtype);
     r->bound = true;
-    if (typed >= 0) read_group(r, typed, kind, list);
+    if (typed >= 0) read_group(r, typed, kind, NULL, list);
     r->bound = false;
     if (typed >= 0) H5Gclose(typed);
     if (bound >= 0) H5Gclose(bound);
@@ -274,7 +282,9 @@ int pfc_results_read(const char *path, bool golden, const char *bound, pfc_resul
     pfc_h5_quiet quiet = pfc_h5_quiet_begin();
     hid_t h = open_file(path, diag);
     if (h >= 0) {
-        if (!read_header(h, golden, file, diag) && !read_group(&r, h, "out", &file->out)) read_group(&r, h, "step", &file->step);
+        if (!read_header(h, golden, file, diag) && !read_group(&r, h, "out", NULL, &file->out)) read_group(&r, h, "step", NULL, &file->step);
+        const pfc_algorithm *a = golden && !diag->exit_status ? pfc_algorithm_find(file->algorithm) : NULL;
+        if (a && a->rows && !diag->exit_status) read_group(&r, h, "in", a->rows, &file->rows);
         if (!diag->exit_status && bound && !read_bounds(&r, h, bound, "out", &file->bound_out)) read_bounds(&r, h, bound, "step", &file->bound_step);
         H5Fclose(h);
     }
@@ -290,4 +300,5 @@ void pfc_results_free(pfc_result_file *file)
     pfc_tensor_list_free(&file->step);
     pfc_tensor_list_free(&file->bound_out);
     pfc_tensor_list_free(&file->bound_step);
+    pfc_tensor_list_free(&file->rows);
 }

@@ -24,43 +24,92 @@ static int keep_part(pfc_tensor *t, int axis, int64_t start, int64_t count, pfc_
     return 0;
 }
 
-/* What a rank holds of an axis of the whole tensor, which this process read alone. */
-static pfc_shard part_of(const pfc_tensor *whole, int axis, int rank, int ranks)
+/* Whose part, and the input that cuts axis N (NULL: the table does). */
+typedef struct owner {
+    int rank, ranks;
+    const pfc_tensor *rows;
+} owner;
+
+static bool by_rows(const owner *o, const pfc_tensor_spec *spec) { return o->rows && spec->cut == 'N'; }
+
+/* What the rank holds of an axis of the whole tensor, which this process read alone. */
+static pfc_shard part_of(const owner *o, const pfc_tensor_spec *spec, const pfc_tensor *whole, int axis)
 {
     pfc_tensor t = *whole;
     t.axis = axis;
-    return pfc_tensor_shard(&t, ranks, rank);
+    if (!by_rows(o, spec)) return pfc_tensor_shard(&t, o->ranks, o->rank);
+    pfc_shard s = { 0, ((const int64_t *)o->rows->data)[o->rank] };
+    for (int r = 0; r < o->rank; r++) s.start += ((const int64_t *)o->rows->data)[r];
+    return s;
 }
 
-static int cut_one(const pfc_tensor_spec *spec, pfc_tensor *t, int rank, int ranks, pfc_diag *diag)
+/* rows: one number for each rank, which make up the axis. */
+static int check_rows(const owner *o, const pfc_tensor *t, int axis, pfc_diag *diag)
 {
-    int axis = spec ? pfc_shape_axis(spec, t->ndim) : -1;
-    if (axis < 0 || spec->dist == PFC_DIST_NONE) return 0; /* every rank has all of it */
+    const pfc_tensor *rows = o->rows;
+    int64_t left = t->dims[axis];
+    if (rows->dtype != PFC_I64 || rows->ndim != 1) return pfc_diag_fail(diag, PFC_EXIT_FILE, "/in/%s: expected one integer for each rank", rows->name);
+    if (rows->dims[0] != o->ranks)
+        return pfc_diag_fail(diag, PFC_EXIT_FILE, "/in/%s: found %lld ranks, expected --of %d", rows->name, (long long)rows->dims[0], o->ranks);
+    for (int r = 0; r < o->ranks; r++) {
+        int64_t count = ((const int64_t *)rows->data)[r];
+        if (count < 0 || count > left) return pfc_diag_fail(diag, PFC_EXIT_FILE, "/in/%s: found %lld at (%d)", rows->name, (long long)count, r);
+        left -= count;
+    }
+    if (left == 0) return 0;
+    return pfc_diag_fail(diag, PFC_EXIT_FILE, "/in/%s: found a sum of %lld, expected %lld as in %s", rows->name, (long long)(t->dims[axis] - left),
+                         (long long)t->dims[axis], t->name);
+}
+
+/* The axis that is cut; -1: every rank has all of it. */
+static int cut_axis(const pfc_tensor_spec *spec, const pfc_tensor *t) { return spec && spec->dist != PFC_DIST_NONE ? pfc_shape_axis(spec, t->ndim) : -1; }
+
+static int check_one(const owner *o, const pfc_tensor_spec *spec, const pfc_tensor *t, pfc_diag *diag)
+{
+    int axis = cut_axis(spec, t);
+    if (axis < 0) return 0;
+    if (by_rows(o, spec)) return check_rows(o, t, axis, diag);
     int64_t length = t->dims[axis];
-    if (spec->dist == PFC_DIST_BATCH && length % ranks)
-        return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: axis of %lld is not divisible by --of %d", t->name, (long long)length, ranks);
-    if (spec->dist == PFC_DIST_RANK && length != ranks)
-        return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: axis of %lld ranks, expected --of %d", t->name, (long long)length, ranks);
-    pfc_shard s = part_of(t, axis, rank, ranks);
+    if (spec->dist == PFC_DIST_BATCH && length % o->ranks)
+        return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: axis of %lld is not divisible by --of %d", t->name, (long long)length, o->ranks);
+    if (spec->dist == PFC_DIST_RANK && length != o->ranks)
+        return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: axis of %lld ranks, expected --of %d", t->name, (long long)length, o->ranks);
+    return 0;
+}
+
+static int cut_one(const owner *o, const pfc_tensor_spec *spec, pfc_tensor *t, pfc_diag *diag)
+{
+    int axis = cut_axis(spec, t);
+    if (axis < 0) return 0;
+    pfc_shard s = part_of(o, spec, t, axis);
     return keep_part(t, axis, s.start, s.count, diag);
 }
 
 /* A bound has its tensor's shape, or is broadcast along an axis of length 1; then that axis stays. `whole` is the tensor before it was cut. */
-static int cut_bound(const pfc_tensor_spec *spec, const pfc_tensor *whole, pfc_tensor *bound, int rank, int ranks, pfc_diag *diag)
+static int cut_bound(const owner *o, const pfc_tensor_spec *spec, const pfc_tensor *whole, pfc_tensor *bound, pfc_diag *diag)
 {
-    int axis = spec ? pfc_shape_axis(spec, whole->ndim) : -1, lead = whole->ndim - bound->ndim;
-    if (axis < 0 || spec->dist == PFC_DIST_NONE || axis < lead || bound->dims[axis - lead] != whole->dims[axis]) return 0;
-    pfc_shard s = part_of(whole, axis, rank, ranks);
+    int axis = cut_axis(spec, whole), lead = whole->ndim - bound->ndim;
+    if (axis < 0 || axis < lead || bound->dims[axis - lead] != whole->dims[axis]) return 0;
+    pfc_shard s = part_of(o, spec, whole, axis);
     return keep_part(bound, axis - lead, s.start, s.count, diag);
 }
 
-int pfc_cut_results(const pfc_tensor_spec *specs, pfc_tensor_list *list, pfc_tensor_list *bounds, int rank, int ranks, pfc_diag *diag)
+static int cut_all(const owner *o, const pfc_tensor_spec *specs, pfc_tensor_list *list, pfc_tensor_list *bounds, pfc_diag *diag)
 {
     for (int i = 0; i < list->count && !diag->exit_status; i++) {
         pfc_tensor *t = &list->items[i], *bound = pfc_tensor_find(bounds, t->name);
         const pfc_tensor_spec *spec = pfc_spec_find(specs, t->name);
-        if (bound) cut_bound(spec, t, bound, rank, ranks, diag);
-        if (!diag->exit_status) cut_one(spec, t, rank, ranks, diag);
+        if (check_one(o, spec, t, diag)) break;
+        if (bound) cut_bound(o, spec, t, bound, diag);
+        if (!diag->exit_status) cut_one(o, spec, t, diag);
     }
     return diag->exit_status;
+}
+
+int pfc_cut_results(pfc_result_file *file, int rank, int ranks, pfc_diag *diag)
+{
+    const pfc_algorithm *a = pfc_algorithm_find(file->algorithm);
+    const owner o = { rank, ranks, file->rows.count ? file->rows.items : NULL };
+    if (cut_all(&o, a->out, &file->out, &file->bound_out, diag)) return diag->exit_status;
+    return cut_all(&o, a->step, &file->step, &file->bound_step, diag);
 }
