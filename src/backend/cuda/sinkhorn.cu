@@ -335,7 +335,7 @@ template <class T> ON_DEVICE static inline double log_mass(team t, const double 
         s = t.join(s);
         sum = pfc_scalar_value(&s.s, 0);
     }
-    return PX_ADD(top, px_log(sum));
+    return px_log_sum(top, sum);
 }
 
 template <class T> static pfc_status sinkhorn_log_scale(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max, const pfc_acc *acc, double *log_sums)
@@ -349,7 +349,7 @@ template <class T> static pfc_status sinkhorn_log_scale(pfc_backend *be, pfc_sin
     to_host(d, plan->host, there, n * (int64_t)sizeof(double));
     host_values(acc, log_sums);
     for (int64_t i = 0; !d.failed && i < n; i++) {
-        log_sums[i] = plan->host[i] + px_log(log_sums[i]);
+        log_sums[i] = px_log_sum(plan->host[i], log_sums[i]);
         plan->host[i] = log_k - log_sums[i];
     }
     to_device(d, there, plan->host, n * (int64_t)sizeof(double));
