@@ -132,7 +132,9 @@ static pfc_status queue_in_use(step *s, int64_t i)
     bool use = l->queue.data && (l->use_the_queue || filled);
     int64_t answers[2] = { use, !use };
     PFC_TRY(pfc_comm_max(&s->ctx->comm, answers, 2, PFC_I64));
-    if (answers[0] && answers[1]) return pfc_fail(s->ctx, PFC_ERR_DATA, "queue: position %lld is in use on some ranks and not on others", (long long)i);
+    if (answers[0] && answers[1])
+        return pfc_fail(s->ctx, PFC_ERR_DATA, "queue: found position %lld in use on some ranks only (last row not zero, or the flag), expected on all or none",
+                        (long long)i);
     if (use) l->use_the_queue = true;
     return PFC_OK;
 }

@@ -93,7 +93,7 @@ static void compute(const pfc_swav_inputs *in, const pfc_tensor_list *out, pfc_d
     s.embedding_grad = pfc_tensor_find(out, "embedding_grad")->data;
     s.prototypes_grad = pfc_tensor_find(out, "prototypes_grad")->data;
     if (!pfc_dense_swav_step(&s)) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "dense swav: out of memory");
-    if (!s.same_answer) pfc_diag_fail(diag, PFC_EXIT_FILE, "/in/queue: in use on some ranks and not on others");
+    if (!s.same_answer) pfc_diag_fail(diag, PFC_EXIT_FILE, "/in/queue: found in use on some ranks only, expected on all or none");
     pfc_tensor *prototypes = pfc_tensor_find(out, "prototypes"), *queue = pfc_tensor_find(out, "queue");
     memcpy(prototypes->data, in->prototypes, (size_t)pfc_tensor_local(prototypes) * sizeof(double));
     if (queue) memcpy(queue->data, in->queue, (size_t)pfc_tensor_local(queue) * sizeof(double));
