@@ -140,7 +140,7 @@ START_TEST(crops)
 }
 END_TEST
 
-/* The elements of a channel: of all splits of a rank, of the ranks of a group, and of an evaluation when it goes backward. */
+/* The elements of a channel when training: of all splits of a rank, and of the ranks of a group. */
 START_TEST(channels)
 {
     pfc_ctx *ctx = context(PFC_EXACT);

@@ -132,9 +132,9 @@ sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sani
 if [ -z "$sanitizer" ]; then
     row "compute-sanitizer" skipped "not installed"
 else
-    for case in pfc_hard arc_easy sk_iter3 swav_queue_w1 moco_first bn_train; do
-        file=$(ls "$PFC_DATA/$case"*.h5 2>/dev/null | head -n 1)
-        [ -n "$file" ] || continue
+    for case in pfc_hard arc_easy sk_v1 swav_w1 moco_plain_w1 bn_plain_w1; do
+        file=$PFC_DATA/$case.h5
+        [ -f "$file" ] || { row "compute-sanitizer $case" FAILED "no $file"; continue; }
         for tool in memcheck racecheck; do
             timeout 200 "$sanitizer" --tool $tool --error-exitcode 9 "$pfc" run "$file" -o "$work/s.h5" --quiet >"$work/log" 2>&1
             case $? in

@@ -100,7 +100,7 @@ pfc_status pfc_batch_norm_create(pfc_ctx *ctx, const pfc_batch_norm_config *cfg,
     if (bn) {
         bn->ctx = ctx;
         bn->cfg = *cfg;
-        bn->group.mpi = MPI_COMM_NULL;
+        bn->group = pfc_comm_none();
         if (cfg->local_size == 0) bn->cfg.local_size = ctx->comm.ranks;
         if (cfg->kind != PFC_BN_SUB) bn->cfg.num_splits = 1;
         if (cfg->num_sync_devices <= 0) bn->cfg.num_sync_devices = bn->cfg.local_size;

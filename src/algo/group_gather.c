@@ -72,7 +72,7 @@ pfc_status pfc_group_gather(pfc_ctx *ctx, int64_t num_sync_devices, int64_t num_
 {
     const pfc_ops *ops = ctx->be->ops;
     int64_t local = local_size ? local_size : ctx->comm.ranks;
-    pfc_comm group = { .mpi = MPI_COMM_NULL };
+    pfc_comm group = pfc_comm_none();
     pfc_host_rows x = { 0 }, sum = { 0 };
     pfc_acc *acc = NULL;
     PFC_TRY(pfc_agree(ctx, check(ctx, num_sync_devices, num_groups, local, in, out)));

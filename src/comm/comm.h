@@ -20,6 +20,12 @@ typedef struct pfc_comm {
     char error[256];
 } pfc_comm;
 
+/* No communicator: pfc_comm_close does nothing with it. */
+static inline pfc_comm pfc_comm_none(void)
+{
+    pfc_comm none = { .mpi = MPI_COMM_NULL };
+    return none;
+}
 /* Duplicates `parent`; errors are returned, not fatal. */
 pfc_status pfc_comm_open(pfc_comm *comm, MPI_Comm parent);
 /* out: the ranks of `comm` with the same colour, in their order there. Collective over comm; pfc_comm_close frees it. */

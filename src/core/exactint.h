@@ -27,6 +27,14 @@ PX_FN int64_t pfc_quantise(double x, int32_t e)
     return (int64_t)((t + c) - c);
 }
 
+/* Grid exponent of a mass of Sinkhorn, bounded by -980 and not by -900 as elsewhere: masses may be tiny (exact-v1 5). 0 and subnormal ones are below it. */
+enum { PFC_MASS_EXPO_MIN = -980 };
+PX_FN int32_t pfc_mass_expo(double m)
+{
+    int32_t e = (int32_t)((px_bits(m) >> 52) & 0x7ff) - 1022;
+    return e > PFC_MASS_EXPO_MIN ? e : (int32_t)PFC_MASS_EXPO_MIN;
+}
+
 /* ---- scalar sums, 1.3: value (a*2^38 + b) * 2^(e-74) ---- */
 
 typedef struct pfc_scalar_sum {

@@ -1,6 +1,7 @@
 /* exact_acc.c: accumulators of exact mode: lanes of integers, limbs on the wire, one rounding at the end (doc/exact-v1.md section 1). */
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/exact.h"
+#include "backend/host_sums.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -152,21 +153,10 @@ pfc_status pfc_exact_acc_fold(pfc_backend *be, pfc_acc *acc, const pfc_rows_info
     return PFC_OK;
 }
 
-static double value_of(const pfc_acc *acc, int64_t i, int32_t expo)
-{
-    const int64_t *data = (const int64_t *)acc->data + i * acc->words;
-    unsigned char mark = acc->special ? acc->special[i] : 0;
-    if (acc->kind == PFC_ACC_SCALAR) {
-        pfc_scalar_sum s = { data[0], data[1], mark };
-        return pfc_scalar_value(&s, expo);
-    }
-    return mark ? pfc_mark_value(mark) : px_scale(pfc_limbs_round(data), expo - 124);
-}
-
 pfc_status pfc_exact_acc_value(pfc_backend *be, const pfc_acc *acc, int64_t first, int64_t count, pfc_view out)
 {
     (void)be;
     for (int64_t r = 0; r < count; r++)
-        for (int64_t c = 0; c < acc->cols; c++) ((double *)out.data)[r * out.ld + c] = value_of(acc, (first + r) * acc->cols + c, acc->expo[first + r]);
+        for (int64_t c = 0; c < acc->cols; c++) ((double *)out.data)[r * out.ld + c] = pfc_acc_number(acc, (first + r) * acc->cols + c);
     return PFC_OK;
 }

@@ -1,6 +1,6 @@
 /* exact_batch_norm.c: batch_norm and group_gather in exact mode: a thread per unit, integers on the grids of doc/exact-v1.md section 7. */
 #include "backend/cpu/exact.h"
-#include "core/moments.h"
+#include "backend/host_sums.h"
 
 enum { PARALLEL = 1 << 14 }; /* elements from which threads pay */
 
@@ -84,20 +84,9 @@ pfc_status pfc_exact_bn_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, co
     return finished(be);
 }
 
-static pfc_scalar_sum sum_at(const pfc_acc *acc, int64_t row)
-{
-    const int64_t *data = (const int64_t *)acc->data + 2 * row;
-    pfc_scalar_sum s = { data[0], data[1], acc->special ? acc->special[row] : 0 };
-    return s;
-}
-
 pfc_status pfc_exact_bn_moments(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var)
 {
-    int64_t units = acc->rows / 2;
-    for (int64_t u = 0; u < units; u++) {
-        pfc_scalar_sum first = sum_at(acc, u), second = sum_at(acc, units + u);
-        pfc_moments(&first, &second, count, px_expo(grid[u]), &mean[u], &var[u]);
-    }
+    pfc_acc_moments(acc, grid, count, mean, var);
     return finished(be);
 }
 
@@ -157,16 +146,7 @@ pfc_status pfc_exact_bn_grad_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view 
 
 pfc_status pfc_exact_bn_values(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out)
 {
-    int64_t rows = 2 * channels * (joined ? 1 : splits), apart = joined ? splits : 1;
-    for (int64_t i = 0; i < rows; i++) {
-        int64_t row = joined ? i / channels * channels * splits + i % channels : i;
-        pfc_scalar_sum total = { 0, 0, 0 };
-        for (int64_t s = 0; s < apart; s++) {
-            pfc_scalar_sum part = sum_at(acc, row + s * channels);
-            total.a += part.a, total.b += part.b, total.mark |= part.mark;
-        }
-        out[i] = pfc_scalar_value(&total, acc->expo[row]);
-    }
+    pfc_acc_bn_values(acc, channels, splits, joined, out);
     return finished(be);
 }
 

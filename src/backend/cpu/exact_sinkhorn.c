@@ -2,6 +2,7 @@
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/exact.h"
 #include "backend/cpu/exact_swav.h"
+#include "backend/host_sums.h"
 
 #include <stdlib.h>
 
@@ -138,9 +139,9 @@ pfc_status pfc_exact_sinkhorn_expo(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc
 {
     PFC_TRY(for_samples(be, plan, expo_part, NULL));
     for (int64_t i = 0; i < plan->q.cols; i++) {
-        acc->expo[i] = EXACT_SINKHORN_EXPO_MIN;
+        acc->expo[i] = PFC_MASS_EXPO_MIN;
         for (int lane = 0; lane < plan->lanes; lane++) {
-            int32_t e = exact_sinkhorn_expo(plan->work[lane * plan->q.cols + i]);
+            int32_t e = pfc_mass_expo(plan->work[lane * plan->q.cols + i]);
             if (e > acc->expo[i]) acc->expo[i] = e;
         }
     }
@@ -164,14 +165,8 @@ pfc_status pfc_exact_sinkhorn_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc
 
 pfc_status pfc_exact_sinkhorn_total(pfc_backend *be, const pfc_acc *acc, double *sums, double *total)
 {
-    int32_t e = EXACT_SINKHORN_EXPO_MIN;
-    pfc_scalar_sum all = { 0, 0, 0 };
-    pfc_view out = pfc_view_make(sums, PFC_F64, acc->rows, 1);
-    PFC_TRY(pfc_exact_acc_value(be, acc, 0, acc->rows, out));
-    for (int64_t i = 0; i < acc->rows; i++)
-        if (px_finite(sums[i]) && exact_sinkhorn_expo(sums[i]) > e) e = exact_sinkhorn_expo(sums[i]);
-    for (int64_t i = 0; i < acc->rows; i++) pfc_scalar_add(&all, sums[i], e);
-    *total = pfc_scalar_value(&all, e);
+    (void)be;
+    pfc_acc_total(acc, sums, total);
     return PFC_OK;
 }
 
@@ -198,7 +193,7 @@ static double mass(const pfc_exact_kernels *k, const double *x, int64_t n)
 {
     int nonfinite = 0;
     pfc_scalar_sum s = { 0, 0, 0 };
-    int32_t e = exact_sinkhorn_expo(k->max_abs(x, n, &nonfinite));
+    int32_t e = pfc_mass_expo(k->max_abs(x, n, &nonfinite));
     k->sum_row(x, px_pow2(36 - e), n, &s.a, &s.b);
     for (int64_t i = 0; nonfinite && i < n; i++) s.mark |= pfc_mark_of(x[i]);
     return pfc_scalar_value(&s, e);

@@ -26,13 +26,4 @@ pfc_status pfc_exact_swav_row_loss(pfc_backend *be, pfc_view a, double t, pfc_vi
 pfc_status pfc_exact_swav_dlogits(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum, pfc_view q, int source, int first, pfc_view out);
 pfc_status pfc_exact_decay_scale(pfc_backend *be, pfc_view g, pfc_view w, double decay, double factor);
 
-/* Grid exponent of a magnitude, bounded by -980 and not by -900 as elsewhere: masses of prototypes may be tiny (exact-v1 5). */
-enum { EXACT_SINKHORN_EXPO_MIN = -980 };
-static inline int32_t exact_sinkhorn_expo(double m)
-{
-    int32_t e;
-    (void)__builtin_frexp(m, &e);
-    return m > 0.0 && e > EXACT_SINKHORN_EXPO_MIN ? e : EXACT_SINKHORN_EXPO_MIN;
-}
-
 #endif

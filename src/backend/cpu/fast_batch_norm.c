@@ -3,6 +3,7 @@
  * The kernels work with two or three constants of a unit in float32. Where these cannot be trusted (something infinite or NaN, or close to the ends of
  * float32's range) the unit goes element by element through exact mode's formula in double, so that NaN and infinities appear at the same places. */
 #include "backend/cpu/fast.h"
+#include "backend/host_sums.h"
 #include "core/px.h"
 
 enum { PARALLEL = 1 << 15, STREAM = 1 << 22 }; /* elements from which threads pay, and stores that bypass the caches */
@@ -37,15 +38,7 @@ static double grid_of(pfc_view x, place p)
     return px_finite(first) ? first : -PX_INF;
 }
 
-static float shift_of(double grid) { return px_finite(grid) ? (float)grid : 0.0f; }
-
-/* From the sums of x - shift and of its square. */
-static void moments_of(double first, double second, double grid, double count, double *mean, double *var)
-{
-    double d = first / count, v = second / count - d * d;
-    *mean = (double)shift_of(grid) + d;
-    *var = v < 0.0 ? 0.0 : px_finite(*mean) ? v : PX_NAN;
-}
+static float shift_of(double grid) { return (float)pfc_fast_shift(grid); }
 
 pfc_status pfc_fast_bn_grid(pfc_backend *be, pfc_bn_shape shape, pfc_view x, double *grid)
 {
@@ -72,9 +65,7 @@ pfc_status pfc_fast_bn_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, con
 pfc_status pfc_fast_bn_moments(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var)
 {
     (void)be;
-    int64_t units = acc->rows / 2;
-    const double *sum = acc->data;
-    for (int64_t u = 0; u < units; u++) moments_of(sum[u], sum[units + u], grid[u], (double)count, &mean[u], &var[u]);
+    pfc_acc_moments(acc, grid, count, mean, var);
     return PFC_OK;
 }
 
@@ -135,7 +126,7 @@ pfc_status pfc_fast_bn_forward_alone(pfc_backend *be, pfc_bn_shape shape, pfc_vi
         job j = job_of(be, &shape, u, &given);
         double two[2], grid = grid_of(x, j.p);
         j.k->bn_sums(at(x, j.p), j.p.runs, j.p.stride, shape.inner, shift_of(grid), two);
-        moments_of(two[0], two[1], grid, (double)(j.p.runs * shape.inner), &mean[u], &var[u]);
+        pfc_fast_moments(two[0], two[1], grid, (double)(j.p.runs * shape.inner), &mean[u], &var[u]);
         inv[u] = 1.0 / PX_SQRT(var[u] + eps);
         j.mean = mean[u], j.inv = inv[u];
         normalise(&j, x, y);
@@ -182,12 +173,7 @@ pfc_status pfc_fast_bn_grad_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x
 pfc_status pfc_fast_bn_values(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out)
 {
     (void)be;
-    const double *data = acc->data;
-    int64_t rows = 2 * channels * (joined ? 1 : splits);
-    for (int64_t i = 0; i < rows; i++) {
-        out[i] = 0.0;
-        for (int64_t s = 0; s < (joined ? splits : 1); s++) out[i] += data[joined ? i / channels * channels * splits + s * channels + i % channels : i];
-    }
+    pfc_acc_bn_values(acc, channels, splits, joined, out);
     return PFC_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/fast.h"
 #include "backend/cpu/fast_swav.h"
+#include "backend/host_sums.h"
 #include "core/px.h"
 
 #include <math.h>
@@ -160,9 +161,7 @@ pfc_status pfc_fast_sinkhorn_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_
 pfc_status pfc_fast_sinkhorn_total(pfc_backend *be, const pfc_acc *acc, double *sums, double *total)
 {
     (void)be;
-    *total = 0.0;
-    memcpy(sums, acc->data, (size_t)acc->rows * sizeof *sums);
-    for (int64_t i = 0; i < acc->rows; i++) *total += sums[i];
+    pfc_acc_total(acc, sums, total);
     return PFC_OK;
 }
 

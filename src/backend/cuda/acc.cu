@@ -2,6 +2,7 @@
 #include "backend/cuda/acc.h"
 
 #include "backend/cuda/math.h"
+#include "backend/host_sums.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -147,25 +148,13 @@ static pfc_status fast_acc_fold(pfc_backend *be, pfc_acc *acc, const pfc_rows_in
 
 /* ---- values ---- */
 
-static double value_of(const pfc_acc *acc, int64_t i, int32_t expo)
-{
-    const int64_t *data = (const int64_t *)acc->data + i * acc->words;
-    unsigned char mark = acc->special ? acc->special[i] : 0;
-    if (acc->wire == PFC_F64) return ((const double *)acc->data)[i];
-    if (acc->kind == PFC_ACC_SCALAR) {
-        pfc_scalar_sum s = { data[0], data[1], mark };
-        return pfc_scalar_value(&s, expo);
-    }
-    return mark ? pfc_mark_value(mark) : px_scale(pfc_limbs_round(data), expo - 124);
-}
-
 template <class T> static pfc_status acc_value(pfc_backend *be, const pfc_acc *acc, int64_t first, int64_t count, pfc_view out)
 {
     cuda &d = cuda_of(be);
     int64_t cols = acc->cols;
     T *made = (T *)malloc((size_t)(count * cols) * sizeof *made + 1), *there = (T *)scratch(d, SCRATCH_A, count * cols * (int64_t)sizeof *made);
     if (!made) note(d, PFC_ERR_NOMEM, "out of memory");
-    for (int64_t i = 0; made && i < count * cols; i++) made[i] = (T)value_of(acc, first * cols + i, acc->expo ? acc->expo[first + i / cols] : 0);
+    for (int64_t i = 0; made && i < count * cols; i++) made[i] = (T)pfc_acc_number(acc, first * cols + i);
     to_device(d, there, made, count * cols * (int64_t)sizeof *made);
     each_element(d, count, cols, [=] ON_DEVICE(int64_t r, int64_t c) { row_of<T>(out, r)[c] = there[r * cols + c]; });
     free(made);

@@ -93,15 +93,6 @@ template <class T> ON_DEVICE static inline bool term(const aimed &a, int64_t c, 
     return true;
 }
 
-template <class S> struct two {
-    S total, loss;
-    ON_DEVICE void join(const two &o)
-    {
-        total.join(o.total);
-        loss.join(o.loss);
-    }
-};
-
 static pfc_status exact_aims_expo(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total,
                                   pfc_acc *loss)
 {
@@ -109,17 +100,17 @@ static pfc_status exact_aims_expo(pfc_backend *be, int lane, pfc_view l, int64_t
     const aimed a = { l, c0, *rows, *aims };
     double *to_total = device_of(total).max, *to_loss = device_of(loss).max;
     (void)lane;
-    columns<two<magnitude_of>>(
+    columns<both<magnitude_of>>(
         d, l.rows, l.cols,
-        [=] ON_DEVICE(two<magnitude_of> & m, int64_t c, int64_t n) {
+        [=] ON_DEVICE(both<magnitude_of> & m, int64_t c, int64_t n) {
             double q, r;
             if (!term<double>(a, c, n, &q, &r)) return;
-            m.total.add(q);
-            m.loss.add(PX_MUL(q, r));
+            m.first.add(q);
+            m.second.add(PX_MUL(q, r));
         },
-        [=] ON_DEVICE(int64_t n, const two<magnitude_of> &m) {
-            raise(to_total + n, m.total.v);
-            raise(to_loss + n, m.loss.v);
+        [=] ON_DEVICE(int64_t n, const both<magnitude_of> &m) {
+            raise(to_total + n, m.first.v);
+            raise(to_loss + n, m.second.v);
         });
     return finish(d);
 }
@@ -132,17 +123,17 @@ static pfc_status exact_aims_sum(pfc_backend *be, int lane, pfc_view l, int64_t 
     device_acc to_total = device_of(total), to_loss = device_of(loss);
     const int32_t *total_grid = grid_of(d, total), *loss_grid = grid_of(d, loss);
     (void)lane;
-    columns<two<integer_sum>>(
+    columns<both<integer_sum>>(
         d, l.rows, l.cols,
-        [=] ON_DEVICE(two<integer_sum> & s, int64_t c, int64_t n) {
+        [=] ON_DEVICE(both<integer_sum> & s, int64_t c, int64_t n) {
             double q, r;
             if (!term<double>(a, c, n, &q, &r)) return;
-            s.total.add(q, total_grid[n]);
-            s.loss.add(PX_MUL(q, r), loss_grid[n]);
+            s.first.add(q, total_grid[n]);
+            s.second.add(PX_MUL(q, r), loss_grid[n]);
         },
-        [=] ON_DEVICE(int64_t n, const two<integer_sum> &s) {
-            deposit(to_total.word, to_total.mark, n, s.total);
-            deposit(to_loss.word, to_loss.mark, n, s.loss);
+        [=] ON_DEVICE(int64_t n, const both<integer_sum> &s) {
+            deposit(to_total.word, to_total.mark, n, s.first);
+            deposit(to_loss.word, to_loss.mark, n, s.second);
         });
     return finish(d);
 }
@@ -154,17 +145,17 @@ static pfc_status fast_aims_sum(pfc_backend *be, int lane, pfc_view l, int64_t c
     const aimed a = { l, c0, *rows, *aims };
     double *to_total = device_of(total).sum, *to_loss = device_of(loss).sum;
     (void)lane;
-    columns<two<plain_sum>>(
+    columns<both<plain_sum>>(
         d, l.rows, l.cols,
-        [=] ON_DEVICE(two<plain_sum> & s, int64_t c, int64_t n) {
+        [=] ON_DEVICE(both<plain_sum> & s, int64_t c, int64_t n) {
             double q, r;
             if (!term<float>(a, c, n, &q, &r)) return;
-            s.total.add(q);
-            s.loss.add(PX_MUL(q, r));
+            s.first.add(q);
+            s.second.add(PX_MUL(q, r));
         },
-        [=] ON_DEVICE(int64_t n, const two<plain_sum> &s) {
-            to_total[n] = PX_ADD(to_total[n], s.total.v);
-            to_loss[n] = PX_ADD(to_loss[n], s.loss.v);
+        [=] ON_DEVICE(int64_t n, const both<plain_sum> &s) {
+            to_total[n] = PX_ADD(to_total[n], s.first.v);
+            to_loss[n] = PX_ADD(to_loss[n], s.second.v);
         });
     return finish(d);
 }

@@ -1,7 +1,7 @@
 /* batch_norm.cu: batch_norm and group_gather: a team of threads for the sums of a unit (doc/exact-v1.md section 7). */
 #include "backend/cuda/acc.h"
 #include "backend/cuda/math.h"
-#include "core/moments.h"
+#include "backend/host_sums.h"
 
 /* ---- where the elements of a unit are ---- */
 
@@ -65,15 +65,6 @@ static pfc_status fast_bn_grid(pfc_backend *be, pfc_bn_shape s, pfc_view x, doub
     return finish(d);
 }
 
-template <class S> struct pair_of {
-    S first, second;
-    ON_DEVICE void join(const pair_of &o)
-    {
-        first.join(o.first);
-        second.join(o.second);
-    }
-};
-
 /* Exponents of the sums of a pair of rows, u and units + u: first of the grid's number, second by `squares` or the second grid. */
 static void set_expo(pfc_acc *acc, const double *grid, int64_t channels, bool squares)
 {
@@ -93,7 +84,7 @@ template <class F> static void exact_pair(cuda &d, const pfc_bn_shape &shape, pf
     device_acc to = device_of(acc);
     const int32_t *expo = grid_of(d, acc);
     teams(d, units, [=] ON_DEVICE(team t, int64_t u) {
-        pair_of<integer_sum> sum;
+        both<integer_sum> sum;
         for (int64_t e = t.rank; e < unit_size(s, u); e += t.size) {
             double a, b;
             f(u, e, &a, &b);
@@ -113,7 +104,7 @@ template <class F> static void fast_pair(cuda &d, const pfc_bn_shape &shape, pfc
     int64_t units = units_of(s);
     double *to = device_of(acc).sum;
     teams(d, units, [=] ON_DEVICE(team t, int64_t u) {
-        pair_of<plain_sum> sum;
+        both<plain_sum> sum;
         for (int64_t e = t.rank; e < unit_size(s, u); e += t.size) {
             double a, b;
             f(u, e, &a, &b);
@@ -150,34 +141,10 @@ static pfc_status fast_bn_sums(pfc_backend *be, pfc_bn_shape s, pfc_view x, cons
     return finish(d);
 }
 
-static pfc_scalar_sum sum_at(const pfc_acc *acc, int64_t row)
+static pfc_status bn_moments(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var)
 {
-    const int64_t *data = (const int64_t *)acc->data + 2 * row;
-    pfc_scalar_sum s = { data[0], data[1], (unsigned char)(acc->special ? acc->special[row] : 0) };
-    return s;
-}
-
-static pfc_status exact_bn_moments(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var)
-{
-    int64_t units = acc->rows / 2;
     (void)be;
-    for (int64_t u = 0; u < units; u++) {
-        pfc_scalar_sum first = sum_at(acc, u), second = sum_at(acc, units + u);
-        pfc_moments(&first, &second, count, px_expo(grid[u]), &mean[u], &var[u]);
-    }
-    return PFC_OK;
-}
-
-static pfc_status fast_bn_moments(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var)
-{
-    int64_t units = acc->rows / 2;
-    const double *sum = (const double *)acc->data;
-    (void)be;
-    for (int64_t u = 0; u < units; u++) {
-        double first = sum[u] / (double)count, v = sum[units + u] / (double)count - first * first;
-        mean[u] = (px_finite(grid[u]) ? grid[u] : 0.0) + first;
-        var[u] = v < 0.0 ? 0.0 : px_finite(mean[u]) ? v : PX_NAN;
-    }
+    pfc_acc_moments(acc, grid, count, mean, var);
     return PFC_OK;
 }
 
@@ -203,7 +170,7 @@ static pfc_status exact_bn_grad_grid(pfc_backend *be, pfc_bn_shape s, pfc_view x
     int64_t channels = s.channels, all = units_of(s);
     double *made = (double *)scratch(d, SCRATCH_B, 2 * channels * (int64_t)sizeof *made);
     teams(d, channels, [=] ON_DEVICE(team t, int64_t c) {
-        pair_of<magnitude_of> m;
+        both<magnitude_of> m;
         for (int64_t u = c; u < all; u += channels)
             for (int64_t e = t.rank; e < unit_size(s, u); e += t.size) {
                 double v = element<double>(s, g, u, e);
@@ -243,33 +210,10 @@ static pfc_status fast_bn_grad_sums(pfc_backend *be, pfc_bn_shape s, pfc_view x,
     return finish(d);
 }
 
-/* Row of the s-th split that is added to make value i of 2*channels (joined), or of all rows. */
-static int64_t part(int64_t i, int64_t split, int64_t channels, int64_t splits, int joined)
-{
-    return joined ? i / channels * channels * splits + split * channels + i % channels : i;
-}
-
-static pfc_status exact_bn_values(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out)
+static pfc_status bn_values(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out)
 {
     (void)be;
-    for (int64_t i = 0; i < 2 * channels * (joined ? 1 : splits); i++) {
-        pfc_scalar_sum total = { 0, 0, 0 };
-        for (int64_t s = 0; s < (joined ? splits : 1); s++) {
-            pfc_scalar_sum one = sum_at(acc, part(i, s, channels, splits, joined));
-            total.a += one.a, total.b += one.b, total.mark |= one.mark;
-        }
-        out[i] = pfc_scalar_value(&total, acc->expo[part(i, 0, channels, splits, joined)]);
-    }
-    return PFC_OK;
-}
-
-static pfc_status fast_bn_values(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out)
-{
-    (void)be;
-    for (int64_t i = 0; i < 2 * channels * (joined ? 1 : splits); i++) {
-        out[i] = 0.0;
-        for (int64_t s = 0; s < (joined ? splits : 1); s++) out[i] += ((const double *)acc->data)[part(i, s, channels, splits, joined)];
-    }
+    pfc_acc_bn_values(acc, channels, splits, joined, out);
     return PFC_OK;
 }
 
@@ -332,15 +276,13 @@ void add_batch_norm(pfc_ops &exact, pfc_ops &fast)
     fast.bn_grid = fast_bn_grid;
     exact.bn_sums = exact_bn_sums;
     fast.bn_sums = fast_bn_sums;
-    exact.bn_moments = exact_bn_moments;
-    fast.bn_moments = fast_bn_moments;
+    exact.bn_moments = fast.bn_moments = bn_moments;
     exact.bn_normalise = normalise_units<double>;
     fast.bn_normalise = normalise_units<float>;
     exact.bn_grad_grid = exact_bn_grad_grid;
     exact.bn_grad_sums = exact_bn_grad_sums;
     fast.bn_grad_sums = fast_bn_grad_sums;
-    exact.bn_values = exact_bn_values;
-    fast.bn_values = fast_bn_values;
+    exact.bn_values = fast.bn_values = bn_values;
     exact.bn_backward = backward_units<double>;
     fast.bn_backward = backward_units<float>;
     exact.gather_expo = exact_gather_expo;

@@ -7,38 +7,26 @@ cuda_headers = \
     $(srcdir)/src/backend/cuda/products.h \
     $(srcdir)/src/backend/cuda/state.h
 cuda_sources = \
-    $(srcdir)/src/backend/cuda/acc.cu \
-    $(srcdir)/src/backend/cuda/arcface.cu \
-    $(srcdir)/src/backend/cuda/batch_norm.cu \
-    $(srcdir)/src/backend/cuda/exact_products.cu \
-    $(srcdir)/src/backend/cuda/fast_products.cu \
-    $(srcdir)/src/backend/cuda/levels.cu \
-    $(srcdir)/src/backend/cuda/matrix.cu \
-    $(srcdir)/src/backend/cuda/moco.cu \
-    $(srcdir)/src/backend/cuda/rows.cu \
-    $(srcdir)/src/backend/cuda/sinkhorn.cu \
-    $(srcdir)/src/backend/cuda/softmax.cu \
-    $(srcdir)/src/backend/cuda/state.cu \
-    $(srcdir)/src/backend/cuda/swav.cu
-cuda_objects = \
-    src/backend/cuda/acc.o \
-    src/backend/cuda/arcface.o \
-    src/backend/cuda/batch_norm.o \
-    src/backend/cuda/exact_products.o \
-    src/backend/cuda/fast_products.o \
-    src/backend/cuda/levels.o \
-    src/backend/cuda/matrix.o \
-    src/backend/cuda/moco.o \
-    src/backend/cuda/rows.o \
-    src/backend/cuda/sinkhorn.o \
-    src/backend/cuda/softmax.o \
-    src/backend/cuda/state.o \
-    src/backend/cuda/swav.o
-cuda_ptx = $(cuda_objects:.o=.ptx)
+    src/backend/cuda/acc.cu \
+    src/backend/cuda/arcface.cu \
+    src/backend/cuda/batch_norm.cu \
+    src/backend/cuda/exact_products.cu \
+    src/backend/cuda/fast_products.cu \
+    src/backend/cuda/levels.cu \
+    src/backend/cuda/matrix.cu \
+    src/backend/cuda/moco.cu \
+    src/backend/cuda/rows.cu \
+    src/backend/cuda/sinkhorn.cu \
+    src/backend/cuda/softmax.cu \
+    src/backend/cuda/state.cu \
+    src/backend/cuda/swav.cu
+cuda_objects = $(cuda_sources:.cu=.o)
+cuda_ptx = $(cuda_sources:.cu=.ptx)
 ## What it shares with the library.
 cuda_shared = \
-    $(srcdir)/src/backend/mean_loss.c \
-    $(srcdir)/src/core/moments.c
+    src/backend/host_sums.c \
+    src/backend/mean_loss.c \
+    src/core/moments.c
 cuda_includes = $(cuda_headers) $(srcdir)/src/backend/backend.h $(srcdir)/src/backend/target_logit.h $(srcdir)/src/backend/cpu/exact_kernels.inc \
     $(srcdir)/src/core/exactint.h $(srcdir)/src/core/moments.h $(srcdir)/src/core/px.h
 EXTRA_DIST += $(cuda_headers) $(cuda_sources)
@@ -59,7 +47,8 @@ if PFC_CUDA
 $(cuda_objects): $(cuda_includes)
 all-local: .libs/pfc_cuda.so
 .libs/pfc_cuda.so: $(cuda_objects) $(cuda_shared)
-	$(AM_V_NVCC)$(MKDIR_P) .libs && $(NVCC) $(cuda_cppflags) -Xcompiler=-fPIC,-ffp-contract=off,-O2 -shared $(cuda_objects) $(cuda_shared) -o $@ $(CUDA_LIBS)
+	$(AM_V_NVCC)$(MKDIR_P) .libs && set -- && for f in $(cuda_shared); do set -- "$$@" "$(srcdir)/$$f"; done && \
+	    $(NVCC) $(cuda_cppflags) -Xcompiler=-fPIC,-ffp-contract=off,-O2 -shared $(cuda_objects) "$$@" -o $@ $(CUDA_LIBS)
 install-exec-local:
 	$(MKDIR_P) $(DESTDIR)$(pkglibdir) && $(INSTALL_DATA) .libs/pfc_cuda.so $(DESTDIR)$(pkglibdir)/pfc_cuda.so
 uninstall-local:
@@ -74,7 +63,8 @@ EXTRA_DIST += tests/cuda_host/cublas_v2.h tests/cuda_host/cuda_runtime.h
 if PFC_CXX
 check_DATA += tests/cuda_host/pfc_cuda.so
 tests/cuda_host/pfc_cuda.so: $(cuda_sources) $(cuda_includes) $(cuda_shared) $(srcdir)/tests/cuda_host/cuda_runtime.h $(srcdir)/tests/cuda_host/cublas_v2.h
-	$(AM_V_GEN)$(MKDIR_P) tests/cuda_host && $(CXX) -std=c++17 -O2 -g -fPIC -ffp-contract=off -Wall -Wextra $(PFC_SANITIZE_FLAGS) -shared \
-	    -I$(top_srcdir)/tests/cuda_host $(cuda_cppflags) $(OPENBLAS_CFLAGS) -x c++ $(cuda_sources) $(cuda_shared) -x none -o $@ $(OPENBLAS_LIBS)
+	$(AM_V_GEN)$(MKDIR_P) tests/cuda_host && set -- && for f in $(cuda_sources) $(cuda_shared); do set -- "$$@" "$(srcdir)/$$f"; done && \
+	    $(CXX) -std=c++17 -O2 -g -fPIC -ffp-contract=off -Wall -Wextra $(PFC_SANITIZE_FLAGS) -shared \
+	    -I$(top_srcdir)/tests/cuda_host $(cuda_cppflags) $(OPENBLAS_CFLAGS) -x c++ "$$@" -x none -o $@ $(OPENBLAS_LIBS)
 CLEANFILES += tests/cuda_host/pfc_cuda.so
 endif

@@ -69,6 +69,15 @@ struct plain_sum { /* fast mode: in the order of launch.h */
     ON_DEVICE void join(const plain_sum &o) { add(o.v); }
 };
 
+template <class S> struct both { /* two sums at once */
+    S first, second;
+    ON_DEVICE void join(const both &o)
+    {
+        first.join(o.first);
+        second.join(o.second);
+    }
+};
+
 struct flag {
     int v;
     ON_DEVICE flag() : v(0) {}

@@ -4,6 +4,7 @@
  * beyond float32 must not become 0 or infinite, and plain sums. A team of threads has one sample: a thread reads only what it wrote itself. */
 #include "backend/cuda/acc.h"
 #include "backend/cuda/math.h"
+#include "backend/host_sums.h"
 
 #include <stdlib.h>
 
@@ -21,14 +22,6 @@ struct pfc_sinkhorn_plan {
 
 static bool is_log(const pfc_sinkhorn_plan *p) { return p->cfg.version == PFC_SINKHORN_LOG; }
 static bool replaces_infinities(const pfc_sinkhorn_plan *p) { return p->cfg.version == PFC_SINKHORN_V1 || p->cfg.version == PFC_SINKHORN_VISSL; }
-
-/* Grid exponent of a magnitude, bounded by -980 and not by -900 as elsewhere: masses of prototypes may be tiny (5). Subnormals and 0 are below it. */
-enum { EXPO_MIN = -980 };
-PX_FN int32_t expo_of(double m)
-{
-    int32_t e = (int32_t)((px_bits(m) >> 52) & 0x7ff) - 1022;
-    return e > EXPO_MIN ? e : (int32_t)EXPO_MIN;
-}
 
 /* ---- beginning and end ---- */
 
@@ -169,7 +162,7 @@ static pfc_status exact_sinkhorn_expo(pfc_backend *be, pfc_sinkhorn_plan *plan, 
     int32_t *expo = device_of(acc).expo;
     columns<magnitude_of>(
         d, q.rows, q.cols, [=] ON_DEVICE(magnitude_of & m, int64_t j, int64_t i) { m.add(value<double>(q, j, i)); },
-        [=] ON_DEVICE(int64_t i, const magnitude_of &m) { expo[i] = expo_of(m.v); });
+        [=] ON_DEVICE(int64_t i, const magnitude_of &m) { expo[i] = pfc_mass_expo(m.v); });
     to_host(d, acc->expo, expo, q.cols * (int64_t)sizeof *expo);
     return finish(d);
 }
@@ -205,39 +198,10 @@ template <class T> static pfc_status sinkhorn_sums(pfc_backend *be, pfc_sinkhorn
     return finish(d);
 }
 
-/* Values of an accumulator of one column, on the host. */
-static void host_values(const pfc_acc *acc, double *out)
-{
-    const int64_t *word = (const int64_t *)acc->data;
-    for (int64_t i = 0; i < acc->rows; i++) {
-        if (acc->wire == PFC_F64) {
-            out[i] = ((const double *)acc->data)[i];
-            continue;
-        }
-        pfc_scalar_sum s = { word[2 * i], word[2 * i + 1], (unsigned char)(acc->special ? acc->special[i] : 0) };
-        out[i] = pfc_scalar_value(&s, acc->expo[i]);
-    }
-}
-
-static pfc_status exact_sinkhorn_total(pfc_backend *be, const pfc_acc *acc, double *sums, double *total)
-{
-    int32_t e = EXPO_MIN;
-    pfc_scalar_sum all = { 0, 0, 0 };
-    (void)be;
-    host_values(acc, sums);
-    for (int64_t i = 0; i < acc->rows; i++)
-        if (px_finite(sums[i]) && expo_of(sums[i]) > e) e = expo_of(sums[i]);
-    for (int64_t i = 0; i < acc->rows; i++) pfc_scalar_add(&all, sums[i], e);
-    *total = pfc_scalar_value(&all, e);
-    return PFC_OK;
-}
-
-static pfc_status fast_sinkhorn_total(pfc_backend *be, const pfc_acc *acc, double *sums, double *total)
+static pfc_status sinkhorn_total(pfc_backend *be, const pfc_acc *acc, double *sums, double *total)
 {
     (void)be;
-    host_values(acc, sums);
-    *total = 0.0;
-    for (int64_t i = 0; i < acc->rows; i++) *total += sums[i];
+    pfc_acc_total(acc, sums, total);
     return PFC_OK;
 }
 
@@ -267,7 +231,7 @@ template <class T> ON_DEVICE static inline double mass_of(team t, const double *
     integer_sum s;
     for (int64_t i = t.rank; i < n; i += t.size) m.add(x[i]);
     m = t.join(m);
-    int32_t e = expo_of(m.v);
+    int32_t e = pfc_mass_expo(m.v);
     for (int64_t i = t.rank; i < n; i += t.size) s.add(x[i], e);
     s = t.join(s);
     return pfc_scalar_value(&s.s, e);
@@ -347,9 +311,8 @@ template <class T> static pfc_status sinkhorn_log_scale(pfc_backend *be, pfc_sin
     double *g = plan->g, *there = plan->row;
     each(d, n, [=] ON_DEVICE(int64_t i) { there[i] = value<T>(max, i); });
     to_host(d, plan->host, there, n * (int64_t)sizeof(double));
-    host_values(acc, log_sums);
     for (int64_t i = 0; !d.failed && i < n; i++) {
-        log_sums[i] = px_log_sum(plan->host[i], log_sums[i]);
+        log_sums[i] = px_log_sum(plan->host[i], pfc_acc_number(acc, i));
         plan->host[i] = log_k - log_sums[i];
     }
     to_device(d, there, plan->host, n * (int64_t)sizeof(double));
@@ -386,8 +349,7 @@ void add_sinkhorn(pfc_ops &exact, pfc_ops &fast)
     exact.sinkhorn_expo = exact_sinkhorn_expo;
     exact.sinkhorn_sums = sinkhorn_sums<double>;
     fast.sinkhorn_sums = sinkhorn_sums<float>;
-    exact.sinkhorn_total = exact_sinkhorn_total;
-    fast.sinkhorn_total = fast_sinkhorn_total;
+    exact.sinkhorn_total = fast.sinkhorn_total = sinkhorn_total;
     exact.sinkhorn_divide = fast.sinkhorn_divide = sinkhorn_divide;
     exact.sinkhorn_add = fast.sinkhorn_add = sinkhorn_add;
     exact.sinkhorn_scale = sinkhorn_scale<double>;

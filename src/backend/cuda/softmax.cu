@@ -176,15 +176,6 @@ template <class T> static pfc_status dlogits(pfc_backend *be, int lane, const pf
 
 /* ---- gradients ---- */
 
-struct two_largest {
-    magnitude_of h, z;
-    ON_DEVICE void join(const two_largest &o)
-    {
-        h.join(o.h);
-        z.join(o.z);
-    }
-};
-
 static pfc_status exact_grad_expo(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view wnorm,
                                   const int32_t *wexpo, pfc_acc *feature, pfc_acc *dot)
 {
@@ -192,17 +183,17 @@ static pfc_status exact_grad_expo(pfc_backend *be, int lane, const pfc_head *hea
     const block b = { *head, z, c0, *rows };
     double *hmax = device_of(feature).max, *zmax = head->normalised ? device_of(dot).max : NULL;
     (void)lane;
-    columns<two_largest>(
+    columns<both<magnitude_of>>(
         d, z.rows, z.cols,
-        [=] ON_DEVICE(two_largest & m, int64_t c, int64_t n) {
+        [=] ON_DEVICE(both<magnitude_of> & m, int64_t c, int64_t n) {
             double h = logit_gradient<double>(b, c, n, true), by = b.head.normalised ? divisor_of(value<double>(wnorm, c)) : 1.0, u;
             scale_row(&h, by, px_pow2(wexpo[c]), 1, 1, &u);
-            m.h.add(u);
-            if (zmax) m.z.add(PX_MUL(h, value<double>(b.z, c, n)));
+            m.first.add(u);
+            if (zmax) m.second.add(PX_MUL(h, value<double>(b.z, c, n)));
         },
-        [=] ON_DEVICE(int64_t n, const two_largest &m) {
-            raise(hmax + n, m.h.v);
-            if (zmax) raise(zmax + n, m.z.v);
+        [=] ON_DEVICE(int64_t n, const both<magnitude_of> &m) {
+            raise(hmax + n, m.first.v);
+            if (zmax) raise(zmax + n, m.second.v);
         });
     return finish(d);
 }
