@@ -22,7 +22,6 @@
  * those of its sub-group; the sum over the sub-group needs no more than it. D = M where every element counts the same; with equal weights of the
  * ranks D = d times the elements of this rank, which is what goes back through the mean of means. */
 #include "algo/batch_norm.h"
-#include "algo/host_rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -57,43 +56,6 @@ static pfc_status check_alike(const pfc_batch_norm *bn, const char *name, pfc_vi
     if (v.rows == x.rows && v.cols == x.cols) return PFC_OK;
     return pfc_fail(bn->ctx, PFC_ERR_SHAPE, "%s: found (%lld,%lld), expected that of x, (%lld,%lld)", name, (long long)v.rows, (long long)v.cols,
                     (long long)x.rows, (long long)x.cols);
-}
-
-/* ---- tensors in and out: a whole sample at a time ---- */
-
-static pfc_view by_sample(const pfc_batch_norm *bn, pfc_view v)
-{
-    v.rows = bn->last.shape.n;
-    v.cols = v.ld = bn->cfg.channels * bn->last.shape.inner;
-    return v;
-}
-
-static pfc_view by_channel(const pfc_batch_norm *bn, pfc_view v)
-{
-    v.rows = bn->last.shape.n * bn->cfg.channels;
-    v.cols = v.ld = bn->last.shape.inner;
-    return v;
-}
-
-/* The caller's tensor rounded to float32, in the table's place. */
-static pfc_status take(const pfc_batch_norm *bn, pfc_view caller, pfc_host_rows *out)
-{
-    pfc_status st = pfc_host_take(bn->ctx, by_sample(bn, caller), true, out);
-    out->v = by_channel(bn, out->v);
-    return st;
-}
-
-static pfc_status room(const pfc_batch_norm *bn, pfc_view caller, pfc_host_rows *out)
-{
-    pfc_status st = pfc_host_room(bn->ctx, by_sample(bn, caller), out);
-    out->v = by_channel(bn, out->v);
-    return st;
-}
-
-static pfc_status give(const pfc_batch_norm *bn, const pfc_host_rows *from, pfc_view caller)
-{
-    const pfc_host_rows samples = { by_sample(bn, from->v), from->owned };
-    return pfc_host_give(bn->ctx, &samples, by_sample(bn, caller));
 }
 
 /* ---- the batch ---- */
@@ -288,14 +250,14 @@ pfc_status pfc_batch_norm_forward(pfc_batch_norm *bn, pfc_view x, int training, 
     PFC_TRY(pfc_agree(ctx, st));
     PFC_TRY(check_inner(bn));
     if (bn->last.batch) PFC_TRY(count_elements(bn)); /* 1 */
-    st = take(bn, x, &in);
-    if (st == PFC_OK) st = room(bn, y, &out);
+    st = pfc_bn_take(bn, x, &in);
+    if (st == PFC_OK) st = pfc_bn_room(bn, y, &out);
     st = pfc_agree(ctx, st);
     if (st == PFC_OK) st = pfc_agree(ctx, statistics(bn, in.v, training, out.v, &done));
     const pfc_bn_units units = { bn->last.mean, bn->last.inv, bn->weight, bn->bias, NULL, NULL };
     if (st == PFC_OK && !done) st = ctx->be->ops->bn_normalise(ctx->be, bn->last.shape, in.v, &units, out.v); /* 6 */
     if (st == PFC_OK) st = ctx->be->ops->sync(ctx->be);
-    if (st == PFC_OK) st = give(bn, &out, y);
+    if (st == PFC_OK) st = pfc_bn_give(bn, &out, y);
     pfc_host_release(ctx, &in);
     pfc_host_release(ctx, &out);
     st = pfc_agree(ctx, st);
@@ -390,13 +352,13 @@ pfc_status pfc_batch_norm_backward(pfc_batch_norm *bn, pfc_view x, pfc_view grad
     pfc_host_rows in = { 0 }, g = { 0 }, out = { 0 };
     sums s = { 0 };
     PFC_TRY(pfc_agree(ctx, check_backward(bn, x, grad_y, result)));
-    pfc_status st = take(bn, x, &in);
-    if (st == PFC_OK) st = take(bn, grad_y, &g);
-    if (st == PFC_OK && result->x_grad.data) st = room(bn, result->x_grad, &out);
+    pfc_status st = pfc_bn_take(bn, x, &in);
+    if (st == PFC_OK) st = pfc_bn_take(bn, grad_y, &g);
+    if (st == PFC_OK && result->x_grad.data) st = pfc_bn_room(bn, result->x_grad, &out);
     if (st == PFC_OK) st = make_sums(bn, &s);
     st = pfc_agree(ctx, st);
     if (st == PFC_OK) st = gradients(bn, in.v, g.v, &s, out.v);
-    if (st == PFC_OK && result->x_grad.data) st = give(bn, &out, result->x_grad);
+    if (st == PFC_OK && result->x_grad.data) st = pfc_bn_give(bn, &out, result->x_grad);
     if (st == PFC_OK) {
         export_vector(s.own, bn->cfg.channels, result->bias_grad);
         export_vector(s.own + bn->cfg.channels, bn->cfg.channels, result->weight_grad);

@@ -2,6 +2,7 @@
 #ifndef PFC_ALGO_BATCH_NORM_H
 #define PFC_ALGO_BATCH_NORM_H
 
+#include "algo/host_rows.h"
 #include "core/ctx.h"
 
 #include <pfc/batch_norm.h>
@@ -30,6 +31,14 @@ struct pfc_batch_norm {
     double *split_mean, *split_var;     /* (S*C), sub only */
     pfc_bn_last last;
 };
+
+/* ---- tensors of the last batch in and out, a whole sample at a time (batch_norm_layer.c); free with pfc_host_release ---- */
+
+/* The caller's tensor rounded to float32, in the table's place. */
+pfc_status pfc_bn_take(const pfc_batch_norm *bn, pfc_view caller, pfc_host_rows *out);
+/* Memory for a result, and what is in it to the caller. */
+pfc_status pfc_bn_room(const pfc_batch_norm *bn, pfc_view caller, pfc_host_rows *out);
+pfc_status pfc_bn_give(const pfc_batch_norm *bn, const pfc_host_rows *from, pfc_view caller);
 
 /* ---- vectors of statistics on the host, in double, the same in both modes (batch_norm_statistics.c; exact-v1 7.3-7.5) ---- */
 

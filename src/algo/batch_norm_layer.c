@@ -1,4 +1,4 @@
-/* batch_norm_layer.c: the layer object: configuration, groups, state, choosing a layer by name. */
+/* batch_norm_layer.c: the layer object: configuration, groups, state, choosing a layer by name; and moving tensors in and out of the backend. */
 #include "algo/batch_norm.h"
 
 #include <math.h>
@@ -208,4 +208,40 @@ pfc_status pfc_batch_norm_aggregate(pfc_batch_norm *bn)
         return pfc_fail(bn->ctx, PFC_ERR_NOMEM, "out of memory");
     bn->aggregated = true;
     return PFC_OK;
+}
+
+/* ---- tensors in and out: a whole sample at a time ---- */
+
+static pfc_view by_sample(const pfc_batch_norm *bn, pfc_view v)
+{
+    v.rows = bn->last.shape.n;
+    v.cols = v.ld = bn->cfg.channels * bn->last.shape.inner;
+    return v;
+}
+
+static pfc_view by_channel(const pfc_batch_norm *bn, pfc_view v)
+{
+    v.rows = bn->last.shape.n * bn->cfg.channels;
+    v.cols = v.ld = bn->last.shape.inner;
+    return v;
+}
+
+pfc_status pfc_bn_take(const pfc_batch_norm *bn, pfc_view caller, pfc_host_rows *out)
+{
+    pfc_status st = pfc_host_take(bn->ctx, by_sample(bn, caller), true, out);
+    out->v = by_channel(bn, out->v);
+    return st;
+}
+
+pfc_status pfc_bn_room(const pfc_batch_norm *bn, pfc_view caller, pfc_host_rows *out)
+{
+    pfc_status st = pfc_host_room(bn->ctx, by_sample(bn, caller), out);
+    out->v = by_channel(bn, out->v);
+    return st;
+}
+
+pfc_status pfc_bn_give(const pfc_batch_norm *bn, const pfc_host_rows *from, pfc_view caller)
+{
+    const pfc_host_rows samples = { by_sample(bn, from->v), from->owned };
+    return pfc_host_give(bn->ctx, &samples, by_sample(bn, caller));
 }

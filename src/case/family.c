@@ -16,11 +16,8 @@ int pfc_case_status(pfc_diag *diag, pfc_status status, const pfc_ctx *ctx, const
 
 int pfc_case_check_memory(pfc_ctx *ctx, const pfc_case *c, const char *item, const char *what, double numbers, pfc_diag *diag)
 {
-    int here = 1;
-    MPI_Comm machine;
-    MPI_Comm_split_type(ctx->comm.mpi, MPI_COMM_TYPE_SHARED, ctx->comm.rank, MPI_INFO_NULL, &machine);
-    MPI_Comm_size(machine, &here);
-    MPI_Comm_free(&machine);
+    int rank, here;
+    if (pfc_comm_machine(&ctx->comm, &rank, &here) != PFC_OK) return pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s", ctx->comm.error);
     double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     double bytes = numbers * (double)pfc_dtype_size(pfc_ctx_real(ctx)) * here / ctx->comm.ranks;
     if (memory > 0 && bytes > memory)

@@ -68,12 +68,14 @@ pfc_status pfc_comm_split(pfc_comm *comm, int colour, pfc_comm *out)
     return st;
 }
 
-pfc_status pfc_comm_local_rank(pfc_comm *comm, int *out)
+pfc_status pfc_comm_machine(pfc_comm *comm, int *rank, int *ranks)
 {
     MPI_Comm machine;
-    *out = 0;
+    *rank = 0;
+    *ranks = 1;
     PFC_TRY(check(comm, MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &machine), "MPI_Comm_split_type"));
-    pfc_status st = check(comm, MPI_Comm_rank(machine, out), "MPI_Comm_rank");
+    pfc_status st = check(comm, MPI_Comm_rank(machine, rank), "MPI_Comm_rank");
+    if (st == PFC_OK) st = check(comm, MPI_Comm_size(machine, ranks), "MPI_Comm_size");
     MPI_Comm_free(&machine);
     return st;
 }

@@ -31,8 +31,8 @@ pfc_status pfc_comm_open(pfc_comm *comm, MPI_Comm parent);
 /* out: the ranks of `comm` with the same colour, in their order there. Collective over comm; pfc_comm_close frees it. */
 pfc_status pfc_comm_split(pfc_comm *comm, int colour, pfc_comm *out);
 void pfc_comm_close(pfc_comm *comm);
-/* out = how many ranks of this machine come before this one. Collective. */
-pfc_status pfc_comm_local_rank(pfc_comm *comm, int *out);
+/* The ranks of this machine, and which of them this one is. Collective. */
+pfc_status pfc_comm_machine(pfc_comm *comm, int *rank, int *ranks);
 
 /* recv (ranks*count) <- send (count) of every rank, in rank order. */
 pfc_status pfc_comm_allgather(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv);

@@ -8,8 +8,8 @@
 
 static pfc_status open_backend(pfc_ctx *ctx, const pfc_options *options)
 {
-    int local_rank;
-    pfc_status st = pfc_agree(ctx, pfc_comm_local_rank(&ctx->comm, &local_rank));
+    int local_rank, local_ranks;
+    pfc_status st = pfc_agree(ctx, pfc_comm_machine(&ctx->comm, &local_rank, &local_ranks));
     if (st == PFC_OK) st = pfc_backend_open_at(options, local_rank, &ctx->be, ctx->error, sizeof ctx->error);
     return pfc_agree(ctx, st);
 }

@@ -136,8 +136,8 @@ typedef struct pfc_result_file {
     pfc_tensor_list rows;                             /* the input that the algorithm's `rows` names; empty: none */
 } pfc_result_file;
 
-/* Reads /out and /step, /bound/<bound>/ if bound is not NULL, and how the batch is cut; needs neither parameters nor other inputs nor the number of ranks. A port's file
- * may lack the header (`golden` false). Local (plain HDF5). */
+/* Reads /out and /step, /bound/<bound>/ if bound is not NULL, and how the batch is cut; needs neither parameters nor other inputs nor the number of
+ * ranks. A port's file may lack the header (`golden` false). Local (plain HDF5). */
 int pfc_results_read(const char *path, bool golden, const char *bound, pfc_result_file *file, pfc_diag *diag);
 void pfc_results_free(pfc_result_file *file);
 
