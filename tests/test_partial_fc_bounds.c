@@ -44,7 +44,7 @@ static void run(pfc_ctx *ctx, pfc_case *c, bool bounds)
 {
     pfc_diag diag = { 0 };
     pfc_partial_fc_run(ctx, c, true, &diag);
-    if (!diag.exit_status && bounds) pfc_partial_fc_bounds(ctx, c, &diag);
+    if (!diag.exit_status && bounds) pfc_partial_fc_bounds(ctx, c, pfc_precision_find("f32"), &diag);
     ck_assert_msg(!diag.exit_status, "%s", diag.text);
 }
 

@@ -230,8 +230,9 @@ static void put_all(const pfc_arcface_bound *s, pfc_case *c)
     pfc_bound_put(&c->bound_step, "prob", s->p.e, 0, nc);
 }
 
-int pfc_arcface_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
+int pfc_arcface_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
+    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     pfc_dense_arcface *in;
     pfc_arcface_bound s = { 0 };

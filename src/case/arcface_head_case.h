@@ -17,7 +17,7 @@ int pfc_arcface_check(MPI_Comm comm, pfc_case *c, pfc_diag *diag);              
 int pfc_arcface_run_case(pfc_ctx *ctx, pfc_case *c, bool want_steps, pfc_diag *diag);               /* arcface_head_case.c */
 int pfc_arcface_dense_case(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *out, pfc_diag *diag); /* arcface_head_dense_case.c */
 int pfc_arcface_fill(MPI_Comm comm, pfc_case *c, const char *fill, int64_t seed, pfc_diag *diag);   /* arcface_head_fill.c */
-int pfc_arcface_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);                                  /* arcface_head_bounds.c */
+int pfc_arcface_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag);  /* arcface_head_bounds.c */
 void *pfc_arcface_bench_open(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);                            /* arcface_head_case.c */
 int pfc_arcface_bench_step(void *bench, pfc_diag *diag);
 void pfc_arcface_bench_close(void *bench);

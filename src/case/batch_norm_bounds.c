@@ -282,8 +282,9 @@ static bool compute(bounds *b, pfc_case *c)
     return ok;
 }
 
-int pfc_batch_norm_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
+int pfc_batch_norm_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
+    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     pfc_dense_batch_norm p;
     bounds b = { .p = &p };

@@ -24,7 +24,7 @@ void pfc_batch_norm_case_problem_free(pfc_dense_batch_norm *p);
 int pfc_batch_norm_check(MPI_Comm comm, pfc_case *c, pfc_diag *diag);
 int pfc_batch_norm_run(pfc_ctx *ctx, pfc_case *c, bool want_steps, pfc_diag *diag);
 int pfc_batch_norm_dense_case(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *out, pfc_diag *diag);
-int pfc_batch_norm_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
+int pfc_batch_norm_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag);
 int pfc_batch_norm_fill(MPI_Comm comm, pfc_case *c, const char *fill, int64_t seed, pfc_diag *diag);
 void *pfc_batch_norm_bench_open(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
 int pfc_batch_norm_bench_step(void *bench, pfc_diag *diag);

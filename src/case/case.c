@@ -28,8 +28,18 @@ void pfc_case_free(pfc_case *c)
     pfc_tensor_list_free(&c->step);
     pfc_tensor_list_free(&c->bound_out);
     pfc_tensor_list_free(&c->bound_step);
+    for (int k = 0; k < c->kept_count; k++) {
+        pfc_tensor_list_free(&c->kept[k].out);
+        pfc_tensor_list_free(&c->kept[k].step);
+    }
     free(c->param);
     free(c);
+}
+
+void pfc_case_keep_bounds(pfc_case *c, const pfc_precision *precision)
+{
+    c->kept[c->kept_count++] = (pfc_bound_set){ precision, c->bound_out, c->bound_step };
+    c->bound_out = c->bound_step = (pfc_tensor_list){ 0 };
 }
 
 const pfc_algorithm *pfc_algorithm_find_in(const pfc_algorithm *const *table, const char *name)

@@ -7,6 +7,8 @@
 #ifndef PFC_CASE_H
 #define PFC_CASE_H
 
+#include "case/precision.h"
+
 #include <pfc/pfc.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -100,6 +102,11 @@ typedef struct pfc_tensor_list {
     int count;
 } pfc_tensor_list;
 
+typedef struct pfc_bound_set { /* bounds for ports in one precision */
+    const pfc_precision *precision;
+    pfc_tensor_list out, step;
+} pfc_bound_set;
+
 struct pfc_algorithm;
 
 typedef struct pfc_case {
@@ -113,8 +120,10 @@ typedef struct pfc_case {
     int64_t rounded;       /* input values that changed when read as float32 */
     bool depends_on_world; /* set by check: the result depends on the number of ranks, so `world` is written */
     pfc_tensor_list in, out, step;
-    pfc_tensor_list bound_out, bound_step; /* f32 bounds, same names; empty unless made */
-    char spec[16];                         /* "exact-v1" or "fast"; "" before a run */
+    pfc_tensor_list bound_out, bound_step; /* the bounds that algorithm->bounds made last, or those for f32 of a file; same names */
+    pfc_bound_set kept[PFC_PRECISIONS];    /* pfc_case_keep_bounds */
+    int kept_count;
+    char spec[16]; /* "exact-v1" or "fast"; "" before a run */
 } pfc_case;
 
 typedef struct pfc_algorithm {
@@ -131,8 +140,8 @@ typedef struct pfc_algorithm {
     int (*run)(pfc_ctx *ctx, pfc_case *c, bool want_steps, pfc_diag *diag);
     /* The textbook equations, serial, in double, on rank 0's gathered inputs; fills `out` on rank 0. Collective. May be NULL. */
     int (*dense)(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *out, pfc_diag *diag);
-    /* Makes c->bound_out and c->bound_step for dtype f32 after an exact run with steps. Collective. May be NULL. */
-    int (*bounds)(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
+    /* Makes c->bound_out and c->bound_step for ports of this precision after an exact run with steps. Collective. May be NULL. */
+    int (*bounds)(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag);
     /* Makes c->in for `golden ALGORITHM --size --fill`: sizes are in c->size, parameters in c->param. Collective. */
     int (*fill)(MPI_Comm comm, pfc_case *c, const char *fill, int64_t seed, pfc_diag *diag);
     /* Sizes and parameters of a small case that is defined for this many ranks; `verify` fills and runs it whatever the number of ranks is. It should have
@@ -156,6 +165,8 @@ const pfc_algorithm *pfc_algorithm_find(const char *name);
 /* An empty case of an algorithm: parameters unset, sizes unbound. Local. NULL: out of memory. */
 pfc_case *pfc_case_new(const pfc_algorithm *algorithm);
 void pfc_case_free(pfc_case *c); /* NULL-safe */
+/* Moves c->bound_out and c->bound_step to c->kept, from where pfc_case_write takes them. Local. */
+void pfc_case_keep_bounds(pfc_case *c, const pfc_precision *precision);
 
 int pfc_param_index(const pfc_algorithm *a, const char *name); /* -1: unknown. Local. */
 /* Sets one parameter from text ("head", "arc"); also `world` and `allow_nonfinite`. Local. */

@@ -62,9 +62,6 @@ pfc_tensor *pfc_case_add_like(MPI_Comm comm, const pfc_tensor_list *of, pfc_tens
 
 /* ---- bounds ---- */
 
-/* Four units in the last place of a float32: the unit in which rounding errors are counted. */
-#define PFC_BOUND_EPS 0x1p-22
-
 /* The bound of a value that an operand left open (undecided), or else of about e: 0 for a NaN or infinity that any port must have too. */
 static inline double pfc_bound_settle(double value, bool open, double e)
 {

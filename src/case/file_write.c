@@ -118,7 +118,7 @@ static int put_data(const writer *w, hid_t dataset, const char *item, const pfc_
 static hid_t file_type(pfc_dtype dtype) { return dtype == PFC_F32 ? H5T_IEEE_F32LE : dtype == PFC_F64 ? H5T_IEEE_F64LE : H5T_STD_I64LE; }
 
 typedef struct folder {
-    const char *path;
+    char path[48];
     const pfc_tensor_spec *specs;
     pfc_tensor_list *list;
     bool digest, order;
@@ -128,7 +128,7 @@ static int put_tensor(const writer *w, hid_t group, const folder *f, pfc_tensor 
 {
     char item[160];
     hsize_t dims[PFC_MAX_DIMS];
-    snprintf(item, sizeof item, "%s/%s", f->path, t->name);
+    snprintf(item, sizeof item, "%.47s/%s", f->path, t->name);
     for (int k = 0; k < t->ndim; k++) dims[k] = (hsize_t)t->dims[k];
     hid_t space = t->ndim ? H5Screate_simple(t->ndim, dims, NULL) : H5Screate(H5S_SCALAR);
     hid_t dataset = H5Dcreate2(group, t->name, file_type(t->dtype), space, H5P_DEFAULT, w->dcpl, H5P_DEFAULT);
@@ -265,7 +265,7 @@ static int close_file(writer *w)
 static void read_back(const writer *w, hid_t file, const folder *f, const pfc_tensor *t)
 {
     char item[160];
-    snprintf(item, sizeof item, "%s/%s", f->path, t->name);
+    snprintf(item, sizeof item, "%.47s/%s", f->path, t->name);
     hid_t dataset = H5Dopen2(file, item, H5P_DEFAULT);
     if (dataset < 0) {
         fail_h5(w, item);
@@ -321,21 +321,37 @@ static int publish(writer *w)
     return pfc_diag_agree(w->comm, w->diag);
 }
 
+/* The two folders of one precision's bounds; without those that are empty. Returns how many there are. */
+static int bound_folders(const pfc_algorithm *a, const char *precision, pfc_tensor_list *out, pfc_tensor_list *step, folder *all)
+{
+    int n = 0;
+    folder of_out = { "", a->out, out, false, false }, of_step = { "", a->step, step, false, false };
+    snprintf(of_out.path, sizeof of_out.path, "/bound/%s/out", precision);
+    snprintf(of_step.path, sizeof of_step.path, "/bound/%s/step", precision);
+    if (out->count > 0) all[n++] = of_out;
+    if (step->count > 0) all[n++] = of_step;
+    return n;
+}
+
+/* What the file gets, in its order: the inputs (even if there are none), results, steps, bounds. Returns how many folders these are. */
+enum { MAX_FOLDERS = 3 + 2 * (PFC_PRECISIONS + 1) };
+static int choose_folders(pfc_case *c, int what, folder all[MAX_FOLDERS])
+{
+    const pfc_algorithm *a = c->algorithm;
+    int n = 0;
+    if (what & PFC_WRITE_INPUTS) all[n++] = (folder){ "/in", a->in, &c->in, false, false };
+    if (c->out.count > 0) all[n++] = (folder){ "/out", a->out, &c->out, true, false };
+    if ((what & PFC_WRITE_STEPS) && c->step.count > 0) all[n++] = (folder){ "/step", a->step, &c->step, true, true };
+    if (!(what & PFC_WRITE_BOUNDS)) return n;
+    for (int k = 0; k < c->kept_count; k++) n += bound_folders(a, c->kept[k].precision->name, &c->kept[k].out, &c->kept[k].step, all + n);
+    if (c->kept_count == 0) n += bound_folders(a, "f32", &c->bound_out, &c->bound_step, all + n);
+    return n;
+}
+
 static int write_case(writer *w, int what)
 {
-    pfc_case *c = w->c;
-    const pfc_algorithm *a = c->algorithm;
-    folder all[] = {
-        { "/in", a->in, &c->in, false, false },
-        { "/out", a->out, &c->out, true, false },
-        { "/step", a->step, &c->step, true, true },
-        { "/bound/f32/out", a->out, &c->bound_out, false, false },
-        { "/bound/f32/step", a->step, &c->bound_step, false, false },
-    };
-    const int asked[] = { PFC_WRITE_INPUTS, 0, PFC_WRITE_STEPS, PFC_WRITE_BOUNDS, PFC_WRITE_BOUNDS };
-    int n = 0;
-    for (int k = 0; k < 5; k++)
-        if ((!asked[k] || (what & asked[k])) && (all[k].list->count > 0 || k == 0)) all[n++] = all[k];
+    folder all[MAX_FOLDERS];
+    int n = choose_folders(w->c, what, all);
     if (make_temporary(w) || check_room(w, all, n)) return w->diag->exit_status;
     if (!create_file(w) && !put_header(w))
         for (int k = 0; k < n; k++)

@@ -103,8 +103,9 @@ static void bound_sums(int64_t ranks, int64_t d, int64_t m, const double *in, do
         }
 }
 
-static int bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
+static int bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
+    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     if (pfc_bounds_begin(comm, c, diag)) return diag->exit_status;
     int64_t d = pfc_param_int(c, pfc_param_int(c, "num_groups") > 1 ? "num_sync_devices" : "local_size");

@@ -15,6 +15,8 @@ libpfcdriver_la_SOURCES += \
     src/case/h5util.c \
     src/case/internal.h \
     src/case/params.c \
+    src/case/precision.c \
+    src/case/precision.h \
     src/case/reader.h \
     src/case/registry.c \
     src/case/shape.c \

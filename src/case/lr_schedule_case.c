@@ -88,8 +88,9 @@ static int dense(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *out, pfc_dia
 }
 
 /* A few roundings of the largest number that takes part. */
-static int bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
+static int bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
+    (void)precision;
     pfc_lr_config cfg = config(c);
     if (pfc_bounds_begin(ctx->comm.mpi, c, diag)) return diag->exit_status;
     pfc_tensor *bound = pfc_tensor_find(&c->bound_out, "lr");

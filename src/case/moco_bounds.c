@@ -204,8 +204,9 @@ static bool make_room(bound *v)
     return true;
 }
 
-int pfc_moco_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
+int pfc_moco_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
+    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     int ranks = pfc_ctx_ranks(ctx);
     bound v = { .n = c->size['N' - 'A'], .k = c->size['K' - 'A'], .d = c->size['D' - 'A'], .mu = pfc_param_real(c, "momentum") };

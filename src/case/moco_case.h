@@ -9,7 +9,7 @@
 int pfc_moco_shuffle_check(MPI_Comm comm, pfc_case *c, pfc_diag *diag);
 int pfc_moco_shuffle_run(pfc_ctx *ctx, pfc_case *c, bool want_steps, pfc_diag *diag);
 int pfc_moco_shuffle_dense(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *out, pfc_diag *diag);
-int pfc_moco_shuffle_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
+int pfc_moco_shuffle_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag);
 int pfc_moco_shuffle_fill(MPI_Comm comm, pfc_case *c, const char *fill, int64_t seed, pfc_diag *diag);
 void *pfc_moco_shuffle_bench_open(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
 int pfc_moco_shuffle_bench_step(void *bench, pfc_diag *diag);
@@ -19,7 +19,7 @@ void pfc_moco_shuffle_bench_cost(const pfc_case *c, int ranks, pfc_dtype real, d
 int pfc_moco_check(MPI_Comm comm, pfc_case *c, pfc_diag *diag);
 int pfc_moco_run(pfc_ctx *ctx, pfc_case *c, bool want_steps, pfc_diag *diag);
 int pfc_moco_dense(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *out, pfc_diag *diag);
-int pfc_moco_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
+int pfc_moco_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag);
 int pfc_moco_fill(MPI_Comm comm, pfc_case *c, const char *fill, int64_t seed, pfc_diag *diag);
 void *pfc_moco_bench_open(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
 int pfc_moco_bench_step(void *bench, pfc_diag *diag);

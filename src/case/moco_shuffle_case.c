@@ -93,4 +93,8 @@ int pfc_moco_shuffle_dense(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *ou
 }
 
 /* Moved numbers have no error. */
-int pfc_moco_shuffle_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag) { return pfc_bounds_begin(ctx->comm.mpi, c, diag); }
+int pfc_moco_shuffle_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
+{
+    (void)precision;
+    return pfc_bounds_begin(ctx->comm.mpi, c, diag);
+}

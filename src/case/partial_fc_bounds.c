@@ -68,8 +68,9 @@ static void compute(const pfc_partial_fc_inputs *in, pfc_case *c, pfc_diag *diag
     pfc_dense_partial_fc_free(sampler);
 }
 
-int pfc_partial_fc_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
+int pfc_partial_fc_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
+    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     pfc_partial_fc_inputs in;
     if (pfc_partial_fc_inputs_gather(comm, c, &in, diag)) return diag->exit_status;

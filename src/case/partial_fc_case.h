@@ -14,7 +14,7 @@ bool pfc_partial_fc_case_samples(const pfc_case *c);
 int pfc_partial_fc_check(MPI_Comm comm, pfc_case *c, pfc_diag *diag);                                  /* partial_fc_check.c */
 int pfc_partial_fc_run(pfc_ctx *ctx, pfc_case *c, bool want_steps, pfc_diag *diag);                    /* partial_fc_case.c */
 int pfc_partial_fc_fill(MPI_Comm comm, pfc_case *c, const char *fill, int64_t seed, pfc_diag *diag);   /* partial_fc_fill.c */
-int pfc_partial_fc_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);                                  /* partial_fc_bounds.c */
+int pfc_partial_fc_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag);  /* partial_fc_bounds.c */
 int pfc_partial_fc_dense_case(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *out, pfc_diag *diag); /* partial_fc_dense_case.c */
 
 #endif

@@ -28,6 +28,6 @@ const double *pfc_partial_fc_inputs_keys(const pfc_partial_fc_inputs *in, int64_
 
 /* The members `dense` and `bounds` of partial_fc's entry in the table of algorithms (case.h). Collective. */
 int pfc_partial_fc_dense_case(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *out, pfc_diag *diag);
-int pfc_partial_fc_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
+int pfc_partial_fc_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag);
 
 #endif

@@ -332,8 +332,9 @@ static void compute(pfc_case *c, const pfc_sinkhorn_config *cfg, int ranks, cons
     free(b.esums);
 }
 
-int pfc_sinkhorn_case_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
+int pfc_sinkhorn_case_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
+    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     pfc_sinkhorn_config cfg = pfc_case_sinkhorn_config(c);
     double *scores = NULL;

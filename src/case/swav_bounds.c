@@ -340,8 +340,9 @@ static void compute(const pfc_swav_inputs *in, pfc_case *c, pfc_diag *diag)
     for (int k = 0; k < SLOTS; k++) free(*all[k].array);
 }
 
-int pfc_swav_case_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
+int pfc_swav_case_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
+    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     pfc_swav_inputs in;
     if (pfc_bounds_begin(comm, c, diag)) return diag->exit_status;

@@ -32,8 +32,8 @@ int pfc_swav_case_dense(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *out, 
 int pfc_swav_case_check(MPI_Comm comm, pfc_case *c, pfc_diag *diag);
 int pfc_sinkhorn_case_fill(MPI_Comm comm, pfc_case *c, const char *fill, int64_t seed, pfc_diag *diag);
 int pfc_swav_case_fill(MPI_Comm comm, pfc_case *c, const char *fill, int64_t seed, pfc_diag *diag);
-int pfc_sinkhorn_case_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
-int pfc_swav_case_bounds(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
+int pfc_sinkhorn_case_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag);
+int pfc_swav_case_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag);
 
 /* Parameters of both. */
 #define PFC_SINKHORN_PARAMS                                                                                                                      \

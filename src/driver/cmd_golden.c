@@ -19,14 +19,28 @@ typedef struct maker {
     pfc_table *table;
     pfc_json *json;
     pfc_tensor_list given; /* of --in */
+    const pfc_precision *precisions[PFC_PRECISIONS];
+    int precision_count;
     int made, skipped;
 } maker;
 
-/* Types of --dtype that bounds can be made for. */
-static int check_dtypes(const pfc_cli *cli, pfc_diag *diag)
+/* The precisions of --dtype, a list as in "f32,bf16,bf16-rz", each once, in the order of the table; without it, f32. */
+static int choose_precisions(maker *m)
 {
-    if (!cli->dtype || strcmp(cli->dtype, "f32") == 0) return 0;
-    return pfc_diag_fail(diag, PFC_EXIT_BACKEND, "--dtype %s: this version makes bounds for f32 only", cli->dtype);
+    char text[256], *rest = NULL;
+    bool wanted[PFC_PRECISIONS] = { false };
+    snprintf(text, sizeof text, "%s", m->cli->dtype ? m->cli->dtype : "f32");
+    for (char *name = strtok_r(text, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
+        const pfc_precision *p = pfc_precision_find(name);
+        if (!p)
+            return pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "--dtype %s: expected a list of f32, tf32, bf16, f16, any with -sound, the last three with -rz",
+                                 name);
+        wanted[p - pfc_precisions] = true;
+    }
+    for (int k = 0; k < PFC_PRECISIONS; k++)
+        if (wanted[k]) m->precisions[m->precision_count++] = &pfc_precisions[k];
+    if (m->precision_count == 0) return pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "--dtype: expected at least one type");
+    return 0;
 }
 
 static int make_folder(const pfc_cli *cli, pfc_diag *diag)
@@ -96,7 +110,7 @@ static void tell(maker *m, const pfc_case *c, const char *path, double seconds)
     pfc_table_cell(m->table, "%s", c->name);
     pfc_table_cell(m->table, "%s", c->algorithm->name);
     pfc_table_cell(m->table, "%d", c->out.count);
-    pfc_table_cell(m->table, "%d", c->bound_out.count);
+    pfc_table_cell(m->table, "%d", c->kept_count ? c->kept[0].out.count : 0);
     pfc_table_cell(m->table, "%.3f s", seconds);
     pfc_table_cell(m->table, "%s", path);
     pfc_json_begin(m->json, NULL, '{');
@@ -109,7 +123,17 @@ static void tell(maker *m, const pfc_case *c, const char *path, double seconds)
     m->made++;
 }
 
-/* Bounds need the steps, whether or not they are written. */
+/* For every precision asked for. They need the steps, whether or not they are written. */
+static int make_bounds(maker *m, pfc_case *c, bool steps)
+{
+    for (int k = 0; k < m->precision_count && c->algorithm->bounds; k++) {
+        if (c->algorithm->bounds(m->ctx, c, m->precisions[k], m->diag)) return m->diag->exit_status;
+        if (!steps) pfc_tensor_list_free(&c->bound_step);
+        pfc_case_keep_bounds(c, m->precisions[k]);
+    }
+    return 0;
+}
+
 static int make(maker *m, pfc_case *c, bool steps)
 {
     char path[1400];
@@ -118,9 +142,8 @@ static int make(maker *m, pfc_case *c, bool steps)
     double start = MPI_Wtime();
     if (c->algorithm->run(m->ctx, c, true, m->diag)) return m->diag->exit_status;
     snprintf(c->spec, sizeof c->spec, "%s", PFC_SPEC_EXACT);
-    if (c->algorithm->bounds && c->algorithm->bounds(m->ctx, c, m->diag)) return m->diag->exit_status;
+    if (make_bounds(m, c, steps)) return m->diag->exit_status;
     double seconds = MPI_Wtime() - start;
-    if (!steps) pfc_tensor_list_free(&c->bound_step);
     for (int i = 0; i < c->out.count; i++)
         if (pfc_tensor_digest(m->cli->comm, &c->out.items[i], m->diag)) return m->diag->exit_status;
     int what = PFC_WRITE_INPUTS | PFC_WRITE_BOUNDS | (steps ? PFC_WRITE_STEPS : 0);
@@ -228,7 +251,7 @@ int pfc_cmd_golden(pfc_cli *cli)
     pfc_diag diag = { 0 };
     maker m = { .cli = cli, .diag = &diag };
     if (cli->mode_given && cli->mode == PFC_FAST) pfc_diag_fail(&diag, PFC_EXIT_USAGE, "--mode fast: goldens are made in exact mode");
-    if (!diag.exit_status && !check_dtypes(cli, &diag)) m.ctx = pfc_cli_context(cli, PFC_EXACT, &diag);
+    if (!diag.exit_status && !choose_precisions(&m)) m.ctx = pfc_cli_context(cli, PFC_EXACT, &diag);
     if (m.ctx && !make_folder(cli, &diag)) {
         m.table = pfc_table_new("llrrrl", titles);
         m.json = pfc_json_open(cli, &diag);

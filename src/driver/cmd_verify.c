@@ -294,7 +294,7 @@ static int any_ranks_exact(verify *v, pfc_case *c, report *r)
         if (r->golden.tensors != alone.count) r->golden.wrong++; /* a result is missing */
     }
     if (against_dense(v, c, &r->dense)) return v->diag->exit_status;
-    return v->fast && c->algorithm->bounds ? c->algorithm->bounds(v->exact, c, v->diag) : 0;
+    return v->fast && c->algorithm->bounds ? c->algorithm->bounds(v->exact, c, pfc_precision_find("f32"), v->diag) : 0;
 }
 
 static void verify_any_ranks(verify *v, const pfc_algorithm *a)
