@@ -12,6 +12,13 @@ for np in 1 2 3 5 8; do
     expect 0 $np verify
     expect 0 $np verify --mode fast
 done
+# Sums of products stay on the device, as with a CUDA-aware MPI.
+PFC_TRANSPORT=device expect 0 alone info
+says out "engine dgemm, transport CUDA-aware MPI"
+for np in 2 3 8; do
+    PFC_TRANSPORT=device expect 0 $np verify
+    PFC_TRANSPORT=device expect 0 $np verify --mode fast
+done
 # More blocks, chunks and strips than a golden has: more than 1024 terms, sampled rows, wide numbers.
 for arguments in "partial_fc --size N=24,C=2600,D=37 --param head=arc,scale=30,margin=0.3,sample_rate=0.5" \
     "partial_fc --size N=6,C=19,D=2100 --param head=cos,scale=30,margin=0.3" \

@@ -30,7 +30,12 @@ if [ -f "$host/pfc_cuda.so" ]; then
     export PFC_MODULE_DIR=$host
     PFC_CUDA_HOST_DEVICES=0 refused "backend cuda cannot run here: no CUDA-capable device is detected"
     PFC_ENGINE=amx refused "product engine 'amx' is not of backend cuda; expected auto or dgemm in exact mode"
-    expect 0 alone run "$case" -o "$out"
+    PFC_TRANSPORT=nccl refused "PFC_TRANSPORT is 'nccl'; expected auto, host or device"
+    for transport in auto host device; do
+        PFC_TRANSPORT=$transport expect 0 3 run "$case" -o "$out" --json "$work/out.json"
+        grep -q "\"transport\": \"$([ $transport = device ] && echo "CUDA-aware MPI" || echo "pinned host")\"" "$work/out.json" ||
+            fail "--json does not say which transport: $transport"
+    done
     unset PFC_MODULE_DIR
 fi
 
@@ -41,6 +46,8 @@ if [ -f "$built/pfc_cuda.so" ]; then
     grep -E '^cuda +exact +[^ ].* complete' "$work/out" >/dev/null || fail "info does not show a complete exact table: $(grep ^cuda "$work/out")"
     grep -E '^cuda +fast +[^ ].* complete' "$work/out" >/dev/null || fail "info does not show a complete fast table: $(grep ^cuda "$work/out")"
     rm -f "$out"
+    ompi_info --parsable -l 9 --all 2>/dev/null | grep -q "mpi_built_with_cuda_support:value:true" ||
+        PFC_TRANSPORT=device refused "PFC_TRANSPORT is device, but this MPI says that it takes no pointers to a CUDA device"
     run alone run "$case" -o "$out"
     if [ "$status" = 0 ]; then
         echo "a device is here"

@@ -111,7 +111,7 @@ static void marks(pfc_comm *c)
         acc.special = calloc((size_t)rows, 1);
         if (acc.special) acc.special[1] = 1;
     }
-    bool ok = pfc_comm_reduce_scatter_acc(c, &acc) == PFC_OK && acc.special;
+    bool ok = pfc_comm_reduce_scatter_acc(c, NULL, &acc) == PFC_OK && acc.special;
     int64_t first = 2 * c->rank, base = c->ranks * (c->ranks - 1) / 2;
     ok = ok && data[0] == base + first * c->ranks && data[1] == base + (first + 1) * c->ranks && expo[0] == first && expo[1] == first + 1;
     int want = c->rank > 0 ? 0 : c->ranks > 1 ? 3 : 2;

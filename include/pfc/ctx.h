@@ -44,7 +44,8 @@ pfc_dtype pfc_ctx_real(const pfc_ctx *ctx);  /* storage of real results: PFC_F64
 const char *pfc_ctx_isa(const pfc_ctx *ctx); /* "scalar", "avx2", "avx512" or the device */
 const char *pfc_ctx_backend_name(const pfc_ctx *ctx);
 const char *pfc_ctx_engine_name(const pfc_ctx *ctx); /* exact mode: "amx", "dgemm", "int128"; fast mode: "none" */
-const char *pfc_ctx_transport(const pfc_ctx *ctx);   /* where MPI finds what ranks exchange: "host" memory, or "pinned host": copied from and to a device */
+const char *pfc_ctx_transport(const pfc_ctx *ctx);   /* where MPI finds what ranks exchange: "host" memory; "pinned host": copied
+                                                      * from and to a device; "CUDA-aware MPI": sums of products on the device itself */
 const char *pfc_ctx_error(const pfc_ctx *ctx);       /* text of the last failure, one line, never NULL */
 
 /* Where the rows or columns of a tapped tensor live. */

@@ -180,7 +180,7 @@ static pfc_status softmax_statistics(pfc_arcface_run *s)
     for (int64_t n = 0; s->sum_acc->expo && n < s->N; n++) s->sum_acc->expo[n] = 0; /* exp(l - M) <= 1 */
     if (s->ops->row_sum) PFC_TRY(for_blocks(s, denominator_block));
     PFC_TRY(pfc_agree(s->ctx, s->ops->acc_fold(s->be, s->sum_acc, &s->rows)));
-    PFC_TRY(pfc_comm_sum_acc(&s->ctx->comm, s->sum_acc));
+    PFC_TRY(pfc_comm_sum_acc(&s->ctx->comm, s->be, s->sum_acc));
     return pfc_agree(s->ctx, s->ops->acc_value(s->be, s->sum_acc, 0, s->N, s->sum));
 }
 
@@ -195,7 +195,7 @@ static pfc_status join_expo(pfc_arcface_run *s, pfc_acc *acc)
 static pfc_status join_sums(pfc_arcface_run *s, pfc_acc *acc, pfc_view out)
 {
     PFC_TRY(pfc_agree(s->ctx, s->ops->acc_fold(s->be, acc, NULL)));
-    PFC_TRY(pfc_comm_sum_acc(&s->ctx->comm, acc));
+    PFC_TRY(pfc_comm_sum_acc(&s->ctx->comm, s->be, acc));
     return pfc_agree(s->ctx, s->ops->acc_value(s->be, acc, 0, s->N, out));
 }
 
@@ -222,7 +222,7 @@ static pfc_status feature_gradient(pfc_arcface_run *s)
     pfc_view out = s->result->x_grad, sum = { 0 };
     size_t size = pfc_dtype_size(s->ops->real);
     PFC_TRY(pfc_agree(s->ctx, s->ops->acc_fold(s->be, s->feature_acc, NULL)));
-    PFC_TRY(pfc_comm_reduce_scatter_acc(&s->ctx->comm, s->feature_acc));
+    PFC_TRY(pfc_comm_reduce_scatter_acc(&s->ctx->comm, s->be, s->feature_acc));
     if (!out.data) return PFC_OK;
     pfc_status st = pfc_ws_view(s->ctx, s->ops->real, s->b, s->D, &sum);
     if (st == PFC_OK) st = s->ops->acc_value(s->be, s->feature_acc, 0, s->b, sum);

@@ -149,7 +149,7 @@ static pfc_status sum_statistics(pfc_batch_norm *bn, pfc_view x, double *grid, d
     pfc_status st = ops->bn_sums(be, l->shape, x, grid, acc);
     if (st == PFC_OK) st = ops->acc_fold(be, acc, NULL);
     PFC_TRY(pfc_agree(bn->ctx, st));
-    if (l->shared) PFC_TRY(group_agree(bn, l->unequal ? merge_statistics(bn, acc, grid, work) : pfc_comm_sum_acc(&bn->group, acc)));
+    if (l->shared) PFC_TRY(group_agree(bn, l->unequal ? merge_statistics(bn, acc, grid, work) : pfc_comm_sum_acc(&bn->group, bn->ctx->be, acc)));
     return l->count > 0 && !l->unequal ? ops->bn_moments(be, acc, grid, l->count, l->mean, l->var) : PFC_OK;
 }
 
@@ -300,7 +300,7 @@ static pfc_status gradient_sums(pfc_batch_norm *bn, pfc_view x, pfc_view g, cons
     if (st == PFC_OK) st = ops->acc_fold(be, s->acc, NULL);
     if (st == PFC_OK) st = ops->bn_values(be, s->acc, c, l->shape.splits, 1, s->own);
     PFC_TRY(pfc_agree(bn->ctx, st));
-    if (l->shared) PFC_TRY(group_agree(bn, pfc_comm_sum_acc(&bn->group, s->acc)));
+    if (l->shared) PFC_TRY(group_agree(bn, pfc_comm_sum_acc(&bn->group, bn->ctx->be, s->acc)));
     return ops->bn_values(be, s->acc, c, l->shape.splits, 0, s->group);
 }
 

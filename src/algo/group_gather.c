@@ -65,7 +65,7 @@ static pfc_status sum_over(pfc_ctx *ctx, pfc_comm *group, pfc_view x, pfc_acc *a
     pfc_status st = ops->gather_add(ctx->be, x, acc);
     if (st == PFC_OK) st = ops->acc_fold(ctx->be, acc, NULL);
     PFC_TRY(pfc_agree(ctx, st));
-    return pfc_comm_sum_acc(group, acc);
+    return pfc_comm_sum_acc(group, ctx->be, acc);
 }
 
 pfc_status pfc_group_gather(pfc_ctx *ctx, int64_t num_sync_devices, int64_t num_groups, int64_t local_size, pfc_view in, pfc_view out)

@@ -105,7 +105,7 @@ static pfc_status tn_sum(pfc_ctx *ctx, product *p, bool over_ranks)
     if (st == PFC_OK) st = ops->acc_fold(ctx->be, p->acc, NULL);
     if (!over_ranks) return st;
     PFC_TRY(pfc_agree(ctx, st));
-    return pfc_comm_sum_acc(&ctx->comm, p->acc);
+    return pfc_comm_sum_acc(&ctx->comm, ctx->be, p->acc);
 }
 
 pfc_status pfc_product_tn(pfc_ctx *ctx, pfc_view a, const pfc_matrix *b, bool over_ranks, pfc_view out)

@@ -161,7 +161,7 @@ static pfc_status softmax_statistics(pfc_step *s)
     for (int64_t n = 0; s->sum_acc->expo && n < s->N; n++) s->sum_acc->expo[n] = 0; /* exp(l - M) <= 1 */
     if (s->ops->row_sum) PFC_TRY(for_blocks(s, denominator_block));
     PFC_TRY(pfc_agree(s->ctx, s->ops->acc_fold(s->be, s->sum_acc, &s->rows)));
-    PFC_TRY(pfc_comm_sum_acc(&s->ctx->comm, s->sum_acc));
+    PFC_TRY(pfc_comm_sum_acc(&s->ctx->comm, s->be, s->sum_acc));
     return pfc_agree(s->ctx, s->ops->acc_value(s->be, s->sum_acc, 0, s->N, s->sum));
 }
 
@@ -219,8 +219,8 @@ static pfc_status feature_gradient(pfc_step *s)
     pfc_status st = ops->acc_fold(s->be, s->feature_acc, NULL);
     if (st == PFC_OK) st = ops->acc_fold(s->be, s->dot_acc, NULL);
     PFC_TRY(pfc_agree(s->ctx, st));
-    PFC_TRY(pfc_comm_reduce_scatter_acc(&s->ctx->comm, s->feature_acc));
-    PFC_TRY(pfc_comm_reduce_scatter_acc(&s->ctx->comm, s->dot_acc));
+    PFC_TRY(pfc_comm_reduce_scatter_acc(&s->ctx->comm, s->be, s->feature_acc));
+    PFC_TRY(pfc_comm_reduce_scatter_acc(&s->ctx->comm, s->be, s->dot_acc));
     if (!s->result->x_grad.data) return PFC_OK;
     st = pfc_ws_view(s->ctx, ops->real, s->b, s->D, &sum);
     if (st == PFC_OK) st = pfc_ws_view(s->ctx, ops->real, s->b, s->D, &out);

@@ -88,7 +88,7 @@ static pfc_status row_sums(run *s)
     pfc_acc *acc = NULL;
     pfc_status st = pfc_agree(s->ctx, s->ops->acc_create(s->be, PFC_ACC_SCALAR, s->K, 1, &acc));
     if (st == PFC_OK) st = pfc_agree(s->ctx, local_sums(s, acc));
-    if (st == PFC_OK) st = pfc_comm_sum_acc(&s->ctx->comm, acc);
+    if (st == PFC_OK) st = pfc_comm_sum_acc(&s->ctx->comm, s->be, acc);
     if (st == PFC_OK) st = s->ops->sinkhorn_total(s->be, acc, s->sums, &s->total);
     if (acc) s->ops->acc_destroy(s->be, acc);
     return pfc_agree(s->ctx, st);
@@ -128,7 +128,7 @@ static pfc_status log_iteration(run *s, pfc_acc *acc)
     pfc_status st = s->ops->sinkhorn_log_sums(s->be, s->plan, s->max, acc);
     if (st == PFC_OK) st = s->ops->acc_fold(s->be, acc, NULL);
     PFC_TRY(pfc_agree(s->ctx, st));
-    PFC_TRY(pfc_comm_sum_acc(&s->ctx->comm, acc));
+    PFC_TRY(pfc_comm_sum_acc(&s->ctx->comm, s->be, acc));
     return pfc_agree(s->ctx, s->ops->sinkhorn_log_scale(s->be, s->plan, s->max, acc, s->sums));
 }
 

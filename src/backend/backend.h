@@ -69,7 +69,8 @@ typedef struct pfc_acc {
     int64_t rows, cols;
     int lanes, words;
     pfc_dtype wire;         /* PFC_I64 or PFC_F64 */
-    void *data;             /* rows*cols*words words, element-major, in host memory after acc_fold */
+    void *data;             /* rows*cols*words words, element-major, after acc_fold */
+    pfc_place place;        /* of data: host memory, but where the site allows it (pfc_site) sums of products may stay in the backend's */
     unsigned char *special; /* rows*cols marks after acc_fold: 1 +inf, 2 -inf, 3 NaN (bits combine by or); NULL if there are none */
     int32_t *expo;          /* rows, host: grid exponent of each row. Exact only, else NULL */
     void *state;            /* the backend's own */
@@ -314,13 +315,23 @@ typedef struct pfc_ops {
     pfc_status (*acc_fold)(pfc_backend *be, pfc_acc *acc, const pfc_rows_info *rows);
     /* out (count, cols) real = value of rows [first, first+count) of acc->data with its marks (1.2, 1.3). */
     pfc_status (*acc_value)(pfc_backend *be, const pfc_acc *acc, int64_t first, int64_t count, pfc_view out);
+    /* optional: out (n words) = sum of the `count` pieces of n words that stand one after the other, in their order; in the backend's memory. Needed by
+     * those that leave acc->data there. */
+    pfc_status (*add_pieces)(pfc_backend *be, pfc_dtype wire, const void *pieces, int count, int64_t n, void *out);
 } pfc_ops;
+
+/* Where a backend runs. */
+typedef struct pfc_site {
+    int local_rank;  /* of the process on its machine: which device to take */
+    bool alone;      /* there is no other rank */
+    bool device_mpi; /* MPI says at run time that it takes pointers to a device */
+} pfc_site;
 
 /* One backend object per context. */
 struct pfc_backend {
     const pfc_ops *ops;
     int threads;
-    int local_rank;                 /* of the process on its machine: which device to take */
+    pfc_site site;
     int lanes;                      /* lanes of class loops: ops->lanes, or threads */
     bool self_check;                /* verify every integer product mod 2^64 */
     const char *engine;             /* exact: name of the product engine */
@@ -336,8 +347,8 @@ const char *pfc_ops_missing(const pfc_ops *ops);
 /* The registry (registry.c). Picks a table by backend name, mode and what the machine can run, capped by PFC_MAX_ISA. On failure the reason is in
  * why (size bytes). */
 pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size);
-/* The same for the local_rank-th process of its machine: processes share out the devices. */
-pfc_status pfc_backend_open_at(const pfc_options *options, int local_rank, pfc_backend **out, char *why, size_t size);
+/* The same for one process of several. pfc_backend_open: the only one. */
+pfc_status pfc_backend_open_at(const pfc_options *options, pfc_site site, pfc_backend **out, char *why, size_t size);
 void pfc_backend_close(pfc_backend *be);
 /* The same, and whether something was wrong at the end, such as memory that was not freed: PFC_ERR_RUNTIME and a text. Only the checked backend looks. */
 pfc_status pfc_backend_finish(pfc_backend *be, char *why, size_t size);

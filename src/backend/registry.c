@@ -172,9 +172,13 @@ static const struct {
 } backends[] = { { "cpu", open_cpu }, { "checked", open_checked }, { "cuda", open_cuda } };
 enum { BACKENDS = sizeof backends / sizeof *backends };
 
-pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size) { return pfc_backend_open_at(options, 0, out, why, size); }
+pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size)
+{
+    const pfc_site site = { 0, true, false };
+    return pfc_backend_open_at(options, site, out, why, size);
+}
 
-pfc_status pfc_backend_open_at(const pfc_options *options, int local_rank, pfc_backend **out, char *why, size_t size)
+pfc_status pfc_backend_open_at(const pfc_options *options, pfc_site site, pfc_backend **out, char *why, size_t size)
 {
     static const pfc_options defaults = { PFC_EXACT, NULL, NULL, 0, 0 };
     if (!options) options = &defaults;
@@ -191,7 +195,7 @@ pfc_status pfc_backend_open_at(const pfc_options *options, int local_rank, pfc_b
         snprintf(why, size, "out of memory");
         return PFC_ERR_NOMEM;
     }
-    be->local_rank = local_rank;
+    be->site = site;
     pfc_status st = backends[which].open(be, options);
     if (st != PFC_OK) {
         snprintf(why, size, "%s", be->error);

@@ -1,10 +1,16 @@
 /* comm.c: collectives over MPI. */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
 #include "comm/comm.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined HAVE_MPI_EXT_H && defined HAVE_MPIX_QUERY_CUDA_SUPPORT
+#include <mpi-ext.h>
+#endif
 
 static pfc_status check(pfc_comm *comm, int rc, const char *what)
 {
@@ -54,6 +60,15 @@ pfc_status pfc_comm_open(pfc_comm *comm, MPI_Comm parent)
     PFC_TRY(check(comm, MPI_Comm_size(comm->mpi, &comm->ranks), "MPI_Comm_size"));
     PFC_TRY(check(comm, MPI_Op_create(max_f64, 1, &comm->max_f64), "MPI_Op_create"));
     return check(comm, MPI_Op_create(max_f32, 1, &comm->max_f32), "MPI_Op_create");
+}
+
+bool pfc_comm_takes_device(void)
+{
+#if defined HAVE_MPI_EXT_H && defined HAVE_MPIX_QUERY_CUDA_SUPPORT
+    return MPIX_Query_cuda_support() == 1;
+#else
+    return false;
+#endif
 }
 
 pfc_status pfc_comm_split(pfc_comm *comm, int colour, pfc_comm *out)
@@ -167,16 +182,23 @@ pfc_status pfc_comm_sum(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
     return st;
 }
 
+pfc_status pfc_comm_alltoall(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv)
+{
+    MPI_Datatype chunk;
+    PFC_TRY(make_chunk(comm, count, dtype, &chunk));
+    pfc_status st = check(comm, MPI_Alltoall(send, 1, chunk, recv, 1, chunk, comm->mpi), "MPI_Alltoall");
+    MPI_Type_free(&chunk);
+    return st;
+}
+
 /* All-to-all and a local sum in rank order. MPI_Reduce_scatter_block is slower from 4 ranks up (doc/performance.md), and its order of summation
  * belongs to the library. */
 pfc_status pfc_comm_reduce_scatter(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
 {
     if (comm->ranks == 1 || count == 0) return PFC_OK;
-    MPI_Datatype chunk;
-    PFC_TRY(make_chunk(comm, count, dtype, &chunk));
     void *all = malloc((size_t)count * (size_t)comm->ranks * 8);
     pfc_status st = pfc_comm_agree_on_memory(comm, all);
-    if (st == PFC_OK) st = check(comm, MPI_Alltoall(x, 1, chunk, all, 1, chunk, comm->mpi), "MPI_Alltoall");
+    if (st == PFC_OK) st = pfc_comm_alltoall(comm, x, count, dtype, all);
     if (st == PFC_OK && dtype == PFC_F64) add_in_order(x, all, comm->ranks, count);
     if (st == PFC_OK && dtype == PFC_I64) {
         int64_t *out = x, *in = all;
@@ -185,7 +207,6 @@ pfc_status pfc_comm_reduce_scatter(pfc_comm *comm, void *x, int64_t count, pfc_d
             for (int64_t i = 0; i < count; i++) out[i] += in[r * count + i];
     }
     free(all);
-    MPI_Type_free(&chunk);
     return st;
 }
 

@@ -1,4 +1,5 @@
-/* comm.h: the collectives of the algorithms (semantics.md 1.9), over any communicator, on host memory.
+/* comm.h: the collectives of the algorithms (semantics.md 1.9), over any communicator, on host memory; sums of
+ * accumulators also on a device's, where MPI takes it.
  *
  * Sums of doubles are taken in rank order, so a result depends on the number of ranks and never on the MPI library; sums of int64 are exact in
  * any order. Maxima let NaN win and give +0 for a tie of zeros. Every call is collective and returns PFC_ERR_RUNTIME with a text in
@@ -12,6 +13,7 @@
 #include <stdbool.h>
 
 struct pfc_acc;
+struct pfc_backend;
 
 typedef struct pfc_comm {
     MPI_Comm mpi;
@@ -34,6 +36,9 @@ void pfc_comm_close(pfc_comm *comm);
 /* The ranks of this machine, and which of them this one is. Collective. */
 pfc_status pfc_comm_machine(pfc_comm *comm, int *rank, int *ranks);
 
+/* Whether MPI takes pointers to memory of a CUDA device: what it says at run time. Local. */
+bool pfc_comm_takes_device(void);
+
 /* recv (ranks*count) <- send (count) of every rank, in rank order. */
 pfc_status pfc_comm_allgather(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv);
 /* The same in two halves. */
@@ -47,12 +52,14 @@ pfc_status pfc_comm_sum(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
 /* x (ranks*count elements, chunk j for rank j); on return x[0..count) of rank j holds the sum of its chunk; F64 in rank order, I64. The rest is
  * undefined. */
 pfc_status pfc_comm_reduce_scatter(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype);
+/* recv (ranks*count): chunk r <- this rank's chunk of send (ranks*count) of rank r. */
+pfc_status pfc_comm_alltoall(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv);
 pfc_status pfc_comm_broadcast(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype, int root);
 
-/* acc <- sum over ranks, everywhere. */
-pfc_status pfc_comm_sum_acc(pfc_comm *comm, struct pfc_acc *acc);
+/* acc <- sum over ranks, everywhere. be: whose acc it is; not looked at where acc->data is host memory. */
+pfc_status pfc_comm_sum_acc(pfc_comm *comm, struct pfc_backend *be, struct pfc_acc *acc);
 /* Rows [0, rows/ranks) of acc on rank j <- sum over ranks of rows [j*rows/ranks, ...). rows divisible by ranks. expo moves along. */
-pfc_status pfc_comm_reduce_scatter_acc(pfc_comm *comm, struct pfc_acc *acc);
+pfc_status pfc_comm_reduce_scatter_acc(pfc_comm *comm, struct pfc_backend *be, struct pfc_acc *acc);
 
 /* Which rows of this rank go where: rows send_row[send_start[p]..send_start[p+1]) to rank p, in this order; what comes from rank p goes to the places
  * recv_row[recv_start[p]..recv_start[p+1]). Arrays of ranks + 1. Every row has one place: send and receive counts of each pair of ranks agree. */

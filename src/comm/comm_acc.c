@@ -32,17 +32,47 @@ failed:
     return PFC_ERR_RUNTIME;
 }
 
-pfc_status pfc_comm_sum_acc(pfc_comm *comm, pfc_acc *acc)
+/* ---- words on a device: MPI moves them, the backend adds them, in rank order as comm.c does ---- */
+
+/* A device fails on one rank; all have to stop. */
+static pfc_status agree(pfc_comm *comm, pfc_backend *be, pfc_status mine)
 {
-    PFC_TRY(join_marks(comm, acc));
-    return pfc_comm_sum(comm, acc->data, acc->rows * acc->cols * acc->words, acc->wire);
+    int status = mine;
+    if (mine != PFC_OK && be->error[0]) snprintf(comm->error, sizeof comm->error, "%s", be->error);
+    pfc_status st = pfc_comm_first_failure(comm, &status, comm->error, sizeof comm->error);
+    return st != PFC_OK ? st : (pfc_status)status;
 }
 
-pfc_status pfc_comm_reduce_scatter_acc(pfc_comm *comm, pfc_acc *acc)
+/* acc->data <- sum over ranks of n words each; or, scattered, its first n words <- sum of this rank's chunk. */
+static pfc_status add_on_device(pfc_comm *comm, pfc_backend *be, pfc_acc *acc, int64_t n, bool scattered)
 {
-    int64_t rows = acc->rows / comm->ranks, first = rows * comm->rank;
+    const pfc_ops *ops = be->ops;
+    void *all = NULL;
+    if (comm->ranks == 1 || n == 0) return PFC_OK;
+    pfc_status st = ops->alloc(be, (size_t)n * (size_t)comm->ranks * 8, &all);
+    if (st == PFC_OK) st = ops->sync(be); /* what MPI will read is there */
+    st = agree(comm, be, st);
+    if (st == PFC_OK && scattered) st = pfc_comm_alltoall(comm, acc->data, n, acc->wire, all);
+    if (st == PFC_OK && !scattered) st = pfc_comm_allgather(comm, acc->data, n, acc->wire, all);
+    if (st == PFC_OK) st = agree(comm, be, ops->add_pieces(be, acc->wire, all, comm->ranks, n, acc->data));
+    if (all) ops->free(be, all);
+    return st;
+}
+
+/* ---- accumulators ---- */
+
+pfc_status pfc_comm_sum_acc(pfc_comm *comm, pfc_backend *be, pfc_acc *acc)
+{
+    int64_t n = acc->rows * acc->cols * acc->words;
     PFC_TRY(join_marks(comm, acc));
-    PFC_TRY(pfc_comm_reduce_scatter(comm, acc->data, rows * acc->cols * acc->words, acc->wire));
+    return acc->place == PFC_DEVICE ? add_on_device(comm, be, acc, n, false) : pfc_comm_sum(comm, acc->data, n, acc->wire);
+}
+
+pfc_status pfc_comm_reduce_scatter_acc(pfc_comm *comm, pfc_backend *be, pfc_acc *acc)
+{
+    int64_t rows = acc->rows / comm->ranks, first = rows * comm->rank, n = rows * acc->cols * acc->words;
+    PFC_TRY(join_marks(comm, acc));
+    PFC_TRY(acc->place == PFC_DEVICE ? add_on_device(comm, be, acc, n, true) : pfc_comm_reduce_scatter(comm, acc->data, n, acc->wire));
     if (acc->special) memmove(acc->special, acc->special + first * acc->cols, (size_t)(rows * acc->cols));
     if (acc->expo) memmove(acc->expo, acc->expo + first, (size_t)rows * sizeof *acc->expo);
     return PFC_OK;

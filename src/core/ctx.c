@@ -8,9 +8,10 @@
 
 static pfc_status open_backend(pfc_ctx *ctx, const pfc_options *options)
 {
-    int local_rank, local_ranks;
-    pfc_status st = pfc_agree(ctx, pfc_comm_machine(&ctx->comm, &local_rank, &local_ranks));
-    if (st == PFC_OK) st = pfc_backend_open_at(options, local_rank, &ctx->be, ctx->error, sizeof ctx->error);
+    pfc_site site = { .alone = ctx->comm.ranks == 1, .device_mpi = pfc_comm_takes_device() };
+    int local_ranks;
+    pfc_status st = pfc_agree(ctx, pfc_comm_machine(&ctx->comm, &site.local_rank, &local_ranks));
+    if (st == PFC_OK) st = pfc_backend_open_at(options, site, &ctx->be, ctx->error, sizeof ctx->error);
     return pfc_agree(ctx, st);
 }
 

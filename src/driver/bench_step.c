@@ -97,10 +97,7 @@ static void write_json(const bench *b, pfc_json *j)
     pfc_json_end(j);
     pfc_json_params(j, b->c);
     pfc_json_text(j, "mode", b->mode == PFC_FAST ? "fast" : "exact");
-    pfc_json_text(j, "backend", pfc_ctx_backend_name(b->ctx));
-    pfc_json_text(j, "isa", pfc_ctx_isa(b->ctx));
-    pfc_json_text(j, "engine", pfc_ctx_engine_name(b->ctx));
-    pfc_json_text(j, "transport", pfc_ctx_transport(b->ctx));
+    pfc_json_context(j, b->ctx);
     pfc_json_text(j, "openblas_core", pfc_openblas_state()->core);
     pfc_json_int(j, "ranks", b->cli->ranks);
     pfc_json_int(j, "threads", b->cli->threads);

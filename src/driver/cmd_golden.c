@@ -88,10 +88,7 @@ static int write_sidecar(const maker *m, const pfc_case *c, const char *path, do
     pfc_json_int(j, "ranks", m->cli->ranks);
     pfc_json_int(j, "threads", pfc_cli_threads(m->cli) ? pfc_cli_threads(m->cli) : omp_get_max_threads());
     pfc_json_real(j, "seconds", seconds);
-    pfc_json_text(j, "backend", pfc_ctx_backend_name(m->ctx));
-    pfc_json_text(j, "isa", pfc_ctx_isa(m->ctx));
-    pfc_json_text(j, "engine", pfc_ctx_engine_name(m->ctx));
-    pfc_json_text(j, "transport", pfc_ctx_transport(m->ctx));
+    pfc_json_context(j, m->ctx);
     pfc_json_text(j, "openblas", openblas_get_config());
     pfc_json_text(j, "openblas_core", pfc_openblas_state()->core);
     MPI_Get_library_version(text, &n);

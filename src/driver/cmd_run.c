@@ -20,7 +20,7 @@ static void print_results(const pfc_cli *cli, const pfc_case *c, const pfc_ctx *
     pfc_table_free(table);
 }
 
-static int write_json(const pfc_cli *cli, const pfc_case *c, double seconds, pfc_diag *diag)
+static int write_json(const pfc_cli *cli, const pfc_ctx *ctx, const pfc_case *c, double seconds, pfc_diag *diag)
 {
     if (!cli->json) return 0;
     pfc_json *j = pfc_json_open(cli, diag);
@@ -28,6 +28,7 @@ static int write_json(const pfc_cli *cli, const pfc_case *c, double seconds, pfc
     pfc_json_text(j, "case", c->path);
     pfc_json_text(j, "algorithm", c->algorithm->name);
     pfc_json_text(j, "spec", c->spec);
+    pfc_json_context(j, ctx);
     pfc_json_int(j, "ranks", cli->ranks);
     pfc_json_int(j, "rounded_inputs", c->rounded);
     pfc_json_real(j, "seconds", seconds);
@@ -48,7 +49,7 @@ static int compute(const pfc_cli *cli, pfc_ctx *ctx, pfc_case *c, pfc_diag *diag
         if (pfc_tensor_digest(cli->comm, &c->out.items[i], diag)) return diag->exit_status;
     if (pfc_case_write(cli->comm, cli->output, c, what, diag)) return diag->exit_status;
     print_results(cli, c, ctx, seconds);
-    return write_json(cli, c, seconds, diag);
+    return write_json(cli, ctx, c, seconds, diag);
 }
 
 int pfc_cmd_run(pfc_cli *cli)

@@ -363,6 +363,7 @@ int pfc_cmd_verify(pfc_cli *cli)
         v.json = pfc_json_open(cli, &diag);
         if (!diag.exit_status) {
             pfc_json_int(v.json, "ranks", cli->ranks);
+            pfc_json_context(v.json, v.exact ? v.exact : v.fast);
             pfc_json_text(v.json, "data", folder.path);
             pfc_json_begin(v.json, "results", '[');
             for (int i = 0; pfc_algorithms[i]; i++) verify_any_ranks(&v, pfc_algorithms[i]);

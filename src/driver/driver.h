@@ -166,6 +166,8 @@ void pfc_json_text(pfc_json *j, const char *key, const char *value);
 void pfc_json_int(pfc_json *j, const char *key, int64_t value);
 void pfc_json_real(pfc_json *j, const char *key, double value);
 void pfc_json_bool(pfc_json *j, const char *key, bool value);
+/* What computed it: backend, isa, engine, transport. */
+void pfc_json_context(pfc_json *j, const pfc_ctx *ctx);
 /* Ends the file and moves it to its name. Collective: all ranks call it and learn of a failure. */
 int pfc_json_close(pfc_json **j, const pfc_cli *cli, pfc_diag *diag);
 

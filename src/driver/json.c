@@ -120,6 +120,14 @@ void pfc_json_bool(pfc_json *j, const char *key, bool value)
     fputs(value ? "true" : "false", j->file);
 }
 
+void pfc_json_context(pfc_json *j, const pfc_ctx *ctx)
+{
+    pfc_json_text(j, "backend", pfc_ctx_backend_name(ctx));
+    pfc_json_text(j, "isa", pfc_ctx_isa(ctx));
+    pfc_json_text(j, "engine", pfc_ctx_engine_name(ctx));
+    pfc_json_text(j, "transport", pfc_ctx_transport(ctx));
+}
+
 int pfc_json_close(pfc_json **j, const pfc_cli *cli, pfc_diag *diag)
 {
     pfc_json *json = *j;

@@ -8,7 +8,7 @@
 struct device_acc {
     int64_t *word;       /* exact: rows*cols*words, as on the wire: (a, b) or limbs */
     unsigned char *mark; /* exact: rows*cols */
-    double *sum;         /* fast scalars: rows*cols */
+    double *sum;         /* fast: rows*cols; of products as on the wire, where they stay on the device */
     float *product;      /* fast products: rows*cols */
     double *max;         /* rows: running maximum of the logits, or largest |term| */
     int32_t *expo;       /* exact: rows, as acc->expo when grid_of was last called */

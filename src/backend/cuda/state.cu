@@ -228,24 +228,48 @@ static pfc_status choose_engine(pfc_backend *be, pfc_mode mode, const char *aske
     return PFC_ERR_UNSUPPORTED;
 }
 
+/* PFC_TRANSPORT: host, device, or auto: device where MPI takes pointers to it. */
+static pfc_status choose_transport(pfc_backend *be)
+{
+    const char *asked = getenv("PFC_TRANSPORT");
+    bool possible = be->site.device_mpi;
+#ifdef PFC_CUDA_HOST
+    possible = true; /* tests/cuda_host: the device's memory is the host's */
+#endif
+    if (!asked || !*asked) asked = "auto";
+    bool host = strcmp(asked, "host") == 0, device = strcmp(asked, "device") == 0;
+    if (device && !possible)
+        snprintf(be->error, sizeof be->error, "PFC_TRANSPORT is device, but this MPI says that it takes no pointers to a CUDA device; expected host or auto");
+    else if (!host && !device && strcmp(asked, "auto") != 0)
+        snprintf(be->error, sizeof be->error, "PFC_TRANSPORT is '%s'; expected auto, host or device", asked);
+    else {
+        be->transport = device || (!host && be->site.device_mpi) ? "CUDA-aware MPI" : "pinned host";
+        return PFC_OK;
+    }
+    return PFC_ERR_UNSUPPORTED;
+}
+
+bool stays_on_device(const cuda &d) { return d.be->site.alone || strcmp(d.be->transport, "CUDA-aware MPI") == 0; }
+
 extern "C" pfc_status pfc_cuda_open(pfc_backend *be, pfc_mode mode, const char *engine)
 {
     static char isa[16];
     int devices = 0;
     cudaDeviceProp p;
+    PFC_TRY(choose_engine(be, mode, engine));
+    PFC_TRY(choose_transport(be));
     cudaError_t error = cudaGetDeviceCount(&devices);
     if (error != cudaSuccess || devices == 0) {
         snprintf(be->error, sizeof be->error, "backend cuda cannot run here: %s", error != cudaSuccess ? cudaGetErrorString(error) : "no device");
         return PFC_ERR_UNSUPPORTED;
     }
-    PFC_TRY(choose_engine(be, mode, engine));
     cuda *d = (cuda *)calloc(1, sizeof *d);
     if (!d) return PFC_ERR_NOMEM;
     be->state = d;
     be->close = close_device;
     d->be = be;
-    note(*d, cudaSetDevice(be->local_rank % devices));
-    note(*d, cudaGetDeviceProperties(&p, be->local_rank % devices));
+    note(*d, cudaSetDevice(be->site.local_rank % devices));
+    note(*d, cudaGetDeviceProperties(&p, be->site.local_rank % devices));
     note(*d, cudaStreamCreate(&d->stream));
     note(*d, cudaHostAlloc((void **)&d->staging, STAGING, cudaHostAllocDefault));
     if (!d->failed) open_blas(*d, be->engine);
@@ -258,6 +282,5 @@ extern "C" pfc_status pfc_cuda_open(pfc_backend *be, pfc_mode mode, const char *
     fill_tables(isa);
     be->ops = mode == PFC_EXACT ? &exact_ops : &fast_ops;
     be->threads = be->lanes = 1;
-    be->transport = "pinned host";
     return PFC_OK;
 }

@@ -39,6 +39,9 @@ pfc_status finish(cuda &d);
 /* Device memory of at least `bytes`, good until the next call with the same name; NULL after a failure. */
 void *scratch(cuda &d, int which, int64_t bytes);
 
+/* Whether sums of products stay there after acc_fold: no rank wants them, or MPI takes them from there. */
+bool stays_on_device(const cuda &d);
+
 /* Copies through the staging memory; done on return. */
 void to_device(cuda &d, void *device, const void *host, int64_t bytes);
 void to_host(cuda &d, void *host, const void *device, int64_t bytes);
