@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The CUDA backend on a GPU, in one run: goldens bit for bit, bounds, memory errors, speed, beside PyTorch. Prints a table, writes gpu_check.json.
+# The CUDA backend on a GPU, in one run: every operation beside the CPU's, goldens bit for bit, bounds, memory errors, speed, beside PyTorch. Prints a table, writes gpu_check.json.
 #
 #    tools/gpu_check.sh bundle NAME   from a built tree: NAME.tar.gz, everything that the check needs on another machine, below 60 MB. There:
 #                                     tar -xf NAME.tar.gz; NAME/tools/gpu_check.sh
@@ -17,14 +17,16 @@ libraries_of() { ldd "$1" 2>/dev/null | awk '$3 ~ /^\// { print $3 }' | grep -vE
 bundle() {
     local name=$1 to mpi file lib
     [ -n "$name" ] && [ ! -e "$name.tar.gz" ] || { echo "gpu_check: bundle: found ${name:-no name}, expected a name without $name.tar.gz"; exit 2; }
-    [ -x "$here/pfc_ref" ] && [ -f "$here/.libs/pfc_cuda.so" ] || { echo "gpu_check: no pfc_ref or .libs/pfc_cuda.so in $here: build with nvcc first"; exit 2; }
+    for file in pfc_ref .libs/pfc_cuda.so tests/backend_ops/backend_ops; do
+        [ -f "$here/$file" ] || { echo "gpu_check: no $file in $here: build with nvcc, and make check TESTS="; exit 2; }
+    done
     mpi=$(ldd "$here/pfc_ref" | awk '$1 ~ /^libmpi\.so/ { print $3 }')
     mpi=$(dirname "$(readlink -f "$mpi")")
     work=$(mktemp -d) || exit 1
     trap 'rm -rf "$work"' EXIT
     to=$work/$(basename "$name")
     mkdir -p "$to"/{lib,bin,tools,data,share,openmpi/lib,pmix/lib}
-    cp -L "$here/pfc_ref" "$(command -v orterun)" "$(command -v orted)" "$to/bin"
+    cp -L "$here/pfc_ref" "$here/tests/backend_ops/backend_ops" "$(command -v orterun)" "$(command -v orted)" "$to/bin"
     cp "$here/.libs/pfc_cuda.so" "$to/lib"
     cp -r "$mpi/openmpi/lib/openmpi3" "$to/openmpi/lib"
     cp -r "$mpi/pmix2/lib/pmix" "$to/pmix/lib" 2>/dev/null
@@ -65,10 +67,10 @@ if [ -d "$here/openmpi" ]; then
     export OPAL_PREFIX=$here/openmpi OPAL_BINDIR=$here/bin OPAL_LIBDIR=$here/lib OPAL_PKGLIBDIR=$here/openmpi/lib/openmpi3 OPAL_PKGDATADIR=$here/share/openmpi
     export OPAL_SYSCONFDIR=$here/share PMIX_INSTALL_PREFIX=$here/pmix PMIX_PREFIX=$here/pmix PMIX_PKGLIBDIR=$here/pmix/lib/pmix PMIX_MCA_mca_base_component_path=$here/pmix/lib/pmix
     export OMPI_MCA_mca_base_component_path=$here/openmpi/lib/openmpi3 OMPI_MCA_plm_rsh_agent=false
-    pfc=$here/bin/pfc_ref mpirun="$here/bin/orterun -q"
+    pfc=$here/bin/pfc_ref ops=$here/bin/backend_ops mpirun="$here/bin/orterun -q"
 else
     export PFC_MODULE_DIR=${PFC_MODULE_DIR:-$here/.libs} PFC_DATA=$here/data
-    pfc=$here/pfc_ref mpirun="mpirun -q"
+    pfc=$here/pfc_ref ops=$here/tests/backend_ops/backend_ops mpirun="mpirun -q"
 fi
 
 # ---- the table ----
@@ -100,6 +102,7 @@ if ! grep -q '^exact, cuda *backend cuda' "$work/info"; then
     exit 1
 fi
 
+try "every operation, beside the CPU's" "$ops"
 for np in 1 2 8; do
     # shellcheck disable=SC2086
     try "exact, every golden, $np ranks" $mpirun -np $np "$pfc" verify

@@ -223,7 +223,8 @@ typedef struct pfc_ops {
 
     /* ---- sinkhorn, swav (doc/exact-v1.md section 5) ---- */
     /* Q (n,K) from scores (n,K), a sample a row; both must outlive the plan, and at the end q is the assignment. total: N, samples of all ranks.
-     * extremes (host): largest score/epsilon, and largest of -score/epsilon; NaN wins. The caller reduces both with the maximum over ranks. */
+     * extremes (host): largest score/epsilon, and largest of -score/epsilon, or -inf where sinkhorn_exp does not want it; NaN wins. The caller reduces both
+     * with the maximum over ranks. */
     pfc_status (*sinkhorn_create)(pfc_backend *be, const pfc_sinkhorn_config *cfg, double total, pfc_view scores, pfc_view q, double extremes[2],
                                   pfc_sinkhorn_plan **out);
     void (*sinkhorn_destroy)(pfc_backend *be, pfc_sinkhorn_plan *plan);
