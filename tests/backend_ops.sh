@@ -6,8 +6,8 @@ ops=$PFC_TOP_BUILDDIR/tests/backend_ops/backend_ops
 PFC_BACKEND=checked "$ops" || exit 1
 export PFC_MODULE_DIR=$PFC_TOP_BUILDDIR/tests/cuda_host
 [ -f "$PFC_MODULE_DIR/pfc_cuda.so" ] || { echo "no C++ compiler when this was configured: not of the CUDA backend"; exit 0; }
-for transport in host device; do
-    PFC_BACKEND=cuda PFC_TRANSPORT=$transport "$ops" || exit 1
-done
+PFC_BACKEND=cuda PFC_TRANSPORT=host "$ops" || exit 1
+PFC_BACKEND=cuda PFC_TRANSPORT=device "$ops" || exit 1
+PFC_BACKEND=cuda PFC_ENGINE=int8 "$ops" || exit 1
 PFC_BACKEND=nonsense "$ops" 2>/dev/null && { echo "a backend that is not there was compared"; exit 1; }
 exit 0

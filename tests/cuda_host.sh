@@ -15,6 +15,9 @@ done
 # Sums of products stay on the device, as with a CUDA-aware MPI.
 PFC_TRANSPORT=device expect 0 alone info
 says out "engine dgemm, transport CUDA-aware MPI"
+PFC_CUDA_HOST_RATIO=64 expect 0 alone info # a device that is slow with doubles
+says out "engine int8, transport"
+PFC_ENGINE=int8 expect 0 3 verify --mode exact
 for np in 2 3 8; do
     PFC_TRANSPORT=device expect 0 $np verify
     PFC_TRANSPORT=device expect 0 $np verify --mode fast

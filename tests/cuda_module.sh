@@ -29,7 +29,7 @@ host=${PFC_TOP_BUILDDIR:-.}/tests/cuda_host
 if [ -f "$host/pfc_cuda.so" ]; then
     export PFC_MODULE_DIR=$host
     PFC_CUDA_HOST_DEVICES=0 refused "backend cuda cannot run here: no CUDA-capable device is detected"
-    PFC_ENGINE=amx refused "product engine 'amx' is not of backend cuda; expected auto or dgemm in exact mode"
+    PFC_ENGINE=amx refused "product engine 'amx' is not of backend cuda; expected auto, dgemm or int8 in exact mode"
     PFC_TRANSPORT=nccl refused "PFC_TRANSPORT is 'nccl'; expected auto, host or device"
     for transport in auto host device; do
         PFC_TRANSPORT=$transport expect 0 3 run "$case" -o "$out" --json "$work/out.json"

@@ -103,6 +103,7 @@ if ! grep -q '^exact, cuda *backend cuda' "$work/info"; then
 fi
 
 try "every operation, beside the CPU's" "$ops"
+PFC_ENGINE=int8 try "the same, products by int8" "$ops"
 for np in 1 2 8; do
     # shellcheck disable=SC2086
     try "exact, every golden, $np ranks" $mpirun -np $np "$pfc" verify
@@ -120,8 +121,10 @@ large() {
         # shellcheck disable=SC2086
         PFC_BACKEND=cpu "$pfc" golden $arguments -o "$work/large$n" --quiet || return 1
         PFC_BACKEND=cpu "$pfc" run "$work/large$n"/*.h5 -o "$work/cpu.h5" --quiet || return 1
-        "$pfc" run "$work/large$n"/*.h5 -o "$work/gpu.h5" --quiet || return 1
-        cmp "$work/cpu.h5" "$work/gpu.h5" || return 1
+        for engine in dgemm int8; do
+            PFC_ENGINE=$engine "$pfc" run "$work/large$n"/*.h5 -o "$work/gpu.h5" --quiet || return 1
+            cmp "$work/cpu.h5" "$work/gpu.h5" || return 1
+        done
         "$pfc" run "$work/large$n"/*.h5 -o "$work/fast.h5" --mode fast --quiet || return 1
         "$pfc" check "$work/large$n"/*.h5 "$work/fast.h5" --dtype f32 --quiet || return 1
     done
@@ -154,9 +157,11 @@ fi
 export PFC_SELF_CHECK=0
 python=$(for p in /opt/*/.venv/bin/python3 python3; do "$p" -c 'import torch; torch.zeros(1).cuda()' 2>/dev/null && command -v "$p" && break; done)
 bench() { # NAME SIZES
-    local mode wall
-    for mode in fast exact; do
-        if "$pfc" bench partial_fc --size "$2" --mode $mode --rounds 7 --quiet --json "$work/$1.$mode.json" >"$work/log" 2>&1; then
+    local mode engine wall
+    for mode in fast exact int8; do
+        engine=auto
+        [ $mode != int8 ] || engine=int8
+        if PFC_ENGINE=$engine "$pfc" bench partial_fc --size "$2" --mode "${mode/int8/exact}" --rounds 7 --quiet --json "$work/$1.$mode.json" >"$work/log" 2>&1; then
             wall=$(grep -m 1 '"wall_seconds":' "$work/$1.$mode.json" | tr -dc '0-9.e-')
             row "bench $1 $mode" ok "$(awk -v w="$wall" 'BEGIN { printf "%.3f ms a step (wall)", 1000 * w }')"
             echo "$1 $mode $wall" >>"$work/bench"

@@ -197,7 +197,9 @@ static const chain *const chains[] = { &head_chain, &angular_chain, &matrix_chai
 static int open_side(side *s, const char *backend, pfc_mode mode)
 {
     char why[256];
-    pfc_options options = { .mode = mode, .backend = backend, .threads = 1, .self_check = 1 };
+    const char *engine = getenv("PFC_ENGINE"); /* of the exact products of the backend that is looked at */
+    bool chosen = engine && *engine && mode == PFC_EXACT && strcmp(backend, "cpu") != 0;
+    pfc_options options = { .mode = mode, .backend = backend, .engine = chosen ? engine : "auto", .threads = 1, .self_check = 1 };
     memset(s, 0, sizeof *s);
     pfc_status st = pfc_backend_open(&options, &s->be, why, sizeof why);
     if (st == PFC_OK)

@@ -6,9 +6,12 @@
 
 #include <cblas.h>
 
-typedef enum cublasStatus_t { CUBLAS_STATUS_SUCCESS, CUBLAS_STATUS_ALLOC_FAILED = 3 } cublasStatus_t;
+typedef enum cublasStatus_t { CUBLAS_STATUS_SUCCESS, CUBLAS_STATUS_ALLOC_FAILED = 3, CUBLAS_STATUS_NOT_SUPPORTED = 15 } cublasStatus_t;
 typedef enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T } cublasOperation_t;
 typedef enum cublasMath_t { CUBLAS_PEDANTIC_MATH = 2, CUBLAS_TF32_TENSOR_OP_MATH = 3 } cublasMath_t;
+typedef enum cudaDataType { CUDA_R_8I = 3, CUDA_R_32I = 10 } cudaDataType;
+typedef enum cublasComputeType_t { CUBLAS_COMPUTE_32I = 72 } cublasComputeType_t;
+typedef enum cublasGemmAlgo_t { CUBLAS_GEMM_DEFAULT = -1 } cublasGemmAlgo_t;
 typedef void *cublasHandle_t;
 
 static inline const char *cublasGetStatusString(cublasStatus_t) { return "status"; }
@@ -30,6 +33,25 @@ static inline cublasStatus_t cublasDgemmStridedBatched(cublasHandle_t, cublasOpe
 {
     for (int q = 0; q < batch; q++)
         cblas_dgemm(CblasColMajor, cblas_op(ta), cblas_op(tb), m, n, k, *alpha, a + q * sa, lda, b + q * sb, ldb, *beta, c + q * sc, ldc);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+/* int8 in, int32 out, the one form that the tensor cores take: a transposed, b not. */
+static inline cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t, cublasOperation_t ta, cublasOperation_t tb, int m, int n, int k, const void *alpha,
+                                                        const void *a, cudaDataType, int lda, long long sa, const void *b, cudaDataType, int ldb, long long sb,
+                                                        const void *beta, void *c, cudaDataType, int ldc, long long sc, int batch, cublasComputeType_t,
+                                                        cublasGemmAlgo_t)
+{
+    bool aligned = m % 4 == 0 && k % 4 == 0 && lda % 4 == 0 && ldb % 4 == 0 && ldc % 4 == 0 && (uintptr_t)a % 4 == 0 && (uintptr_t)b % 4 == 0;
+    if (ta != CUBLAS_OP_T || tb != CUBLAS_OP_N || !aligned || *(const int32_t *)alpha != 1 || *(const int32_t *)beta != 0) return CUBLAS_STATUS_NOT_SUPPORTED;
+    for (int q = 0; q < batch; q++)
+        for (int j = 0; j < n; j++)
+            for (int i = 0; i < m; i++) {
+                const int8_t *x = (const int8_t *)a + q * sa + (long long)i * lda, *y = (const int8_t *)b + q * sb + (long long)j * ldb;
+                int32_t sum = 0;
+                for (int l = 0; l < k; l++) sum += x[l] * y[l];
+                ((int32_t *)c)[q * sc + (long long)j * ldc + i] = sum;
+            }
     return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -20,6 +20,7 @@ typedef struct cudaDeviceProp {
     char name[256];
 } cudaDeviceProp;
 enum { cudaHostAllocDefault = 0 };
+typedef enum cudaDeviceAttr { cudaDevAttrSingleToDoublePrecisionPerfRatio = 87 } cudaDeviceAttr;
 
 static inline const char *cudaGetErrorString(cudaError_t e)
 {
@@ -42,6 +43,14 @@ static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
 {
     memset(p, 0, sizeof *p);
     snprintf(p->name, sizeof p->name, "host");
+    return cudaSuccess;
+}
+
+/* PFC_CUDA_HOST_RATIO: how many times slower than float double is said to be; default 2. */
+static inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr, int)
+{
+    const char *asked = getenv("PFC_CUDA_HOST_RATIO");
+    *value = asked ? atoi(asked) : 2;
     return cudaSuccess;
 }
 

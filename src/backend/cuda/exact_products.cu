@@ -8,7 +8,7 @@
 /* Classes at a time: slices and levels of a strip stay within some hundred MB. */
 static int64_t strip_of(int64_t n, int64_t width)
 {
-    int64_t bytes = 8 * (PFC_LEVELS * n + 3 * width), strip = LEVEL_BYTES / bytes;
+    int64_t bytes = 64 * n + 24 * width, strip = LEVEL_BYTES / bytes; /* levels of either engine, slices */
     return strip < 64 ? 64 : strip;
 }
 
@@ -46,10 +46,10 @@ static pfc_status exact_operand_create(pfc_backend *be, pfc_view x, pfc_view nor
     o->x = x;
     o->norm = norm;
     o->expo = expo;
-    o->rows = sliced_shape(x.rows, x.cols, false, true);
-    o->cols = sliced_shape(x.cols, x.rows, true, true);
-    o->rows.p = (double *)device_alloc(d, sliced_bytes(o->rows));
-    o->cols.p = (double *)device_alloc(d, sliced_bytes(o->cols));
+    o->rows = sliced_shape(d, x.rows, x.cols, false, true);
+    o->cols = sliced_shape(d, x.cols, x.rows, true, true);
+    o->rows.p = device_alloc(d, sliced_bytes(o->rows));
+    o->cols.p = device_alloc(d, sliced_bytes(o->cols));
     slice_into(d, o->rows, [=] ON_DEVICE(int64_t n, int64_t k, double &v, double &scale) {
         v = value<double>(x, n, k);
         scale = px_pow2(20 - expo[n]);
@@ -82,8 +82,8 @@ static void cosine_strip(cuda &d, const pfc_operand *o, pfc_rowset w, pfc_view w
     pfc_view x = o->x, norm = o->norm;
     const int32_t *expo = o->expo;
     int64_t rows = x.rows, width = x.cols;
-    sliced a = sliced_shape(w.count, width, false, false);
-    a.p = (double *)scratch(d, SCRATCH_A, sliced_bytes(a));
+    sliced a = sliced_shape(d, w.count, width, false, false);
+    a.p = scratch(d, SCRATCH_A, sliced_bytes(a));
     slice_into(d, a, [=] ON_DEVICE(int64_t c, int64_t k, double &v, double &scale) {
         v = row_of<double>(w, c)[k];
         scale = px_pow2(20 - wexpo[c]);
@@ -150,9 +150,9 @@ static void mark_feature(cuda &d, pfc_view h, pfc_rowset w, pfc_view wnorm, int 
 
 static void feature_strip(cuda &d, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, const int32_t *grid, device_acc feature)
 {
-    sliced a = sliced_shape(h.cols, h.rows, true, false), b = sliced_shape(w.base.cols, h.rows, true, true);
-    a.p = (double *)scratch(d, SCRATCH_A, sliced_bytes(a));
-    b.p = (double *)scratch(d, SCRATCH_B, sliced_bytes(b));
+    sliced a = sliced_shape(d, h.cols, h.rows, true, false), b = sliced_shape(d, w.base.cols, h.rows, true, true);
+    a.p = scratch(d, SCRATCH_A, sliced_bytes(a));
+    b.p = scratch(d, SCRATCH_B, sliced_bytes(b));
     slice_into(d, a, [=] ON_DEVICE(int64_t n, int64_t c, double &v, double &scale) {
         double g = value<double>(h, c, n);
         scale_row(&g, divisor_of(value<double>(wnorm, c)), px_pow2(wexpo[c]), normalised, 1, &v);
@@ -173,7 +173,7 @@ static pfc_status exact_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_
 {
     cuda &d = cuda_of(be);
     const int32_t *grid = grid_of(d, feature);
-    int64_t strip = DEEPEST * 32;
+    int64_t strip = 1 << 15;
     (void)lane;
     for (int64_t c = 0; c < w.count && !d.failed; c += strip) {
         int64_t count = w.count - c < strip ? w.count - c : strip;
@@ -231,8 +231,8 @@ static void weight_strip(cuda &d, const pfc_operand *o, pfc_view h, pfc_rowset w
     pfc_view x = o->x, norm = o->norm;
     const int32_t *expo = o->expo;
     int64_t width = x.cols, rows = x.rows;
-    sliced a = sliced_shape(w.count, rows, false, false);
-    a.p = (double *)scratch(d, SCRATCH_A, sliced_bytes(a));
+    sliced a = sliced_shape(d, w.count, rows, false, false);
+    a.p = scratch(d, SCRATCH_A, sliced_bytes(a));
     class_grid *grid = (class_grid *)scratch(d, SCRATCH_B, w.count * (int64_t)sizeof *grid);
     teams(d, w.count, [=] ON_DEVICE(team t, int64_t c) {
         magnitude_of m;

@@ -217,15 +217,23 @@ static void open_blas(cuda &d, const char *engine)
 
 static pfc_status choose_engine(pfc_backend *be, pfc_mode mode, const char *asked)
 {
-    const char *const names[2][2] = { { "dgemm", "dgemm" }, { "sgemm", "tf32" } };
+    const char *const names[2][2] = { { "dgemm", "int8" }, { "sgemm", "tf32" } };
     for (int i = 0; i < 2; i++)
         if (strcmp(asked, "auto") == 0 || strcmp(asked, names[mode == PFC_FAST][i]) == 0) {
             be->engine = names[mode == PFC_FAST][i];
             return PFC_OK;
         }
     snprintf(be->error, sizeof be->error, "product engine '%s' is not of backend cuda; expected %s", asked,
-             mode == PFC_FAST ? "auto, sgemm or tf32 in fast mode" : "auto or dgemm in exact mode");
+             mode == PFC_FAST ? "auto, sgemm or tf32 in fast mode" : "auto, dgemm or int8 in exact mode");
     return PFC_ERR_UNSUPPORTED;
+}
+
+/* A device without units for double: 16 times slower than float and more. There int8 makes the products. */
+static bool slow_doubles(cuda &d, int device)
+{
+    int ratio = 1;
+    note(d, cudaDeviceGetAttribute(&ratio, cudaDevAttrSingleToDoublePrecisionPerfRatio, device));
+    return ratio >= 16;
 }
 
 /* PFC_TRANSPORT: host, device, or auto: device where MPI takes pointers to it. */
@@ -272,6 +280,7 @@ extern "C" pfc_status pfc_cuda_open(pfc_backend *be, pfc_mode mode, const char *
     note(*d, cudaGetDeviceProperties(&p, be->site.local_rank % devices));
     note(*d, cudaStreamCreate(&d->stream));
     note(*d, cudaHostAlloc((void **)&d->staging, STAGING, cudaHostAllocDefault));
+    if (mode == PFC_EXACT && strcmp(engine, "auto") == 0 && slow_doubles(*d, be->site.local_rank % devices)) be->engine = "int8";
     if (!d->failed) open_blas(*d, be->engine);
     if (d->failed) return finish(*d);
 #ifdef PFC_CUDA_HOST
