@@ -21,6 +21,7 @@
 #include "algo/arcface_head.h"
 
 #include "algo/blocks.h"
+#include "algo/host_rows.h"
 
 #include "core/exactint.h"
 
@@ -134,11 +135,7 @@ static pfc_status scale_block(pfc_arcface_run *s, int lane, const block *k)
 /* The rows of a block for the caller. */
 static pfc_status export_rows(pfc_arcface_run *s, const block *k, pfc_view from, pfc_view out)
 {
-    size_t size = pfc_dtype_size(from.dtype);
-    for (int64_t i = 0; out.data && i < k->rows; i++)
-        PFC_TRY(s->ops->download(s->be, (char *)out.data + (size_t)((k->row + i) * out.ld) * size, (char *)from.data + (size_t)(i * from.ld) * size,
-                                 (size_t)out.cols * size));
-    return PFC_OK;
+    return out.data ? pfc_host_out(s->ctx, from, pfc_view_rows(out, k->row, k->rows)) : PFC_OK;
 }
 
 /* 8: dX^ += H^T W^; dW^ = H X^, back through the length; db. */
@@ -220,7 +217,6 @@ static pfc_status feature_gradient(pfc_arcface_run *s)
 {
     int64_t first = s->b * s->ctx->comm.rank;
     pfc_view out = s->result->x_grad, sum = { 0 };
-    size_t size = pfc_dtype_size(s->ops->real);
     PFC_TRY(pfc_agree(s->ctx, s->ops->acc_fold(s->be, s->feature_acc, NULL)));
     PFC_TRY(pfc_comm_reduce_scatter_acc(&s->ctx->comm, s->be, s->feature_acc));
     if (!out.data) return PFC_OK;
@@ -228,8 +224,7 @@ static pfc_status feature_gradient(pfc_arcface_run *s)
     if (st == PFC_OK) st = s->ops->acc_value(s->be, s->feature_acc, 0, s->b, sum);
     if (st == PFC_OK && s->head->cfg.feature_norm)
         st = s->ops->normalise_backward(s->be, sum, pfc_view_rows(s->X, first, s->b), pfc_view_rows(s->xnorm, first, s->b), sum);
-    for (int64_t i = 0; st == PFC_OK && i < s->b; i++)
-        st = s->ops->download(s->be, (char *)out.data + (size_t)(i * out.ld) * size, (char *)sum.data + (size_t)(i * s->D) * size, (size_t)s->D * size);
+    if (st == PFC_OK) st = pfc_host_out(s->ctx, sum, out);
     pfc_ws_free(s->ctx, &sum);
     return st;
 }

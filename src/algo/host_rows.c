@@ -1,4 +1,4 @@
-/* host_rows.c: the caller's matrices to and from the table's place, row by row. */
+/* host_rows.c: the caller's matrices to and from the table's place, some rows at a time. */
 #include "algo/host_rows.h"
 
 #include <stdlib.h>
@@ -18,26 +18,58 @@ static void *row_of(pfc_view v, int64_t r) { return (char *)v.data + (size_t)(r 
 
 static bool as_it_is(const pfc_ctx *ctx, pfc_view v) { return ctx->be->ops->place == PFC_HOST && v.dtype == ctx->be->ops->real && v.ld == v.cols; }
 
-/* in: caller to place, through one row of the place's type. */
+/* Rows of the place that travel at once: a call to a device takes longer than a row. */
+static int64_t piece_rows(pfc_view place)
+{
+    size_t bytes = (size_t)place.cols * pfc_dtype_size(place.dtype);
+    int64_t rows = bytes ? (int64_t)(((size_t)1 << 20) / bytes) : place.rows;
+    return rows < 1 || place.ld != place.cols ? 1 : rows < place.rows ? rows : place.rows;
+}
+
+/* Rows [first, first + rows) between the caller and a piece of the place's type. */
+static void convert(pfc_view caller, int64_t first, pfc_view piece, int64_t rows, bool in, bool narrow)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        pfc_view mine = caller, here = piece;
+        mine.data = row_of(caller, first + r);
+        here.data = row_of(piece, r);
+        for (int64_t i = 0; i < piece.cols; i++) {
+            if (in)
+                put_element(here, i, narrow ? (double)(float)element(mine, i) : element(mine, i));
+            else
+                put_element(mine, i, element(here, i));
+        }
+    }
+}
+
+/* Between matrices of one type, nothing in between. */
+static pfc_status copy_as_it_is(pfc_ctx *ctx, pfc_view caller, pfc_view place, bool in)
+{
+    pfc_backend *be = ctx->be;
+    bool dense = caller.ld == caller.cols && place.ld == place.cols;
+    int64_t rows = dense ? place.rows : 1;
+    size_t bytes = (size_t)(rows * place.cols) * pfc_dtype_size(place.dtype);
+    for (int64_t r = 0; r < place.rows; r += rows)
+        PFC_TRY(in ? be->ops->upload(be, row_of(place, r), row_of(caller, r), bytes) : be->ops->download(be, row_of(caller, r), row_of(place, r), bytes));
+    return PFC_OK;
+}
+
+/* in: caller to place, through a piece of the place's type. */
 static pfc_status copy(pfc_ctx *ctx, pfc_view caller, pfc_view place, bool in, bool narrow)
 {
     pfc_backend *be = ctx->be;
+    if (caller.dtype == place.dtype && !(in && narrow && caller.dtype == PFC_F64)) return copy_as_it_is(ctx, caller, place, in);
+    int64_t piece = piece_rows(place);
     size_t bytes = (size_t)place.cols * pfc_dtype_size(place.dtype);
-    pfc_view row = pfc_view_make(malloc(bytes + 8), place.dtype, 1, place.cols);
-    pfc_status st = row.data ? PFC_OK : pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
-    for (int64_t r = 0; st == PFC_OK && r < place.rows; r++) {
-        pfc_view mine = caller;
-        mine.data = row_of(caller, r);
-        if (!in) st = be->ops->download(be, row.data, row_of(place, r), bytes);
-        for (int64_t i = 0; i < place.cols; i++) {
-            if (in)
-                put_element(row, i, narrow ? (double)(float)element(mine, i) : element(mine, i));
-            else
-                put_element(mine, i, element(row, i));
-        }
-        if (in) st = be->ops->upload(be, row_of(place, r), row.data, bytes);
+    pfc_view part = pfc_view_make(malloc((size_t)piece * bytes + 8), place.dtype, piece, place.cols);
+    pfc_status st = part.data ? PFC_OK : pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
+    for (int64_t r = 0; st == PFC_OK && r < place.rows; r += piece) {
+        int64_t rows = place.rows - r < piece ? place.rows - r : piece;
+        if (!in) st = be->ops->download(be, part.data, row_of(place, r), (size_t)rows * bytes);
+        convert(caller, r, part, rows, in, narrow);
+        if (in) st = be->ops->upload(be, row_of(place, r), part.data, (size_t)rows * bytes);
     }
-    free(row.data);
+    free(part.data);
     return st;
 }
 

@@ -22,6 +22,7 @@
 #include "algo/partial_fc.h"
 
 #include "algo/blocks.h"
+#include "algo/host_rows.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -92,12 +93,9 @@ static pfc_status scale_block(pfc_step *s, int lane, const block *k)
 static pfc_status export_weight_grad(pfc_step *s, const block *k, pfc_view dw)
 {
     pfc_view out = s->result->weight_grad;
-    size_t size = pfc_dtype_size(dw.dtype);
-    for (int64_t i = 0; out.data && i < k->count; i++) {
-        int64_t row = s->sampled.index ? s->sampled.index[k->c0 + i] : k->c0 + i;
-        const char *from = (const char *)dw.data + (size_t)(i * dw.ld) * size;
-        PFC_TRY(s->ops->download(s->be, (char *)out.data + (size_t)(row * out.ld) * size, from, (size_t)s->D * size));
-    }
+    if (!out.data) return PFC_OK;
+    if (!s->sampled.index) return pfc_host_out(s->ctx, dw, pfc_view_rows(out, k->c0, k->count));
+    for (int64_t i = 0; i < k->count; i++) PFC_TRY(pfc_host_out(s->ctx, pfc_view_rows(dw, i, 1), pfc_view_rows(out, s->sampled.index[k->c0 + i], 1)));
     return PFC_OK;
 }
 
@@ -199,14 +197,10 @@ static pfc_status gradient_scale(pfc_step *s)
 static pfc_status export_x_grad(pfc_step *s, pfc_view x_grad, int64_t first)
 {
     pfc_view out = s->result->x_grad;
-    size_t size = pfc_dtype_size(out.dtype), row = (size_t)s->D * size;
-    pfc_status st = PFC_OK;
-    for (int64_t i = 0; st == PFC_OK && i < s->b; i++) {
-        char *to = (char *)out.data + (size_t)(i * out.ld) * size;
-        st = s->ops->download(s->be, to, (char *)x_grad.data + (size_t)i * row, row);
-        if (!s->valid_host[first + i]) memset(to, 0, row);
-    }
-    return st;
+    PFC_TRY(pfc_host_out(s->ctx, x_grad, out));
+    for (int64_t i = 0; i < s->b; i++)
+        if (!s->valid_host[first + i]) memset(pfc_view_rows(out, i, 1).data, 0, (size_t)s->D * pfc_dtype_size(out.dtype));
+    return PFC_OK;
 }
 
 /* 10: sum over ranks, rows of this rank, back through the feature's norm (linear, so after the sum as well as before), times xgrad_scale. */

@@ -1,10 +1,10 @@
 /* partial_fc_layer.c: the layer object: configuration, creation, state in global class order. */
+#include "algo/host_rows.h"
 #include "algo/partial_fc.h"
 
 #include <math.h>
 #include <pfc/rng.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const double MAX_FACTOR = 1e100; /* of scale and margin: gradient coefficients stay far from overflow */
 
@@ -30,59 +30,39 @@ static pfc_status check_config(pfc_ctx *ctx, const pfc_partial_fc_config *c)
     return PFC_OK;
 }
 
-/* One element of a host matrix, float or double. */
-static double element(pfc_view v, int64_t row, int64_t col)
-{
-    int64_t i = row * v.ld + col;
-    return v.dtype == PFC_F64 ? ((const double *)v.data)[i] : (double)((const float *)v.data)[i];
-}
-
-static void put_element(pfc_view v, int64_t row, int64_t col, double x)
-{
-    int64_t i = row * v.ld + col;
-    if (v.dtype == PFC_F64)
-        ((double *)v.data)[i] = x;
-    else
-        ((float *)v.data)[i] = (float)x;
-}
-
-/* A host row of the layer's storage, to pass rows through to and from the backend's place. */
-static pfc_status host_row(pfc_partial_fc *layer, pfc_view *row)
-{
-    *row = pfc_view_make(malloc((size_t)layer->cfg.embedding_size * 8), layer->ctx->be->ops->real, 1, layer->cfg.embedding_size);
-    return row->data ? PFC_OK : pfc_fail(layer->ctx, PFC_ERR_NOMEM, "out of memory");
-}
-
-static void *state_row(pfc_view state, int64_t r) { return (char *)state.data + (size_t)(r * state.ld) * pfc_dtype_size(state.dtype); }
-
 /* N(0, 0.01^2), a pure function of the seed and the global element, so the same for every number of ranks. */
-static void initial_row(const pfc_partial_fc *layer, int64_t c, pfc_view row)
+static void initial_row(const pfc_partial_fc *layer, int64_t c, float *row)
 {
     int64_t D = layer->cfg.embedding_size, first = (layer->shard.start + c) * D;
     double pair[2] = { 0.0, 0.0 };
     for (int64_t i = first; i < first + D; i++) {
         if (i == first || i % 2 == 0) pfc_normal_pair(layer->cfg.seed, i / 2, 0, PFC_STREAM_WEIGHT, pair);
-        put_element(row, 0, i - first, (double)(float)(0.01 * pair[i % 2]));
+        row[i - first] = (float)(0.01 * pair[i % 2]);
     }
+}
+
+/* Some rows at a time, through host memory. */
+static pfc_status initial_weight(pfc_partial_fc *layer)
+{
+    int64_t D = layer->cfg.embedding_size, piece = (1 << 18) / D + 1, count = layer->shard.count;
+    pfc_view rows = pfc_view_make(malloc((size_t)(piece * D) * sizeof(float)), PFC_F32, piece, D);
+    float *value = rows.data;
+    pfc_status st = value ? PFC_OK : pfc_fail(layer->ctx, PFC_ERR_NOMEM, "out of memory");
+    for (int64_t c = 0; st == PFC_OK && c < count; c += piece) {
+        int64_t n = count - c < piece ? count - c : piece;
+        for (int64_t i = 0; i < n; i++) initial_row(layer, c + i, value + i * D);
+        st = pfc_host_in(layer->ctx, pfc_view_rows(rows, 0, n), false, pfc_view_rows(layer->weight, c, n));
+    }
+    free(value);
+    return st;
 }
 
 pfc_status pfc_partial_fc_initial_state(pfc_partial_fc *layer)
 {
     pfc_backend *be = layer->ctx->be;
-    size_t bytes = (size_t)layer->cfg.embedding_size * pfc_dtype_size(be->ops->real);
-    if (layer->has_weight && layer->has_momentum) return PFC_OK;
-    pfc_view row;
-    PFC_TRY(host_row(layer, &row));
-    pfc_status st = PFC_OK;
-    for (int64_t c = 0; st == PFC_OK && c < layer->shard.count; c++) {
-        memset(row.data, 0, bytes);
-        if (!layer->has_momentum) st = be->ops->upload(be, state_row(layer->momentum, c), row.data, bytes);
-        if (st != PFC_OK || layer->has_weight) continue;
-        initial_row(layer, c, row);
-        st = be->ops->upload(be, state_row(layer->weight, c), row.data, bytes);
-    }
-    free(row.data);
-    layer->has_weight = layer->has_momentum = st == PFC_OK;
+    pfc_status st = layer->has_momentum ? PFC_OK : be->ops->zero(be, layer->momentum);
+    if (st == PFC_OK && !layer->has_weight) st = initial_weight(layer);
+    if (st == PFC_OK) layer->has_weight = layer->has_momentum = true;
     return st;
 }
 
@@ -126,28 +106,12 @@ void pfc_partial_fc_destroy(pfc_partial_fc **layer)
 /* to = true: from the caller's view into the state; else the other way. */
 static pfc_status copy_state(pfc_partial_fc *layer, pfc_view caller, pfc_view state, bool to)
 {
-    pfc_backend *be = layer->ctx->be;
     int64_t D = layer->cfg.embedding_size;
-    size_t bytes = (size_t)D * pfc_dtype_size(be->ops->real);
     if (!caller.data) return PFC_OK;
     if (caller.rows != layer->shard.count || caller.cols != D || (caller.dtype != PFC_F32 && caller.dtype != PFC_F64))
         return pfc_fail(layer->ctx, PFC_ERR_SHAPE, "state: found (%lld,%lld), expected (%lld,%lld) float", (long long)caller.rows, (long long)caller.cols,
                         (long long)layer->shard.count, (long long)D);
-    pfc_view row;
-    PFC_TRY(host_row(layer, &row));
-    pfc_status st = PFC_OK;
-    for (int64_t c = 0; st == PFC_OK && c < layer->shard.count; c++) {
-        if (!to) st = be->ops->download(be, row.data, state_row(state, c), bytes);
-        for (int64_t d = 0; d < D; d++) {
-            if (to)
-                put_element(row, 0, d, element(caller, c, d));
-            else
-                put_element(caller, c, d, element(row, 0, d));
-        }
-        if (to) st = be->ops->upload(be, state_row(state, c), row.data, bytes);
-    }
-    free(row.data);
-    return st;
+    return to ? pfc_host_in(layer->ctx, caller, false, state) : pfc_host_out(layer->ctx, state, caller);
 }
 
 pfc_status pfc_partial_fc_set_state(pfc_partial_fc *layer, pfc_view weight, pfc_view momentum)
