@@ -19,6 +19,8 @@ libpfcdriver_la_SOURCES += \
     src/case/precision.h \
     src/case/reader.h \
     src/case/registry.c \
+    src/case/round.c \
+    src/case/round.h \
     src/case/shape.c \
     src/case/tensor.c
 

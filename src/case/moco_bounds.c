@@ -1,8 +1,9 @@
-/* moco_bounds.c: the float32 bounds of a moco case's results and intermediate results (doc/numerics.md section 11).
+/* moco_bounds.c: the bounds of a moco case's results and intermediate results (doc/numerics.md sections 11 and 14.3).
  *
  * Rank 0 goes through the step again with an error beside every number, in plain double and a fixed order, elementary functions of px.h only, so the bounds
  * have the same bits everywhere; the other ranks get them from it. Letters as in numerics.md: e = 2^-22, E in front: the bound of the letter. */
 #include "case/moco_case.h"
+#include "case/round.h"
 #include "core/ctx.h"
 
 #include <stdlib.h>
@@ -13,15 +14,17 @@
 #define TINY 0x1p-125   /* what underflow can hide */
 
 typedef struct bound {
+    const pfc_precision *t;     /* type of what enters a product */
     int64_t n, k, d, params, b; /* N, K, D, parameters, rows of a rank */
     double s, mu;               /* 1/tau, momentum */
     bool first_call;
     double *params_q, *params_k, *query, *key, *queue;
-    double *unit_q, *unit_k, *ek; /* (D) of one row: directions, error of the key's */
-    double *l, *el, *p, *ep;      /* (1+K) of one row */
-    double *grad, *egrad;         /* (D) */
-    double ql, eloss, norm;       /* of one row */
-    double top;                   /* largest term of its gradient's sum */
+    double *unit_q, *unit_k, *ek;   /* (D) of one row: directions, error of the key's */
+    double *tq, *tk, *tqueue;       /* (D) (D) (K,D) query's and key's direction and the queue in T */
+    double *l, *el, *p, *ep, *elog; /* (1+K) of one row */
+    double *grad, *egrad;           /* (D) */
+    double ql, eloss, norm;         /* of one row */
+    double top;                     /* largest term of its gradient's sum */
 } bound;
 
 static double larger(double a, double b) { return a > b ? a : b; }
@@ -41,7 +44,7 @@ static double param_bound(const bound *v, int64_t i)
 /* ---- one row ---- */
 
 /* v / max(|v|, 1e-12): the direction, the error of each of its numbers over their size, and the length. A length that float32 cannot hold is open. */
-static double direction(const double *v, int64_t d, double *unit, double *norm)
+static double direction(const pfc_precision *t, const double *v, int64_t d, double *unit, double *norm)
 {
     double sum = 0;
     for (int64_t j = 0; j < d; j++) sum += v[j] * v[j];
@@ -49,22 +52,26 @@ static double direction(const double *v, int64_t d, double *unit, double *norm)
     double c = *norm < 1e-12 ? 1e-12 : *norm;
     for (int64_t j = 0; j < d; j++) unit[j] = v[j] / c;
     if (*norm > LARGEST && px_finite(*norm)) return PX_INF;
+    if (t->sound) return E + pfc_round_sum(t, (double)d) / 2;
     return E * (1.0 + 1.5 * PX_SQRT((double)d / 6.0));
 }
 
-/* l = s <a, b> and its bound: operands rounded, products and running sum, lengths, scale. */
-static void logit(const bound *v, const double *a, const double *b, double eta, double *l, double *el)
+/* l = s <a, b> and its bound: operands rounded, products and running sum, lengths, scale; ta, tb: operands in T. */
+static void logit(const bound *v, const double *a, const double *ta, const double *b, const double *tb, double eta, double *l, double *el)
 {
-    double z = 0, squares = 0, d = (double)v->d, amax = 0, bmax = 0;
+    double z = 0, squares = 0, d = (double)v->d, amax = 0, bmax = 0, sizes = 0;
     for (int64_t j = 0; j < v->d; j++) {
         double t = a[j] * b[j];
         z += t;
         squares += t * t;
+        sizes += size(t);
         amax = larger(size(a[j]), amax);
         bmax = larger(size(b[j]), bmax);
     }
     double ez =
         6.0 * E * (PX_SQRT(2.0 * squares / 3.0) + PX_SQRT(d * squares) + size(z)) + 1.5 * E * PX_SQRT(d / 6.0) * size(z) + pfc_bound_grid(v->d, amax * bmax);
+    if (v->t->sound) ez = pfc_round_sum(v->t, d) * (sizes + size(z)) + pfc_bound_grid(v->d, amax * bmax);
+    if (v->t->u > 0) ez += pfc_round_product(v->t, a, 1, b, 1, v->d) + pfc_round_change(v->t, a, ta, b, tb, v->d) + pfc_round_number(v->t, z);
     *l = v->s * z;
     bool open = eta == PX_INF || size(*l) > LARGEST || size(z) > LARGEST || squares > LARGEST * LARGEST || size(v->s) > LARGEST;
     *el = pfc_bound_settle(*l, open && (px_finite(*l) || eta == PX_INF), size(v->s) * ez + 2.0 * E * size(*l) + size(v->s) * TINY * PX_SQRT(d) + TINY);
@@ -94,7 +101,7 @@ static double odds_error(double p, double rest, double reach)
 static void softmax(bound *v)
 {
     int64_t c = 1 + v->k, at;
-    double most, top = largest_logit(v, &at, &most), sum = 0, rest = 0, up = 0, down = 0, r = E * (4.0 + PX_SQRT((double)c) / 2.0);
+    double most, top = largest_logit(v, &at, &most), sum = 0, rest = 0, up = 0, down = 0, r = pfc_round_sum(v->t, (double)c);
     for (int64_t j = 0; j < c; j++) {
         sum += v->p[j] = px_exp(v->l[j] - top);
         if (j != at) rest += v->p[j];
@@ -105,14 +112,17 @@ static void softmax(bound *v)
         down += v->p[j] * (1.0 - px_exp(-v->el[j]));
     }
     double es = smaller(larger(px_log(1.0 + up), down < 1.0 ? -px_log(1.0 - down) : PX_INF), most) + r;
+    bool beyond = v->t->sound || v->t->u > 0;
+    if (beyond) pfc_softmax_errors(c, v->p, v->el, v->ep, v->elog);
     for (int64_t j = 0; j < c; j++) {
         double el = v->el[j], p = v->p[j], others = j == at ? rest / sum : 1.0 - p, rho = 1.06 * ((1.0 - p) * el + larger(es - p * el, 0));
         double e = el + es <= 0.05 ? p * rho : odds_error(p, others, el + most) + r * p;
+        if (beyond) e = v->ep[j] + r * p;
         v->ep[j] = pfc_bound_settle(p, most == PX_INF, smaller(e + 4.0 * E * p + TINY, larger(p, 1.0 - p)));
         if (j == 0) {
             v->ql = px_log(sum) - (v->l[0] - top);
             /* far from the maximum p says nothing of the loss: there the logits' own errors do */
-            double loss_rho = el + es <= 0.05 ? rho : el + es;
+            double loss_rho = beyond ? v->elog[0] + r : el + es <= 0.05 ? rho : el + es;
             v->eloss = pfc_bound_settle(v->ql, most == PX_INF, loss_rho + 16.0 * E * (1.0 + size(v->ql)) + 2.0 * E * size(top));
         }
     }
@@ -128,15 +138,31 @@ static void add_row(bound *v, double h, double eh, const double *u, const double
     }
 }
 
+/* F = sum_j h_j u_j with operands in T; stored in T: the positive's part and the negatives', which are products of their own, and their sum. */
+static void gradient_operands(bound *v, double c)
+{
+    double *h = v->elog, first = (v->p[0] - 1.0) * c, wide = 1.0 + 2.0 * v->t->u; /* h is rounded where the port has it, at most Eh away */
+    for (int64_t j = 0; j < v->k; j++) h[j] = v->p[1 + j] * c;
+    for (int64_t d = 0; d < v->d; d++) {
+        double e = pfc_round_product(v->t, &first, 1, v->unit_k + d, 1, 1) + pfc_round_product(v->t, h, 1, v->queue + d, v->d, v->k);
+        double positive = first * v->unit_k[d], negative = v->grad[d] - positive;
+        e += pfc_round_common(v->t, positive) + pfc_round_common(v->t, negative);
+        e += pfc_round_number(v->t, positive) + pfc_round_number(v->t, negative) + pfc_round_number(v->t, v->grad[d]);
+        v->egrad[d] = v->egrad[d] * wide + e;
+    }
+}
+
 /* dL/dq, then through the length (numerics 6). */
 static void gradient(bound *v, double eta, double *out)
 {
     double c = v->s / (double)v->b, growth = (48.0 + PX_SQRT((double)v->k)) * E, along = 0, spread = 0, turned = 0;
+    if (v->t->sound) growth = 48.0 * E + pfc_round_sum(v->t, (double)v->k);
     v->top = 0;
     memset(v->grad, 0, (size_t)v->d * sizeof(double));
     memset(v->egrad, 0, (size_t)v->d * sizeof(double));
     add_row(v, (v->p[0] - 1.0) * c, (v->ep[0] + 4.0 * E * size(v->p[0] - 1.0)) * size(c), v->unit_k, v->ek, growth);
     for (int64_t j = 0; j < v->k; j++) add_row(v, v->p[1 + j] * c, (v->ep[1 + j] + 4.0 * E * v->p[1 + j]) * size(c), v->queue + j * v->d, NULL, growth);
+    if (v->t->u > 0) gradient_operands(v, c);
     for (int64_t j = 0; j < v->d; j++) {
         v->egrad[j] += pfc_bound_grid(v->k, v->top);
         along += v->unit_q[j] * v->grad[j];
@@ -157,14 +183,18 @@ static void gradient(bound *v, double eta, double *out)
 
 static void row_bounds(bound *v, pfc_case *c, int64_t n, double *sums)
 {
-    double norm_k, eta_k = direction(v->key + n * v->d, v->d, v->unit_k, &norm_k), eta = direction(v->query + n * v->d, v->d, v->unit_q, &v->norm);
+    double norm_k, eta_k = direction(v->t, v->key + n * v->d, v->d, v->unit_k, &norm_k), eta = direction(v->t, v->query + n * v->d, v->d, v->unit_q, &v->norm);
     int64_t place = (pfc_param_int(c, "queue_ptr") + n) % v->k;
     for (int64_t j = 0; j < v->d; j++) v->ek[j] = pfc_bound_settle(v->unit_k[j], eta_k == PX_INF, eta_k * size(v->unit_k[j]) + TINY);
     pfc_bound_put(&c->bound_out, "key", v->ek, n * v->d, v->d);
     if (n >= v->n - v->k) pfc_bound_put(&c->bound_out, "queue", v->ek, place * v->d, v->d);
 
-    logit(v, v->unit_q, v->unit_k, larger(eta, eta_k), &v->l[0], &v->el[0]);
-    for (int64_t j = 0; j < v->k; j++) logit(v, v->unit_q, v->queue + j * v->d, eta, &v->l[1 + j], &v->el[1 + j]);
+    for (int64_t j = 0; j < v->d; j++) {
+        v->tq[j] = pfc_round_as(v->t, v->unit_q[j]);
+        v->tk[j] = pfc_round_as(v->t, v->unit_k[j]);
+    }
+    logit(v, v->unit_q, v->tq, v->unit_k, v->tk, larger(eta, eta_k), &v->l[0], &v->el[0]);
+    for (int64_t j = 0; j < v->k; j++) logit(v, v->unit_q, v->tq, v->queue + j * v->d, v->tqueue + j * v->d, eta, &v->l[1 + j], &v->el[1 + j]);
     pfc_bound_put(&c->bound_step, "logits", v->el, n * (1 + v->k), 1 + v->k);
     softmax(v);
     sums[0] += v->ql;
@@ -179,6 +209,7 @@ static void compute(bound *v, pfc_case *c, int ranks)
         double e = param_bound(v, i);
         pfc_bound_put(&c->bound_out, "params_k", &e, i, 1);
     }
+    for (int64_t i = 0; i < v->k * v->d; i++) v->tqueue[i] = pfc_round_as(v->t, v->queue[i]);
     for (int r = 0; r < ranks; r++) {
         double sums[2] = { 0, 0 };
         for (int64_t i = 0; i < v->b; i++) row_bounds(v, c, r * v->b + i, sums);
@@ -190,7 +221,7 @@ static void compute(bound *v, pfc_case *c, int ranks)
 /* Work memory of one row; false: none left. */
 static bool make_room(bound *v)
 {
-    double *p = calloc((size_t)(6 * v->d + 4 * (1 + v->k)), sizeof *p);
+    double *p = calloc((size_t)(8 * v->d + 5 * (1 + v->k) + v->k * v->d), sizeof *p);
     if (!p) return false;
     v->unit_q = p;
     v->unit_k = p + v->d;
@@ -201,15 +232,18 @@ static bool make_room(bound *v)
     v->el = v->l + 1 + v->k;
     v->p = v->el + 1 + v->k;
     v->ep = v->p + 1 + v->k;
+    v->elog = v->ep + 1 + v->k;
+    v->tq = v->elog + 1 + v->k;
+    v->tk = v->tq + v->d;
+    v->tqueue = v->tk + v->d;
     return true;
 }
 
 int pfc_moco_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
-    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     int ranks = pfc_ctx_ranks(ctx);
-    bound v = { .n = c->size['N' - 'A'], .k = c->size['K' - 'A'], .d = c->size['D' - 'A'], .mu = pfc_param_real(c, "momentum") };
+    bound v = { .t = precision, .n = c->size['N' - 'A'], .k = c->size['K' - 'A'], .d = c->size['D' - 'A'], .mu = pfc_param_real(c, "momentum") };
     static const char *const names[] = { "params_q", "params_k", "query", "key", "queue" };
     double **slot[] = { &v.params_q, &v.params_k, &v.query, &v.key, &v.queue };
     v.params = pfc_tensor_find(&c->in, "params_q")->dims[0];

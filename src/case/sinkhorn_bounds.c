@@ -1,12 +1,14 @@
-/* sinkhorn_bounds.c: the float32 bounds of Sinkhorn (doc/numerics.md section 10). */
+/* sinkhorn_bounds.c: the bounds of Sinkhorn (doc/numerics.md sections 10 and 14.2). */
 #include "case/sinkhorn_bounds.h"
 
 #include "case/family.h"
+#include "case/round.h"
 #include "case/swav_case.h"
 #include "core/ctx.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define EPS PFC_BOUND_EPS
 #define LARGEST 0x1p127 /* beyond it float32 may overflow */
@@ -15,9 +17,21 @@
 #define LARGE 0.05 /* of a sum: what is missing is no relative error of first order any more */
 
 /* A running sum of n terms of one sign. */
-static double running(int64_t n) { return EPS * (4.0 + sqrt((double)n) / 2.0); }
+static double running(const pfc_sinkhorn_bound *b, int64_t n)
+{
+    double r = pfc_round_sum(b->precision, (double)n);
+    return !b->beyond ? r : r < 1 ? -px_log(1 - r) : PX_INF;
+}
 
 static double grow(double x) { return x > 50.0 ? PX_INF : px_exp(x) - 1.0 + x * EPS; } /* e^x - 1 from above, x >= 0 */
+
+/* The error of a sum is the mean of its terms' in first order, log sum w e^error in fact: mean() of what term() makes of them. */
+static double term(const pfc_sinkhorn_bound *b, double w, double error)
+{
+    if (!b->beyond) return w * error;
+    return w == 0 && px_finite(error) ? 0 : w * (px_exp(error) - 1);
+}
+static double mean(const pfc_sinkhorn_bound *b, double sum) { return b->beyond ? px_log(1 + sum) : sum; }
 
 /* ---- exp and its errors ---- */
 
@@ -109,9 +123,12 @@ static void kernel(pfc_sinkhorn_bound *b)
     for (int64_t i = 0; i < b->N * b->K; i++) {
         b->q[i] = b->q[i] / total;
         b->lost[i] = underflow(b->q[i], b->lost[i] / total);
-        etotal += b->q[i] * b->eps[i];
+        etotal += term(b, b->q[i], b->eps[i]);
     }
-    for (int64_t j = 0; j < b->N; j++) b->beta[j] = etotal + missing(gone, total) + running(b->N) + running(b->K);
+    b->common = mean(b, etotal) + missing(gone, total);
+    b->common = b->precision->sound ? b->common + running(b, b->N * b->K) : b->common + running(b, b->N) + running(b, b->K);
+    for (int64_t j = 0; j < b->N; j++) b->beta[j] = b->beyond ? 0 : b->common;
+    if (!b->beyond) b->common = 0;
     for (int64_t k = 0; k < b->K; k++) b->rho[k] = 0;
 }
 
@@ -127,7 +144,7 @@ static bool rows(pfc_sinkhorn_bound *b, double *erow)
         for (int64_t j = 0; j < b->N; j++) {
             double q = b->q[j * b->K + k];
             s += q;
-            e += q * (b->eps[j * b->K + k] + b->beta[j]);
+            e += term(b, q, b->eps[j * b->K + k] + b->beta[j]);
             gone += b->lost[j * b->K + k];
             sure = sure || solid(q, b->lost[j * b->K + k]);
         }
@@ -135,7 +152,7 @@ static bool rows(pfc_sinkhorn_bound *b, double *erow)
         vague = vague || (gone > 0 && !sure);
         b->u[k] = s;
         b->gone[k] = large ? missing(gone, s) : 0;
-        erow[k] = (s == 0 ? 0 : e / s + (large ? 0 : missing(gone, s))) + running(b->N);
+        erow[k] = (s == 0 ? 0 : mean(b, e / s) + (large ? 0 : missing(gone, s))) + running(b, b->N);
     }
     return vague;
 }
@@ -147,11 +164,12 @@ static void add_everywhere(pfc_sinkhorn_bound *b)
         for (int64_t k = 0; k < b->K; k++) {
             int64_t i = j * b->K + k;
             double more = b->q[i] + 1e-12;
-            b->eps[i] = b->q[i] / more * (b->eps[i] + b->rho[k] + b->beta[j]) + 2 * EPS;
+            b->eps[i] = mean(b, term(b, b->q[i] / more, b->eps[i] + b->rho[k] + b->beta[j] + b->common)) + 2 * EPS;
             b->q[i] = more;
         }
     for (int64_t j = 0; j < b->N; j++) b->beta[j] = 0;
     for (int64_t k = 0; k < b->K; k++) b->rho[k] = 0;
+    b->common = 0;
 }
 
 /* The absolute error of q, at most 1/n, where the sum that it was divided by has the relative error `gone`. */
@@ -170,7 +188,7 @@ static bool scale_sample(pfc_sinkhorn_bound *b, int64_t j)
         q[k] *= b->u[k];
         lost[k] = underflow(q[k], more_lost(q[k], lost[k] * b->u[k], b->gone[k], b->K));
         s += q[k];
-        e += q[k] * (b->eps[j * b->K + k] + b->rho[k]);
+        e += term(b, q[k], b->eps[j * b->K + k] + b->rho[k]);
         gone += lost[k];
         sure = sure || solid(q[k], lost[k]);
     }
@@ -180,7 +198,7 @@ static bool scale_sample(pfc_sinkhorn_bound *b, int64_t j)
         q[k] = q[k] * c;
         lost[k] = underflow(q[k], more_lost(q[k], lost[k] * c, large ? miss : 0, b->N));
     }
-    b->beta[j] = e / s + (large ? 0 : miss) + running(b->K) + 4 * EPS;
+    b->beta[j] = mean(b, e / s) + (large ? 0 : miss) + running(b, b->K) + 4 * EPS;
     return gone == 0 || sure;
 }
 
@@ -195,10 +213,11 @@ static void iteration(pfc_sinkhorn_bound *b, int64_t t, double *erow)
     b->vague = b->vague || vague;
     for (int64_t k = 0; k < b->K; k++) {
         if (b->sums) b->sums[t * b->K + k] = b->u[k];
-        if (b->esums) b->esums[t * b->K + k] = settle(b, b->u[k], b->vague, fabs(b->u[k]) * (grow(erow[k] + b->rho[k]) + b->gone[k]) + 0x1p-125);
+        if (b->esums) b->esums[t * b->K + k] = settle(b, b->u[k], b->vague, fabs(b->u[k]) * (grow(erow[k] + b->rho[k] + b->common) + b->gone[k]) + 0x1p-125);
         b->rho[k] = erow[k] + 4 * EPS;
         b->u[k] = 1.0 / (double)b->K / b->u[k];
     }
+    b->common = 0;
     if (replaces(b)) replace(b->u, b->rho, NULL, b->K);
     for (int64_t j = 0; j < b->N; j++)
         if (!scale_sample(b, j) && t + 1 < b->cfg->iterations) b->vague = true; /* a NaN: the next row sums take it to all */
@@ -206,23 +225,24 @@ static void iteration(pfc_sinkhorn_bound *b, int64_t t, double *erow)
 
 /* ---- log domain: q holds exp(a + f + g) only at the end ---- */
 
-static double log_sum(const double *x, int64_t stride, const double *y, const double *ex, const double *ey, int64_t count, double *e)
+static double log_sum(const pfc_sinkhorn_bound *b, const double *x, int64_t stride, const double *y, const double *ex, const double *ey, int64_t count,
+                      double *e)
 {
     double m = -PX_INF, s = 0, w = 0;
     for (int64_t i = 0; i < count; i++) m = px_nan(x[i * stride]) || x[i * stride] + y[i] > m ? x[i * stride] + y[i] : m;
     for (int64_t i = 0; i < count && px_finite(m); i++) {
         double p = px_exp(x[i * stride] + y[i] - m);
         s += p;
-        w += p * (ex[i * stride] + ey[i]);
+        w += term(b, p, ex[i * stride] + ey[i]);
     }
-    *e = px_finite(m) ? w / s + running(count) : 0;
+    *e = px_finite(m) ? mean(b, w / s) + running(b, count) : 0;
     return px_log_sum(m, s);
 }
 
 static void log_iteration(pfc_sinkhorn_bound *b, int64_t t)
 {
     for (int64_t k = 0; k < b->K; k++) {
-        double e, L = log_sum(b->a + k, b->K, b->g, b->eps + k, b->beta, b->N, &e);
+        double e, L = log_sum(b, b->a + k, b->K, b->g, b->eps + k, b->beta, b->N, &e);
         if (b->sums) b->sums[t * b->K + k] = L;
         if (b->esums) b->esums[t * b->K + k] = pfc_bound_settle(L, false, e + 4 * EPS * (1 + fabs(L)));
         b->u[k] = -px_log((double)b->K) - L;
@@ -230,7 +250,7 @@ static void log_iteration(pfc_sinkhorn_bound *b, int64_t t)
     }
     for (int64_t j = 0; j < b->N; j++) {
         double e;
-        b->g[j] = -px_log((double)b->N) - log_sum(b->a + j * b->K, 1, b->u, b->eps + j * b->K, b->rho, b->K, &e);
+        b->g[j] = -px_log((double)b->N) - log_sum(b, b->a + j * b->K, 1, b->u, b->eps + j * b->K, b->rho, b->K, &e);
         b->beta[j] = e;
     }
     for (int64_t k = 0; k < b->K; k++) b->f[k] = b->u[k];
@@ -252,18 +272,21 @@ static void finish_row(pfc_sinkhorn_bound *b, int64_t j)
         sure = sure || solid(q[k], lost[k]);
     }
     bool vague = b->vague || (gone > 0 && !sure && !plain);
+    for (int64_t k = 0; k < b->K; k++) b->own[k] = b->eps[j * b->K + k] + b->rho[k];
+    if (b->beyond) pfc_softmax_errors(b->K, q, b->own, eq, NULL);
     for (int64_t k = 0; k < b->K; k++) {
-        double own = b->eps[j * b->K + k] + b->rho[k], tail = running(b->K) + 4 * EPS + (plain ? 0 : missing(gone, 1));
+        double own = b->own[k], tail = running(b, b->K) + 4 * EPS + (plain ? 0 : missing(gone, 1));
         double rel = plain ? own + b->beta[j] : own + all - 2 * q[k] * own;
         if (own + all > 0.05) rel = plain ? grow(rel) : grow(own + all);
-        double e = q[k] * (rel + tail) + lost[k] + 0x1p-125, room = q[k] > 1 - q[k] ? q[k] : 1 - q[k];
+        if (b->beyond && plain) rel = grow(own + b->beta[j] + b->common);
+        double e = (b->beyond && !plain ? eq[k] + q[k] * tail : q[k] * (rel + tail)) + lost[k] + 0x1p-125, room = q[k] > 1 - q[k] ? q[k] : 1 - q[k];
         eq[k] = settle(b, q[k], vague, plain || e < room ? e : room);
     }
 }
 
 static void finish_log_row(pfc_sinkhorn_bound *b, int64_t j)
 {
-    double *q = b->q + j * b->K, e, lse = log_sum(b->a + j * b->K, 1, b->f, b->eps + j * b->K, b->rho, b->K, &e);
+    double *q = b->q + j * b->K, e, lse = log_sum(b, b->a + j * b->K, 1, b->f, b->eps + j * b->K, b->rho, b->K, &e);
     for (int64_t k = 0; k < b->K; k++) q[k] = px_exp(b->a[j * b->K + k] + b->f[k] - lse);
     finish_row(b, j);
     for (int64_t k = 0; lse == PX_INF && k < b->K; k++) b->eq[j * b->K + k] = PX_INF; /* one NaN as in the formula, or all as in softmax */
@@ -292,7 +315,8 @@ bool pfc_sinkhorn_bound_run(pfc_sinkhorn_bound *b)
     b->f = calloc(K, sizeof(double));
     b->g = calloc(N, sizeof(double));
     b->u = calloc(K, sizeof(double));
-    bool ok = erow && b->a && b->eps && b->lost && b->gone && b->rho && b->beta && b->f && b->g && b->u;
+    b->own = calloc(K, sizeof(double));
+    bool ok = erow && b->a && b->eps && b->lost && b->gone && b->rho && b->beta && b->f && b->g && b->u && b->own;
     if (ok) run(b, erow);
     free(erow);
     free(b->a);
@@ -304,43 +328,99 @@ bool pfc_sinkhorn_bound_run(pfc_sinkhorn_bound *b)
     free(b->f);
     free(b->g);
     free(b->u);
+    free(b->own);
     return ok;
 }
 
 /* ---- the case ---- */
 
-static void compute(pfc_case *c, const pfc_sinkhorn_config *cfg, int ranks, const double *scores, pfc_diag *diag)
+typedef struct job {
+    const pfc_sinkhorn_config *cfg;
+    const pfc_precision *precision;
+    int ranks;
+    int64_t N, K;
+    double *scores, *rounded;                /* (N,K) given, in T */
+    double *q, *eq, *first, *most;           /* (N,K) one run's results; those of the first, and the bounds over all */
+    double *sums, *esums, *first_s, *most_s; /* (iterations,K) likewise */
+} job;
+
+static bool run_on(job *t, const double *scores)
 {
-    int64_t N = c->size['N' - 'A'], K = c->size['K' - 'A'];
-    size_t count = (size_t)(N * K), sums = (size_t)(cfg->iterations * K);
-    pfc_sinkhorn_bound b = { .cfg = cfg, .ranks = ranks, .n = N / ranks, .K = K, .scores = scores };
-    b.q = malloc(count * sizeof(double));
-    b.eq = malloc(count * sizeof(double));
-    b.esums = malloc((sums + 1) * sizeof(double));
-    if (!b.q || !b.eq || !b.esums || !pfc_sinkhorn_bound_run(&b)) {
+    pfc_sinkhorn_bound b = { .cfg = t->cfg,
+                             .precision = t->precision,
+                             .beyond = t->precision->sound,
+                             .ranks = t->ranks,
+                             .n = t->N / t->ranks,
+                             .K = t->K,
+                             .scores = scores,
+                             .q = t->q,
+                             .eq = t->eq,
+                             .sums = t->sums,
+                             .esums = t->esums };
+    return pfc_sinkhorn_bound_run(&b);
+}
+
+/* The larger of a bound and of what rounded scores make of it. */
+static void widen(double *most, const double *want, const double *value, const double *e, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        double w = pfc_round_shift(want[i], value[i], e[i]);
+        if (!(w <= most[i])) most[i] = w;
+    }
+}
+
+/* Scores as given, and rounded to T in every way that a port may round: known numbers, so is what they change. */
+static bool all_roundings(job *t)
+{
+    int64_t count = t->N * t->K, sums = t->cfg->iterations * t->K;
+    if (!run_on(t, t->scores)) return false;
+    memcpy(t->first, t->q, (size_t)count * sizeof(double));
+    memcpy(t->most, t->eq, (size_t)count * sizeof(double));
+    memcpy(t->first_s, t->sums, (size_t)sums * sizeof(double));
+    memcpy(t->most_s, t->esums, (size_t)sums * sizeof(double));
+    for (pfc_rounding how = 0; how < PFC_ROUNDINGS; how++) {
+        if (!pfc_round_inputs(t->precision, how, t->scores, count, t->rounded)) continue;
+        if (!run_on(t, t->rounded)) return false;
+        widen(t->most, t->first, t->q, t->eq, count);
+        widen(t->most_s, t->first_s, t->sums, t->esums, sums);
+    }
+    return true;
+}
+
+static void compute(pfc_case *c, job *t, pfc_diag *diag)
+{
+    size_t count = (size_t)(t->N * t->K), sums = (size_t)(t->cfg->iterations * t->K);
+    double *room = malloc((5 * count + 4 * sums + 1) * sizeof(double));
+    t->rounded = room;
+    t->q = room + count;
+    t->eq = room + 2 * count;
+    t->first = room + 3 * count;
+    t->most = room + 4 * count;
+    t->sums = room + 5 * count;
+    t->esums = t->sums + sums;
+    t->first_s = t->sums + 2 * sums;
+    t->most_s = t->sums + 3 * sums;
+    if (!room || !all_roundings(t)) {
         pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "bounds: out of memory");
     } else {
-        pfc_bound_put(&c->bound_out, "assignment", b.eq, 0, N * K);
-        for (int64_t t = 0; t < cfg->iterations; t++) {
+        pfc_bound_put(&c->bound_out, "assignment", t->most, 0, (int64_t)count);
+        for (int64_t i = 0; i < t->cfg->iterations; i++) {
             char name[PFC_MAX_NAME];
-            snprintf(name, sizeof name, "row_sum_%lld", (long long)t);
-            pfc_bound_put(&c->bound_step, name, b.esums + t * K, 0, K);
+            snprintf(name, sizeof name, "row_sum_%lld", (long long)i);
+            pfc_bound_put(&c->bound_step, name, t->most_s + i * t->K, 0, t->K);
         }
     }
-    free(b.q);
-    free(b.eq);
-    free(b.esums);
+    free(room);
 }
 
 int pfc_sinkhorn_case_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
-    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     pfc_sinkhorn_config cfg = pfc_case_sinkhorn_config(c);
-    double *scores = NULL;
+    job t = { .cfg = &cfg, .precision = precision, .ranks = pfc_ctx_ranks(ctx), .N = c->size['N' - 'A'], .K = c->size['K' - 'A'] };
     if (pfc_bounds_begin(comm, c, diag)) return diag->exit_status;
-    pfc_case_gather_reals(comm, c, "scores", &scores, diag);
-    if (!pfc_diag_agree(comm, diag) && pfc_ctx_rank(ctx) == 0) compute(c, &cfg, pfc_ctx_ranks(ctx), scores, diag);
-    free(scores);
+    pfc_case_gather_reals(comm, c, "scores", &t.scores, diag);
+    if (!pfc_diag_agree(comm, diag) && pfc_ctx_rank(ctx) == 0) compute(c, &t, diag);
+    free(t.scores);
     return pfc_bounds_share(comm, c, diag);
 }
