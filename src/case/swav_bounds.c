@@ -1,5 +1,6 @@
-/* swav_bounds.c: the float32 bounds of a swav case (doc/numerics.md section 10). Rank 0 goes through the step with an error beside every number. */
+/* swav_bounds.c: the bounds of a swav case (doc/numerics.md sections 10 and 14.2). Rank 0 goes through the step with an error beside every number. */
 #include "case/family.h"
+#include "case/round.h"
 #include "case/sinkhorn_bounds.h"
 #include "case/swav_case.h"
 #include "core/ctx.h"
@@ -12,19 +13,22 @@
 #define FLOAT_VANISHES -87.3 /* log p below it: p is subnormal or 0 in float32 */
 
 typedef struct step {
+    const pfc_precision *precision;
+    bool beyond; /* errors of any size: in T, and -sound */
     const pfc_swav_inputs *in;
     int64_t P, bs, V, A, K, D, L, rows; /* rows: P*V*bs */
     bool use, source;
-    double *c, *ec, *z, *length;         /* (K,D) twice, (rows,D), (rows) */
-    double *s, *es, *ds, *eds;           /* (rows,K) scores, gradients */
-    double *q, *eq;                      /* (P,A,bs,K) */
-    double *equeue, *queue;              /* (P,A,L,D) */
-    double *eh, *edc, *loss, *eloss;     /* (rows,D) (K,D) (P) twice */
-    double *o, *eo, *oq, *eoq;           /* (P*(L+bs),K) one Sinkhorn */
-    double *p, *ep, *logp, *el, *f, *ef; /* (K) four times, (D) twice */
+    double *c, *ec, *z, *length;                /* (K,D) twice, (rows,D), (rows) */
+    double *tc, *tz, *tqueue;                   /* c, z and the queue in T */
+    double *s, *es, *ds, *eds;                  /* (rows,K) scores, gradients */
+    double *q, *eq;                             /* (P,A,bs,K) */
+    double *equeue, *queue;                     /* (P,A,L,D) */
+    double *eh, *edc, *loss, *eloss;            /* (rows,D) (K,D) (P) twice */
+    double *o, *eo, *oq, *eoq;                  /* (P*(L+bs),K) one Sinkhorn */
+    double *p, *ep, *logp, *el, *elog, *f, *ef; /* (K) five times, (D) twice */
 } step;
 
-static double running(int64_t n) { return EPS * (4.0 + sqrt((double)n) / 2.0); }
+static double running(const step *t, int64_t n) { return pfc_round_sum(t->precision, (double)n); }
 
 /* out = v / max(|v|, 1e-12); the length. */
 static double normalise(const double *v, int64_t n, double *out)
@@ -39,17 +43,22 @@ static double normalise(const double *v, int64_t n, double *out)
 /* Which side of the clamp a float32 length falls on. */
 static bool at_clamp(double length) { return fabs(length - 1e-12) < 1e-17; }
 
-/* A product of two rounded rows (numerics 2). */
-static double product(const double *x, const double *y, int64_t n, double *e)
+/* A product of two rounded rows (numerics 2); tx, ty: the rows in T. */
+static double product(const step *t, const double *x, const double *tx, const double *y, const double *ty, double *e)
 {
-    double s = 0, Q = 0, xmax = 0, ymax = 0;
+    int64_t n = t->D;
+    double s = 0, Q = 0, xmax = 0, ymax = 0, sizes = 0;
     for (int64_t i = 0; i < n; i++) {
         s += x[i] * y[i];
         Q += x[i] * y[i] * x[i] * y[i];
+        sizes += fabs(x[i] * y[i]);
         xmax = fabs(x[i]) > xmax ? fabs(x[i]) : xmax;
         ymax = fabs(y[i]) > ymax ? fabs(y[i]) : ymax;
     }
     *e = 6 * EPS * (sqrt(2 * Q / 3) + sqrt((double)n * Q) + fabs(s)) + 1.5 * EPS * sqrt((double)n / 6) * fabs(s) + pfc_bound_grid(n, xmax * ymax);
+    if (t->precision->sound) *e = running(t, n) * (sizes + fabs(s)) + pfc_bound_grid(n, xmax * ymax);
+    if (t->precision->u > 0) *e += pfc_round_product(t->precision, x, 1, y, 1, n) + pfc_round_change(t->precision, x, tx, y, ty, n);
+    *e += pfc_round_number(t->precision, s);
     return s;
 }
 
@@ -59,14 +68,16 @@ static void forward(step *t)
         double length = normalise(t->in->prototypes + k * t->D, t->D, t->c + k * t->D);
         for (int64_t d = 0; d < t->D; d++) {
             double c = t->c[k * t->D + d];
-            t->ec[k * t->D + d] = pfc_bound_settle(c, at_clamp(length), running(t->D) * fabs(c) + 0x1p-125);
+            t->tc[k * t->D + d] = pfc_round_as(t->precision, c);
+            t->ec[k * t->D + d] = pfc_bound_settle(c, at_clamp(length), running(t, t->D) * fabs(c) + 0x1p-125);
         }
     }
     for (int64_t r = 0; r < t->rows; r++) {
         t->length[r] = normalise(t->in->embedding + r * t->D, t->D, t->z + r * t->D);
+        for (int64_t d = 0; d < t->D; d++) t->tz[r * t->D + d] = pfc_round_as(t->precision, t->z[r * t->D + d]);
         for (int64_t k = 0; k < t->K; k++) {
             int64_t i = r * t->K + k;
-            t->s[i] = product(t->z + r * t->D, t->c + k * t->D, t->D, &t->es[i]);
+            t->s[i] = product(t, t->z + r * t->D, t->tz + r * t->D, t->c + k * t->D, t->tc + k * t->D, &t->es[i]);
             t->es[i] = pfc_bound_settle(t->s[i], at_clamp(t->length[r]) || t->ec[k * t->D] == PX_INF, t->es[i]);
         }
     }
@@ -89,7 +100,7 @@ static void fill(step *t, int64_t r, int64_t i)
     memmove(queue + t->bs * t->D, queue, (size_t)((t->L - t->bs) * t->D) * sizeof *queue);
     for (int64_t x = 0; x < t->bs * t->D; x++) {
         queue[x] = t->z[first * t->D + x];
-        e[x] = pfc_bound_settle(queue[x], at_clamp(t->length[first + x / t->D]), running(t->D) * fabs(queue[x]) + 0x1p-125);
+        e[x] = pfc_bound_settle(queue[x], at_clamp(t->length[first + x / t->D]), running(t, t->D) * fabs(queue[x]) + 0x1p-125);
     }
 }
 
@@ -97,20 +108,31 @@ static void fill(step *t, int64_t r, int64_t i)
 static bool assign(step *t, int64_t i)
 {
     if (t->L && last_row_filled(t, 0, i)) t->use = true;
+    for (int64_t x = 0; x < t->P * t->A * t->L * t->D; x++) t->tqueue[x] = pfc_round_as(t->precision, t->queue[x]);
     int64_t L = t->L && t->use ? t->L : 0, n = L + t->bs, a = t->in->cfg.crops_for_assign[i];
     for (int64_t r = 0; r < t->P; r++) {
         const double *queue = t->L ? t->queue + (r * t->A + i) * t->L * t->D : NULL;
         for (int64_t j = 0; j < L; j++)
             for (int64_t k = 0; k < t->K; k++) {
                 int64_t x = (r * n + j) * t->K + k;
-                t->o[x] = product(queue + j * t->D, t->c + k * t->D, t->D, &t->eo[x]);
+                const double *row = queue + j * t->D, *in_t = t->tqueue + (row - t->queue);
+                t->o[x] = product(t, row, in_t, t->c + k * t->D, t->tc + k * t->D, &t->eo[x]);
             }
         size_t bytes = (size_t)(t->bs * t->K) * sizeof(double);
         memcpy(t->o + (r * n + L) * t->K, t->s + (r * t->V + a) * t->bs * t->K, bytes);
         memcpy(t->eo + (r * n + L) * t->K, t->es + (r * t->V + a) * t->bs * t->K, bytes);
         if (queue) fill(t, r, i);
     }
-    pfc_sinkhorn_bound b = { .cfg = &t->in->cfg.sinkhorn, .ranks = (int)t->P, .n = n, .K = t->K, .scores = t->o, .escores = t->eo, .q = t->oq, .eq = t->eoq };
+    pfc_sinkhorn_bound b = { .cfg = &t->in->cfg.sinkhorn,
+                             .precision = t->precision,
+                             .beyond = t->beyond,
+                             .ranks = (int)t->P,
+                             .n = n,
+                             .K = t->K,
+                             .scores = t->o,
+                             .escores = t->eo,
+                             .q = t->oq,
+                             .eq = t->eoq };
     if (!pfc_sinkhorn_bound_run(&b)) return false;
     for (int64_t r = 0; r < t->P; r++) {
         size_t bytes = (size_t)(t->bs * t->K) * sizeof(double);
@@ -146,7 +168,15 @@ static int softmax(step *t, const double *s, const double *es)
     }
     double lse = px_log(1 + up), other = down < 1 ? -px_log(1 - down) : PX_INF;
     lse = (lse > other ? lse : other) < most ? (lse > other ? lse : other) : most;
-    lse += running(t->K);
+    lse += running(t, t->K);
+    if (t->beyond) {
+        pfc_softmax_errors(t->K, t->p, t->el, t->ep, t->elog);
+        for (int64_t k = 0; k < t->K; k++) {
+            t->ep[k] += t->p[k] * (running(t, t->K) + 4 * EPS) + 0x1p-125;
+            t->el[k] = t->el[k] == PX_INF ? PX_INF : t->elog[k] + running(t, t->K);
+        }
+        return vanished;
+    }
     for (int64_t k = 0; k < t->K; k++) {
         double p = t->p[k], el = t->el[k], rest = lse - p * el > 0 ? lse - p * el : 0;
         double rho = el + lse <= 0.05 ? 1.06 * ((1 - p) * el + rest) : px_exp(el + lse) - 1;
@@ -167,13 +197,17 @@ static void add_target(step *t, int64_t r, int64_t target, int vanished, double 
         mass += q[k];
         emass += eq[k];
     }
-    if (t->in->cfg.sinkhorn.version != PFC_SINKHORN_V2 || t->in->cfg.sinkhorn.iterations > 0) emass = running(t->K) * mass;
+    if (t->in->cfg.sinkhorn.version != PFC_SINKHORN_V2 || t->in->cfg.sinkhorn.iterations > 0) emass = running(t, t->K) * mass;
+    /* sum q = 1 on both sides: log p counts from its mean */
+    double centre = 0;
+    for (int64_t k = 0; t->beyond && mass > 0 && k < t->K; k++) centre += t->logp[k] < -700 ? 0 : q[k] * t->logp[k] / mass;
+    if (t->beyond) e += emass * fabs(centre);
     for (int64_t k = 0; k < t->K; k++) {
         open = open || eq[k] == PX_INF;
         double logp = t->source && vanished == 1 && t->logp[k] < -708.0 ? -PX_INF : t->logp[k];
         if (logp == -PX_INF && q[k] < 0x1p-120 && q[k] + eq[k] > 0) open = true; /* 0 times infinity, or not */
         l -= q[k] * logp;
-        e += (q[k] + eq[k]) * t->el[k] + eq[k] * fabs(logp) + running(t->K) * fabs(q[k] * logp);
+        e += (q[k] + eq[k]) * t->el[k] + eq[k] * fabs(t->beyond && px_finite(logp) ? logp - centre : logp) + running(t, t->K) * fabs(q[k] * logp);
         ds[k] += vanished == 1 ? PX_NAN : mass * t->p[k] - q[k];
         eds[k] += vanished < 0 ? PX_INF : mass * t->ep[k] + emass * t->p[k] + eq[k] + 4 * EPS * (mass * t->p[k] + q[k]);
     }
@@ -206,11 +240,22 @@ static void losses(step *t)
 
 /* ---- gradients ---- */
 
+/* 48 roundings of a term; -sound: as many more as terms. */
+static double term_growth(const step *t, int64_t n) { return 48 * EPS + (t->precision->sound ? running(t, n) : 0); }
+
+/* What operands in T, and the result stored in T, cost a product sum. */
+static double operands(const step *t, const double *a, int64_t sa, const double *b, int64_t sb, int64_t n, double value)
+{
+    const pfc_precision *p = t->precision;
+    return p->u > 0 ? pfc_round_product(p, a, sa, b, sb, n) + pfc_round_common(p, value) + pfc_round_number(p, value) : 0;
+}
+
 /* ef of f_d = sum_k g_k c_kd, through the length. */
 static void embedding_row(step *t, int64_t r)
 {
     const double *g = t->ds + r * t->K, *eg = t->eds + r * t->K, *z = t->z + r * t->D;
     double *ef = t->eh + r * t->D, *f = t->f, along = 0, ealong = 0, length = t->length[r], largest = 0;
+    double growth = term_growth(t, t->K), wide = 1 + 2 * t->precision->u; /* g is rounded where the port has it, at most eg away */
     bool tiny = length < 1e-12, open = at_clamp(length);
     for (int64_t k = 0; k < t->K; k++) largest = fabs(g[k]) > largest ? fabs(g[k]) : largest; /* |c| <= 1 */
     for (int64_t d = 0; d < t->D; d++) {
@@ -220,12 +265,13 @@ static void embedding_row(step *t, int64_t r)
             double c = t->c[k * t->D + d];
             f[d] += g[k] * c;
             if (eg[k] == PX_INF) open = true;
-            ef[d] += (eg[k] + 48 * EPS * fabs(g[k])) * fabs(c) + fabs(g[k]) * t->ec[k * t->D + d];
+            ef[d] += (eg[k] * wide + growth * fabs(g[k])) * fabs(c) + fabs(g[k]) * t->ec[k * t->D + d];
         }
+        ef[d] += operands(t, g, 1, t->c + d, t->D, t->K, f[d]);
         along += f[d] * z[d];
         ealong += fabs(z[d]) * ef[d];
     }
-    double turn = running(t->D); /* of the direction z itself */
+    double turn = running(t, t->D); /* of the direction z itself */
     for (int64_t d = 0; d < t->D; d++) {
         double v = (tiny ? f[d] : f[d] - z[d] * along) / (tiny ? 1e-12 : length);
         double e = (ef[d] + (tiny ? 0 : fabs(z[d]) * (ealong + 2 * turn * fabs(along)))) / (tiny ? 1e-12 : length);
@@ -235,16 +281,23 @@ static void embedding_row(step *t, int64_t r)
 
 static void prototypes(step *t)
 {
+    double growth = term_growth(t, t->rows) + running(t, t->D), wide = 1 + 2 * t->precision->u;
+    int64_t own = t->V * t->bs; /* rows of a rank: products of their own */
     for (int64_t k = 0; !t->in->frozen && k < t->K; k++)
         for (int64_t d = 0; d < t->D; d++) {
-            double f = 0, e = 0, largest = 0;
+            double f = 0, e = 0, largest = 0, part = 0;
             bool open = false;
             for (int64_t r = 0; r < t->rows; r++) {
                 double g = t->ds[r * t->K + k], eg = t->eds[r * t->K + k], z = t->z[r * t->D + d];
                 open = open || eg == PX_INF || at_clamp(t->length[r]);
                 f += g * z;
-                e += (eg + (48 * EPS + running(t->D)) * fabs(g)) * fabs(z);
+                e += (eg * wide + growth * fabs(g)) * fabs(z);
                 largest = fabs(g) > largest ? fabs(g) : largest; /* |z| <= 1 */
+                part += g * z;
+                if ((r + 1) % own) continue;
+                int64_t first = r + 1 - own;
+                e += operands(t, t->ds + first * t->K + k, t->K, t->z + first * t->D + d, t->D, own, part);
+                part = 0;
             }
             e += pfc_bound_grid(t->rows, largest);
             t->edc[k * t->D + d] = pfc_bound_settle(f, open, (e + 4 * EPS * fabs(f)) / (double)t->P);
@@ -258,7 +311,7 @@ typedef struct slot {
     int64_t size;
 } slot;
 
-enum { SLOTS = 26 };
+enum { SLOTS = 30 };
 
 static void slots(step *t, slot all[SLOTS])
 {
@@ -287,6 +340,10 @@ static void slots(step *t, slot all[SLOTS])
                                { &t->ep, t->K },
                                { &t->logp, t->K },
                                { &t->el, t->K },
+                               { &t->elog, t->K },
+                               { &t->tc, kd },
+                               { &t->tz, t->rows * t->D },
+                               { &t->tqueue, queue },
                                { &t->f, t->D },
                                { &t->ef, t->D } };
     for (int k = 0; k < SLOTS; k++) all[k] = list[k];
@@ -316,9 +373,11 @@ static void put_all(const step *t, pfc_case *c)
     pfc_bound_put(&c->bound_step, "dscores", t->eds, 0, t->rows * t->K);
 }
 
-static void compute(const pfc_swav_inputs *in, pfc_case *c, pfc_diag *diag)
+static void compute(const pfc_swav_inputs *in, const pfc_precision *precision, pfc_case *c, pfc_diag *diag)
 {
-    step t = { .in = in,
+    step t = { .precision = precision,
+               .beyond = precision->sound || precision->u > 0,
+               .in = in,
                .P = in->ranks,
                .bs = in->bs,
                .V = in->cfg.crops,
@@ -342,12 +401,11 @@ static void compute(const pfc_swav_inputs *in, pfc_case *c, pfc_diag *diag)
 
 int pfc_swav_case_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
-    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     pfc_swav_inputs in;
     if (pfc_bounds_begin(comm, c, diag)) return diag->exit_status;
     if (pfc_swav_inputs_gather(comm, c, &in, diag)) return diag->exit_status;
-    if (pfc_ctx_rank(ctx) == 0) compute(&in, c, diag);
+    if (pfc_ctx_rank(ctx) == 0) compute(&in, precision, c, diag);
     pfc_swav_inputs_free(&in);
     return pfc_bounds_share(comm, c, diag);
 }
