@@ -1,7 +1,8 @@
-/* batch_norm_bounds.c: the float32 bounds of a batch_norm case (doc/numerics.md section 12): rank 0 goes through the dense results with an error beside
+/* batch_norm_bounds.c: the bounds of a batch_norm case (doc/numerics.md sections 12 and 14.4): rank 0 goes through the dense results with an error beside
  * every number, in a fixed serial order. */
 #include "case/batch_norm_case.h"
 #include "case/family.h"
+#include "case/round.h"
 #include "core/ctx.h"
 
 #include <stdlib.h>
@@ -23,9 +24,12 @@ typedef struct unit {
 
 typedef struct bounds {
     pfc_dense_batch_norm *p;
-    unit *u;                    /* (P,U) */
-    double *ey, *ex;            /* (N,C,L) */
-    double *old_mean, *old_var; /* (P,C), sub (P,S*C): running statistics before the step */
+    const pfc_precision *precision;
+    bool rounded;                        /* inputs are in T: what they change is added to the bounds */
+    pfc_tensor_list want_out, want_step; /* results of inputs as given, as the bounds are */
+    unit *u;                             /* (P,U) */
+    double *ey, *ex;                     /* (N,C,L) */
+    double *old_mean, *old_var;          /* (P,C), sub (P,S*C): running statistics before the step */
     int64_t units, splits;
 } bounds;
 
@@ -33,8 +37,9 @@ static double absolute(double x) { return x < 0 ? -x : x; }
 static double root(double x) { return PX_SQRT(x); }
 
 /* Error of a float32 sum of n terms with this sum of squares and this value: independent roundings of terms and of running sums. */
-static double sum_error(double n, double squares, double value)
+static double sum_error(const bounds *b, double n, double squares, double value)
 {
+    if (b->precision->sound) return pfc_round_sum(b->precision, n) * root(n * squares); /* at least the sum of sizes */
     return 6 * E * (root(squares) + root(n * squares) / 2) + 1.5 * E * root(n / 3) * absolute(value);
 }
 
@@ -65,9 +70,10 @@ static void statistics(const bounds *b, unit *u, bool batch, bool e2)
     double sigma = root(u->var);
     u->square = u->m > 0 ? u->square / u->m : 0;
     if (batch && u->m > 0) {
-        u->emean = (sum_error(u->m, u->square * u->m, u->mean * u->m)) / u->m + E * absolute(u->mean);
-        double direct = u->var * (6 * E + 1.5 * E * root(u->m / 3)) + 2 * E * absolute(u->mean) * sigma + u->emean * u->emean;
-        double difference = u->square * (6 * E + 1.5 * E * root(u->m / 3)) + 2 * absolute(u->mean) * u->emean + E * (u->square + u->mean * u->mean);
+        u->emean = (sum_error(b, u->m, u->square * u->m, u->mean * u->m)) / u->m + E * absolute(u->mean);
+        double growth = b->precision->sound ? 6 * E + pfc_round_sum(b->precision, u->m) : 6 * E + 1.5 * E * root(u->m / 3);
+        double direct = u->var * growth + 2 * E * absolute(u->mean) * sigma + u->emean * u->emean;
+        double difference = u->square * growth + 2 * absolute(u->mean) * u->emean + E * (u->square + u->mean * u->mean);
         u->evar = e2 ? difference : direct;
     }
     double v = u->var + b->p->cfg.eps, low = v - u->evar;
@@ -106,10 +112,10 @@ static void add_g(bounds *b, unit *u, int64_t e, int64_t c)
 /* Errors of the sums. The sources of sync sum g x and g and subtract; a common error of mean or inv hits all terms alike. */
 static void sum_errors(const bounds *b, const unit *u, double m, double *esg, double *esgx)
 {
-    *esg = sum_error(m, u->g2, u->sg);
-    *esgx = sum_error(m, u->t2, u->sgx) + 6 * root(u->r2);
+    *esg = sum_error(b, m, u->g2, u->sg);
+    *esgx = sum_error(b, m, u->t2, u->sgx) + (b->precision->sound ? root(m * u->r2) : 6 * root(u->r2));
     *esgx += absolute(u->sg) * u->inv * (u->emean + 2 * E * absolute(u->mean)) + absolute(u->sgx) * u->einv / u->inv;
-    if (b->p->cfg.kind == PFC_BN_SYNC) *esgx += u->inv * (sum_error(m, u->gx2, u->mean * u->sg) + absolute(u->mean) * *esg);
+    if (b->p->cfg.kind == PFC_BN_SYNC) *esgx += u->inv * (sum_error(b, m, u->gx2, u->mean * u->sg) + absolute(u->mean) * *esg);
 }
 
 static void put_x_grad(bounds *b, unit *u, int64_t e, int64_t c)
@@ -161,11 +167,23 @@ static void gradient_sums(bounds *b, int r)
     }
 }
 
-/* One number of bound into a tensor of either list. */
-static void put(pfc_tensor_list *list, const char *name, int64_t at, double value, bool open, double error)
+/* Results with their errors: bounds, or what rounded inputs add to them. */
+static void put_many(const bounds *b, pfc_case *c, bool step, const char *name, int64_t at, const double *value, const double *error, int64_t count)
+{
+    pfc_tensor *bound = pfc_tensor_find(step ? &c->bound_step : &c->bound_out, name), *want = pfc_tensor_find(step ? &b->want_step : &b->want_out, name);
+    if (!bound) return;
+    if (b->rounded) {
+        pfc_round_widen((double *)bound->data + at, (const double *)want->data + at, value, error, count);
+        return;
+    }
+    memcpy((double *)want->data + at, value, (size_t)count * sizeof *value);
+    memcpy((double *)bound->data + at, error, (size_t)count * sizeof *error);
+}
+
+static void put(const bounds *b, pfc_case *c, bool step, const char *name, int64_t at, double value, bool open, double error)
 {
     double e = pfc_bound_settle(value, open || absolute(value) > 0x1.fffffep127, error + 0x1p-125);
-    pfc_bound_put(list, name, &e, at, 1);
+    put_many(b, c, step, name, at, &value, &e, 1);
 }
 
 static void put_steps(const bounds *b, pfc_case *c, int r)
@@ -173,10 +191,10 @@ static void put_steps(const bounds *b, pfc_case *c, int r)
     for (int64_t i = 0; i < b->units; i++) {
         const unit *u = &b->u[r * b->units + i];
         int64_t at = r * b->units + i;
-        put(&c->bound_step, "mean", at, u->mean, false, u->emean + E * absolute(u->mean));
-        put(&c->bound_step, "var", at, u->var, false, u->evar + E * absolute(u->var));
-        put(&c->bound_step, "sum_g", at, u->sg, false, u->esg);
-        put(&c->bound_step, "sum_gx", at, u->sgx, u->open, u->esgx);
+        put(b, c, true, "mean", at, u->mean, false, u->emean + E * absolute(u->mean));
+        put(b, c, true, "var", at, u->var, false, u->evar + E * absolute(u->var));
+        put(b, c, true, "sum_g", at, u->sg, false, u->esg);
+        put(b, c, true, "sum_gx", at, u->sgx, u->open, u->esgx);
     }
 }
 
@@ -192,8 +210,8 @@ static void put_affine(const bounds *b, pfc_case *c, int r)
             open = open || u->open;
         }
         int64_t at = r * p->cfg.channels + j;
-        put(&c->bound_out, "bias_grad", at, p->bias_grad[at], false, eg);
-        put(&c->bound_out, "weight_grad", at, p->weight_grad[at], open, egx);
+        put(b, c, false, "bias_grad", at, p->bias_grad[at], false, eg);
+        put(b, c, false, "weight_grad", at, p->weight_grad[at], open, egx);
     }
 }
 
@@ -216,8 +234,8 @@ static void put_running(const bounds *b, pfc_case *c, int r, double *esplit)
             *em = a * (u->emean + 3 * E * absolute(u->mean)) + 3 * E * absolute(rm[at]) + 2 * E * absolute(b->old_mean[at]);
             *ev = a * factor * (u->evar + 3 * E * absolute(u->var)) + 3 * E * absolute(rv[at]) + 2 * E * absolute(b->old_var[at]);
         }
-        put(&c->bound_out, sub ? "split_running_mean" : "running_mean", at, rm[at], false, *em);
-        put(&c->bound_out, sub ? "split_running_var" : "running_var", at, rv[at], false, *ev);
+        put(b, c, false, sub ? "split_running_mean" : "running_mean", at, rm[at], false, *em);
+        put(b, c, false, sub ? "split_running_var" : "running_var", at, rv[at], false, *ev);
     }
     if (!sub) return;
     bool aggregated = p->cfg.track_running_stats && (p->training || p->aggregate);
@@ -232,39 +250,23 @@ static void put_running(const bounds *b, pfc_case *c, int r, double *esplit)
             ev += (esplit[2 * (s * channels + j) + 1] + 2 * absolute(d) * ed + ed * ed) / (double)splits;
         }
         ev += aggregated ? (double)(splits + 4) * E * absolute(p->running_var[at]) : 0;
-        put(&c->bound_out, "running_mean", at, mean, false, em);
-        put(&c->bound_out, "running_var", at, p->running_var[at], false, ev);
+        put(b, c, false, "running_mean", at, mean, false, em);
+        put(b, c, false, "running_var", at, p->running_var[at], false, ev);
     }
 }
 
-/* The running statistics before the step; false: no memory. */
-static bool keep_running(bounds *b)
-{
-    const pfc_dense_batch_norm *p = b->p;
-    bool sub = p->cfg.kind == PFC_BN_SUB;
-    size_t n = (size_t)(p->ranks * p->cfg.channels * p->cfg.num_splits);
-    b->old_mean = calloc(2 * n + 1, sizeof *b->old_mean);
-    if (!b->old_mean) return false;
-    b->old_var = b->old_mean + n;
-    memcpy(b->old_mean, sub ? p->split_mean : p->running_mean, n * sizeof *b->old_mean);
-    memcpy(b->old_var, sub ? p->split_var : p->running_var, n * sizeof *b->old_var);
-    return true;
-}
+/* ---- all roundings ---- */
 
-static bool compute(bounds *b, pfc_case *c)
+enum { STATE = 4 };
+
+/* One pass over inputs as p has them. */
+static void pass(bounds *b, pfc_case *c, double *esplit)
 {
     pfc_dense_batch_norm *p = b->p;
     int64_t elements = c->size['N' - 'A'] * p->cfg.channels * p->l;
-    b->units = pfc_dense_batch_norm_units(p);
-    b->splits = b->units / p->cfg.channels;
-    b->u = calloc((size_t)(p->ranks * b->units + 1), sizeof *b->u);
-    b->ey = calloc((size_t)(2 * elements + 1), sizeof *b->ey);
-    b->ex = b->ey + elements;
-    double *esplit = calloc((size_t)(2 * p->cfg.channels * p->cfg.num_splits + 1), sizeof *esplit);
-    bool ok = b->u && b->ey && esplit;
-    if (ok) ok = keep_running(b);
-    if (ok) pfc_dense_batch_norm_run(p);
-    for (int r = 0; ok && r < p->ranks; r++) {
+    memset(b->u, 0, (size_t)(p->ranks * b->units) * sizeof *b->u);
+    pfc_dense_batch_norm_run(p);
+    for (int r = 0; r < p->ranks; r++) {
         prepare(b, r);
         visit_rank(b, r, r, put_y);
         if (p->g) gradient_sums(b, r);
@@ -273,23 +275,76 @@ static bool compute(bounds *b, pfc_case *c)
         put_steps(b, c, r);
         put_running(b, c, r, esplit);
     }
-    if (ok) pfc_bound_put(&c->bound_out, "y", b->ey, 0, elements);
-    if (ok) pfc_bound_put(&c->bound_out, "x_grad", b->ex, 0, elements);
-    free(esplit);
-    free(b->old_mean);
+    put_many(b, c, false, "y", 0, p->y, b->ey, elements);
+    if (p->g) put_many(b, c, false, "x_grad", 0, p->x_grad, b->ex, elements);
+}
+
+/* x, g or both in T, in every way that a port may round: known numbers, so is what they change. state: the running statistics before the step. */
+static void all_roundings(bounds *b, pfc_case *c, double *room, double *const state[STATE], const size_t sizes[STATE])
+{
+    pfc_dense_batch_norm *p = b->p;
+    const double *x = p->x, *g = p->g;
+    int64_t elements = c->size['N' - 'A'] * p->cfg.channels * p->l;
+    double *tx = room, *tg = room + elements, *esplit = room + 2 * elements, *into[STATE] = { p->running_mean, p->running_var, p->split_mean, p->split_var };
+    pass(b, c, esplit);
+    b->rounded = true;
+    for (pfc_rounding how = 0; how < PFC_ROUNDINGS; how++) {
+        bool rounds_x = pfc_round_inputs(b->precision, how, x, elements, tx), rounds_g = g && pfc_round_inputs(b->precision, how, g, elements, tg);
+        for (int which = 1; which < 4 && (rounds_x || rounds_g); which++) {
+            if (which > 1 && !g) break;
+            for (int k = 0; k < STATE; k++) memcpy(into[k], state[k], sizes[k] * sizeof(double));
+            p->x = which & 1 ? tx : x;
+            p->g = which & 2 ? tg : g;
+            pass(b, c, esplit);
+        }
+    }
+    p->x = x;
+    p->g = g;
+}
+
+static bool keep_wants(bounds *b, const pfc_case *c, pfc_diag *diag)
+{
+    bool ok = true;
+    for (int k = 0; k < c->bound_out.count; k++) ok = pfc_case_add_like(MPI_COMM_SELF, &c->bound_out, &b->want_out, c->bound_out.items[k].name, diag) && ok;
+    for (int k = 0; k < c->bound_step.count; k++) ok = pfc_case_add_like(MPI_COMM_SELF, &c->bound_step, &b->want_step, c->bound_step.items[k].name, diag) && ok;
+    return ok;
+}
+
+static bool compute(bounds *b, pfc_case *c, pfc_diag *diag)
+{
+    pfc_dense_batch_norm *p = b->p;
+    bool sub = p->cfg.kind == PFC_BN_SUB;
+    size_t elements = (size_t)(c->size['N' - 'A'] * p->cfg.channels * p->l), own = (size_t)(p->ranks * p->cfg.channels);
+    size_t splits = own * (size_t)p->cfg.num_splits, sizes[STATE] = { own, own, splits, splits };
+    const double *from[STATE] = { p->running_mean, p->running_var, p->split_mean, p->split_var };
+    double *room = calloc(4 * elements + 2 * own + 4 * splits + 1, sizeof *room), *state[STATE] = { NULL };
+    b->units = pfc_dense_batch_norm_units(p);
+    b->splits = b->units / p->cfg.channels;
+    b->u = calloc((size_t)(p->ranks * b->units + 1), sizeof *b->u);
+    bool ok = room && b->u && keep_wants(b, c, diag);
+    for (size_t k = 0, at = 4 * elements + 2 * splits; ok && k < STATE; at += sizes[k++]) {
+        state[k] = room + at;
+        memcpy(state[k], from[k], sizes[k] * sizeof *room);
+    }
+    b->ey = room;
+    b->ex = room + elements;
+    b->old_mean = state[sub ? 2 : 0];
+    b->old_var = state[sub ? 3 : 1];
+    if (ok) all_roundings(b, c, room + 2 * elements, state, sizes);
+    free(room);
     free(b->u);
-    free(b->ey);
+    pfc_tensor_list_free(&b->want_out);
+    pfc_tensor_list_free(&b->want_step);
     return ok;
 }
 
 int pfc_batch_norm_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
-    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     pfc_dense_batch_norm p;
-    bounds b = { .p = &p };
+    bounds b = { .p = &p, .precision = precision };
     if (pfc_bounds_begin(comm, c, diag) || pfc_batch_norm_case_problem(comm, c, &p, diag)) return diag->exit_status;
-    if (ctx->comm.rank == 0 && !compute(&b, c)) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory for the bounds", c->name);
+    if (ctx->comm.rank == 0 && !compute(&b, c, diag)) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory for the bounds", c->name);
     pfc_batch_norm_case_problem_free(&p);
     return pfc_bounds_share(comm, c, diag);
 }

@@ -2,6 +2,7 @@
 #include "case/algorithms.h"
 #include "case/family.h"
 #include "case/internal.h"
+#include "case/round.h"
 #include "core/ctx.h"
 #include "dense/batch_norm_dense.h"
 
@@ -90,7 +91,7 @@ static int dense(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *out, pfc_dia
 }
 
 /* A sum of d float32 numbers in any order: d - 1 roundings of partial sums, each at most the sum of magnitudes. */
-static void bound_sums(int64_t ranks, int64_t d, int64_t m, const double *in, double *e)
+static void bound_sums(int64_t ranks, int64_t d, int64_t m, const double *in, double *value, double *e)
 {
     for (int64_t r = 0; r < ranks; r++)
         for (int64_t i = 0; i < m; i++) {
@@ -99,20 +100,37 @@ static void bound_sums(int64_t ranks, int64_t d, int64_t m, const double *in, do
                 size += in[q * m + i] < 0 ? -in[q * m + i] : in[q * m + i];
                 sum += in[q * m + i];
             }
+            value[r * m + i] = sum;
             e[r * m + i] = pfc_bound_settle(sum, px_finite(size) && size > 0x1.fffffep127, (double)d / 2 * PFC_BOUND_EPS * size + 0x1p-149);
         }
 }
 
+/* The same with inputs in T, in every way that a port may round: known numbers, so is what they change. False: out of memory. */
+static bool bound_roundings(const pfc_precision *p, int64_t ranks, int64_t d, int64_t m, const double *in, double *bound)
+{
+    int64_t n = ranks * m;
+    double *rounded = malloc((size_t)(4 * n + 1) * sizeof *rounded), *want = rounded + n, *value = want + n, *e = value + n;
+    if (!rounded) return false;
+    bound_sums(ranks, d, m, in, want, bound);
+    for (pfc_rounding how = 0; how < PFC_ROUNDINGS; how++) {
+        if (!pfc_round_inputs(p, how, in, n, rounded)) continue;
+        bound_sums(ranks, d, m, rounded, value, e);
+        pfc_round_widen(bound, want, value, e, n);
+    }
+    free(rounded);
+    return true;
+}
+
 static int bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
-    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     if (pfc_bounds_begin(comm, c, diag)) return diag->exit_status;
     int64_t d = pfc_param_int(c, pfc_param_int(c, "num_groups") > 1 ? "num_sync_devices" : "local_size");
     for (int i = 0; i < PAIRS; i++) {
         double *in;
         if (pfc_case_gather_reals(comm, c, FROM[i], &in, diag)) return diag->exit_status;
-        if (in) bound_sums(ctx->comm.ranks, d, c->size['M' - 'A'], in, pfc_tensor_find(&c->bound_out, TO[i])->data);
+        if (in && !bound_roundings(precision, ctx->comm.ranks, d, c->size['M' - 'A'], in, pfc_tensor_find(&c->bound_out, TO[i])->data))
+            pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory for the bounds", c->name);
         free(in);
     }
     return pfc_bounds_share(comm, c, diag);

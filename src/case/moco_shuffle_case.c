@@ -1,5 +1,6 @@
 /* moco_shuffle_case.c: a moco_shuffle case: through the library, through the plain formulas, its inputs and bounds. */
 #include "case/moco_case.h"
+#include "case/round.h"
 #include "core/ctx.h"
 #include "dense/moco_dense.h"
 
@@ -92,9 +93,27 @@ int pfc_moco_shuffle_dense(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *ou
     return diag->exit_status;
 }
 
-/* Moved numbers have no error. */
+/* Moved numbers have no error but that of x in T. */
+static void bound(const pfc_precision *p, const pfc_tensor *moved, const double *want, double *e)
+{
+    for (int64_t i = 0; i < pfc_tensor_elements(moved); i++)
+        for (pfc_rounding how = 0; how < PFC_ROUNDINGS; how++) {
+            double zero = 0, x;
+            if (pfc_round_inputs(p, how, &want[i], 1, &x)) pfc_round_widen(&e[i], &want[i], &x, &zero, 1);
+        }
+}
+
 int pfc_moco_shuffle_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
-    (void)precision;
-    return pfc_bounds_begin(ctx->comm.mpi, c, diag);
+    static const char *const names[] = { "shuffled", "unshuffled" };
+    MPI_Comm comm = ctx->comm.mpi;
+    if (pfc_bounds_begin(comm, c, diag)) return diag->exit_status;
+    for (int i = 0; i < 2; i++) {
+        const pfc_tensor *moved = pfc_tensor_find(&c->out, names[i]);
+        void *whole = NULL;
+        if (pfc_tensor_gather(comm, moved, &whole, diag)) return diag->exit_status;
+        if (whole) bound(precision, moved, whole, pfc_tensor_find(&c->bound_out, names[i])->data);
+        free(whole);
+    }
+    return pfc_bounds_share(comm, c, diag);
 }

@@ -35,6 +35,14 @@ double pfc_round_shift(double want, double value, double e)
     return size(value - want) + e;
 }
 
+void pfc_round_widen(double *bound, const double *want, const double *value, const double *e, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        double w = pfc_round_shift(want[i], value[i], e[i]);
+        if (!(w <= bound[i])) bound[i] = px_nan(w) ? PX_INF : w;
+    }
+}
+
 double pfc_round_product(const pfc_precision *p, const double *a, int64_t sa, const double *b, int64_t sb, int64_t n)
 {
     double squares = 0, sizes = 0, gone = 0;

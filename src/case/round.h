@@ -14,6 +14,8 @@ bool pfc_round_inputs(const pfc_precision *p, pfc_rounding how, const double *x,
 
 /* The error of a result that is `value` where inputs were rounded, and known to e there; want: without rounding. Infinite where only one is a number. */
 double pfc_round_shift(double want, double value, double e);
+/* bound = the larger of it and that, for count results. */
+void pfc_round_widen(double *bound, const double *want, const double *value, const double *e, int64_t count);
 
 /* What rounding the operands to T costs sum_k a_k b_k, n terms at distances sa and sb: the statistical size of it, or in -sound the largest, with T's
  * underflow and overflow. 0 for f32. */

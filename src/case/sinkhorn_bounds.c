@@ -360,15 +360,6 @@ static bool run_on(job *t, const double *scores)
     return pfc_sinkhorn_bound_run(&b);
 }
 
-/* The larger of a bound and of what rounded scores make of it. */
-static void widen(double *most, const double *want, const double *value, const double *e, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++) {
-        double w = pfc_round_shift(want[i], value[i], e[i]);
-        if (!(w <= most[i])) most[i] = w;
-    }
-}
-
 /* Scores as given, and rounded to T in every way that a port may round: known numbers, so is what they change. */
 static bool all_roundings(job *t)
 {
@@ -381,8 +372,8 @@ static bool all_roundings(job *t)
     for (pfc_rounding how = 0; how < PFC_ROUNDINGS; how++) {
         if (!pfc_round_inputs(t->precision, how, t->scores, count, t->rounded)) continue;
         if (!run_on(t, t->rounded)) return false;
-        widen(t->most, t->first, t->q, t->eq, count);
-        widen(t->most_s, t->first_s, t->sums, t->esums, sums);
+        pfc_round_widen(t->most, t->first, t->q, t->eq, count);
+        pfc_round_widen(t->most_s, t->first_s, t->sums, t->esums, sums);
     }
     return true;
 }
