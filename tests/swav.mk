@@ -1,11 +1,15 @@
-## Tests of sinkhorn, swav and lr_schedule.
+## Tests of sinkhorn, swav and lr_schedule; bounds for tf32, bf16 and f16.
 mpi_programs += \
+    tests/test_low_precision \
     tests/test_sinkhorn \
     tests/test_swav \
     tests/test_swav_state
+tests_test_low_precision_SOURCES = tests/test_low_precision.c tests/low_precision.c tests/low_precision.h
 tests_test_swav_SOURCES = tests/test_swav.c tests/swav_problem.c tests/swav_problem.h
 tests_test_swav_state_SOURCES = tests/test_swav_state.c tests/swav_problem.c tests/swav_problem.h
 MPI_TESTS += \
+    tests/test_low_precision-1.mpi \
+    tests/test_low_precision-3.mpi \
     tests/test_sinkhorn-1.mpi \
     tests/test_sinkhorn-2.mpi \
     tests/test_sinkhorn-3.mpi \
