@@ -279,7 +279,8 @@ static void pass(bounds *b, pfc_case *c, double *esplit)
     if (p->g) put_many(b, c, false, "x_grad", 0, p->x_grad, b->ex, elements);
 }
 
-/* x, g or both in T, in every way that a port may round: known numbers, so is what they change. state: the running statistics before the step. */
+/* x, g or both in T, in every way that a port may round: known numbers, so is what they change. (Ties, which are few: both only.) state: the running
+ * statistics before the step. */
 static void all_roundings(bounds *b, pfc_case *c, double *room, double *const state[STATE], const size_t sizes[STATE])
 {
     pfc_dense_batch_norm *p = b->p;
@@ -290,7 +291,7 @@ static void all_roundings(bounds *b, pfc_case *c, double *room, double *const st
     b->rounded = true;
     for (pfc_rounding how = 0; how < PFC_ROUNDINGS; how++) {
         bool rounds_x = pfc_round_inputs(b->precision, how, x, elements, tx), rounds_g = g && pfc_round_inputs(b->precision, how, g, elements, tg);
-        for (int which = 1; which < 4 && (rounds_x || rounds_g); which++) {
+        for (int which = how == PFC_ROUND_AWAY && g ? 3 : 1; which < 4 && (rounds_x || rounds_g); which++) {
             if (which > 1 && !g) break;
             for (int k = 0; k < STATE; k++) memcpy(into[k], state[k], sizes[k] * sizeof(double));
             p->x = which & 1 ? tx : x;
