@@ -22,7 +22,11 @@ typedef struct bound {
     double *unit_q, *unit_k, *ek;   /* (D) of one row: directions, error of the key's */
     double *tq, *tk, *tqueue;       /* (D) (D) (K,D) query's and key's direction and the queue in T */
     double *l, *el, *p, *ep, *elog; /* (1+K) of one row */
+    double *et, *change;            /* (1+K) T's part of a cosine's error; how much it changes by the operands' roundings */
     double *grad, *egrad;           /* (D) */
+    double *dqueue;                 /* (K,D) gradient of a rank's loss by the queue */
+    double squares, shift, rest;    /* of a rank's loss: squares of T's independent errors; common ones; what is not of first order in them */
+    double stored;                  /* its slope by the cosines' common factor: stored, they may all be truncated */
     double ql, eloss, norm;         /* of one row */
     double top;                     /* largest term of its gradient's sum */
 } bound;
@@ -57,8 +61,9 @@ static double direction(const pfc_precision *t, const double *v, int64_t d, doub
 }
 
 /* l = s <a, b> and its bound: operands rounded, products and running sum, lengths, scale; ta, tb: operands in T. */
-static void logit(const bound *v, const double *a, const double *ta, const double *b, const double *tb, double eta, double *l, double *el)
+static void logit(const bound *v, const double *a, const double *ta, const double *b, const double *tb, double eta, int64_t at)
 {
+    double *l = &v->l[at], *el = &v->el[at];
     double z = 0, squares = 0, d = (double)v->d, amax = 0, bmax = 0, sizes = 0;
     for (int64_t j = 0; j < v->d; j++) {
         double t = a[j] * b[j];
@@ -71,7 +76,12 @@ static void logit(const bound *v, const double *a, const double *ta, const doubl
     double ez =
         6.0 * E * (PX_SQRT(2.0 * squares / 3.0) + PX_SQRT(d * squares) + size(z)) + 1.5 * E * PX_SQRT(d / 6.0) * size(z) + pfc_bound_grid(v->d, amax * bmax);
     if (v->t->sound) ez = pfc_round_sum(v->t, d) * (sizes + size(z)) + pfc_bound_grid(v->d, amax * bmax);
-    if (v->t->u > 0) ez += pfc_round_product(v->t, a, 1, b, 1, v->d) + pfc_round_change(v->t, a, ta, b, tb, v->d) + pfc_round_number(v->t, z);
+    v->change[at] = v->et[at] = 0;
+    if (v->t->u > 0) {
+        v->change[at] = pfc_round_change(v->t, a, ta, b, tb, v->d);
+        v->et[at] = pfc_round_product(v->t, a, 1, b, 1, v->d) + size(v->change[at]) + pfc_round_number(v->t, z);
+        ez += v->et[at];
+    }
     *l = v->s * z;
     bool open = eta == PX_INF || size(*l) > LARGEST || size(z) > LARGEST || squares > LARGEST * LARGEST || size(v->s) > LARGEST;
     *el = pfc_bound_settle(*l, open && (px_finite(*l) || eta == PX_INF), size(v->s) * ez + 2.0 * E * size(*l) + size(v->s) * TINY * PX_SQRT(d) + TINY);
@@ -179,6 +189,41 @@ static void gradient(bound *v, double eta, double *out)
     }
 }
 
+/* ---- the loss ---- */
+
+/* Operands are rounded independently of each other: to first order the loss of a rank, which all its rows share, is wrong by the root of the sum of
+ * (dL/da times a's rounding)^2 over all of them. Here: the part of one row, after its gradient. */
+static void loss_row(bound *v)
+{
+    double c = v->s / (double)v->b, most = 0, plain = 0;
+    for (int64_t j = 0; j < v->d; j++) {
+        double q = v->grad[j] * pfc_round_number(v->t, v->unit_q[j]), k = (v->p[0] - 1.0) * c * v->unit_q[j] * pfc_round_number(v->t, v->unit_k[j]);
+        v->squares += q * q + k * k;
+    }
+    for (int64_t j = 0; j < 1 + v->k; j++) {
+        double slope = v->p[j] - (j == 0 ? 1.0 : 0.0), h = slope * c, store = h * pfc_round_number(v->t, v->l[j] / v->s);
+        v->squares += store * store;
+        v->shift += h * v->change[j];
+        v->stored += h * v->l[j] / v->s;
+        plain += size(slope) * larger(v->el[j] - size(v->s) * v->et[j], 0); /* float32's part */
+        most = larger(v->el[j], most);
+        for (int64_t d = 0; j > 0 && d < v->d; d++) v->dqueue[(j - 1) * v->d + d] += h * v->unit_q[d];
+    }
+    double curved = most < 300.0 ? most * most * px_exp(2.0 * most) / 2.0 : PX_INF; /* second order: half the variance of the logits' errors */
+    v->rest += plain + curved + 16.0 * E * (1.0 + size(v->ql)) + 2.0 * E * size(v->l[0] + v->ql) + pfc_round_sum(v->t, (double)(1 + v->k));
+}
+
+/* The bound of the loss of a rank from that. */
+static double loss_of_rank(bound *v)
+{
+    for (int64_t i = 0; i < v->k * v->d; i++) {
+        double e = v->dqueue[i] * pfc_round_number(v->t, v->queue[i]);
+        v->squares += e * e;
+    }
+    return (v->t->truncates ? 3.0 : 6.0) * PX_SQRT(v->squares / 3.0) + size(v->shift) + (v->t->truncates ? 2.0 * v->t->u * size(v->stored) : 0) +
+           v->rest / (double)v->b;
+}
+
 /* ---- all rows ---- */
 
 static void row_bounds(bound *v, pfc_case *c, int64_t n, double *sums)
@@ -193,13 +238,14 @@ static void row_bounds(bound *v, pfc_case *c, int64_t n, double *sums)
         v->tq[j] = pfc_round_as(v->t, v->unit_q[j]);
         v->tk[j] = pfc_round_as(v->t, v->unit_k[j]);
     }
-    logit(v, v->unit_q, v->tq, v->unit_k, v->tk, larger(eta, eta_k), &v->l[0], &v->el[0]);
-    for (int64_t j = 0; j < v->k; j++) logit(v, v->unit_q, v->tq, v->queue + j * v->d, v->tqueue + j * v->d, eta, &v->l[1 + j], &v->el[1 + j]);
+    logit(v, v->unit_q, v->tq, v->unit_k, v->tk, larger(eta, eta_k), 0);
+    for (int64_t j = 0; j < v->k; j++) logit(v, v->unit_q, v->tq, v->queue + j * v->d, v->tqueue + j * v->d, eta, 1 + j);
     pfc_bound_put(&c->bound_step, "logits", v->el, n * (1 + v->k), 1 + v->k);
     softmax(v);
     sums[0] += v->ql;
     sums[1] += v->eloss;
     gradient(v, eta, v->egrad + v->d);
+    if (v->t->u > 0 && !v->t->sound) loss_row(v);
     pfc_bound_put(&c->bound_out, "query_grad", v->egrad + v->d, n * v->d, v->d);
 }
 
@@ -212,8 +258,11 @@ static void compute(bound *v, pfc_case *c, int ranks)
     for (int64_t i = 0; i < v->k * v->d; i++) v->tqueue[i] = pfc_round_as(v->t, v->queue[i]);
     for (int r = 0; r < ranks; r++) {
         double sums[2] = { 0, 0 };
+        v->squares = v->shift = v->stored = v->rest = 0;
+        memset(v->dqueue, 0, (size_t)(v->k * v->d) * sizeof(double));
         for (int64_t i = 0; i < v->b; i++) row_bounds(v, c, r * v->b + i, sums);
         double loss = sums[0] / (double)v->b, e = pfc_bound_settle(loss, sums[1] == PX_INF, sums[1] / (double)v->b + E * size(loss));
+        if (v->t->u > 0 && !v->t->sound && px_finite(e)) e = smaller(e, loss_of_rank(v) + E * size(loss));
         pfc_bound_put(&c->bound_out, "loss", &e, r, 1);
     }
 }
@@ -221,7 +270,7 @@ static void compute(bound *v, pfc_case *c, int ranks)
 /* Work memory of one row; false: none left. */
 static bool make_room(bound *v)
 {
-    double *p = calloc((size_t)(8 * v->d + 5 * (1 + v->k) + v->k * v->d), sizeof *p);
+    double *p = calloc((size_t)(8 * v->d + 7 * (1 + v->k) + 2 * v->k * v->d), sizeof *p);
     if (!p) return false;
     v->unit_q = p;
     v->unit_k = p + v->d;
@@ -236,6 +285,9 @@ static bool make_room(bound *v)
     v->tq = v->elog + 1 + v->k;
     v->tk = v->tq + v->d;
     v->tqueue = v->tk + v->d;
+    v->dqueue = v->tqueue + v->k * v->d;
+    v->et = v->dqueue + v->k * v->d;
+    v->change = v->et + 1 + v->k;
     return true;
 }
 

@@ -63,7 +63,7 @@ double pfc_round_change(const pfc_precision *p, const double *a, const double *t
     double change = 0;
     if (p->u == 0 || p->sound) return 0; /* -sound has the largest possible one */
     for (int64_t k = 0; k < n; k++) change += ta[k] * tb[k] - a[k] * b[k];
-    return size(change);
+    return change;
 }
 
 /* e^x - 1; of what is beyond any number of float64, enough. */

@@ -20,7 +20,7 @@ void pfc_round_widen(double *bound, const double *want, const double *value, con
 /* What rounding the operands to T costs sum_k a_k b_k, n terms at distances sa and sb: the statistical size of it, or in -sound the largest, with T's
  * underflow and overflow. 0 for f32. */
 double pfc_round_product(const pfc_precision *p, const double *a, int64_t sa, const double *b, int64_t sb, int64_t n);
-/* How much the sum changes where every operand is rounded as p's ports do: what equal elements cost, whose roundings are equal. ta, tb: a and b in T. */
+/* How much, with its sign, the sum changes where every operand is rounded as p's ports do: what equal elements cost, whose roundings are equal. ta, tb: a and b in T. */
 double pfc_round_change(const pfc_precision *p, const double *a, const double *ta, const double *b, const double *tb, int64_t n);
 /* What it costs where the operands' roundings, which nobody knows, are all equal. */
 static inline double pfc_round_common(const pfc_precision *p, double value)

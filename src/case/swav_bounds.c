@@ -57,7 +57,7 @@ static double product(const step *t, const double *x, const double *tx, const do
     }
     *e = 6 * EPS * (sqrt(2 * Q / 3) + sqrt((double)n * Q) + fabs(s)) + 1.5 * EPS * sqrt((double)n / 6) * fabs(s) + pfc_bound_grid(n, xmax * ymax);
     if (t->precision->sound) *e = running(t, n) * (sizes + fabs(s)) + pfc_bound_grid(n, xmax * ymax);
-    if (t->precision->u > 0) *e += pfc_round_product(t->precision, x, 1, y, 1, n) + pfc_round_change(t->precision, x, tx, y, ty, n);
+    if (t->precision->u > 0) *e += pfc_round_product(t->precision, x, 1, y, 1, n) + fabs(pfc_round_change(t->precision, x, tx, y, ty, n));
     *e += pfc_round_number(t->precision, s);
     return s;
 }
