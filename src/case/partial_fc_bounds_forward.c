@@ -6,10 +6,6 @@
 
 #define EPS PFC_BOUND_EPS
 
-/* exp(x) - 1 and -log(1 - x) from above, x >= 0. */
-static double grow(double x) { return x < 0.01 ? x * (1 + x) : px_exp(x) - 1; }
-static double shrink(double x) { return x < 0.01 ? x * (1 + x) : x < 1 ? -px_log(1 - x) : PX_INF; }
-
 /* ---- normalised rows ---- */
 
 static double length(const double *a, int64_t d)
@@ -38,18 +34,21 @@ static void normalise(pfc_bound_step *s)
         for (int64_t k = 0; k < d && s->moved; k++) along += linear ? 0 : fabs(hat[k]) * ew[k];
         for (int64_t k = 0; k < d && s->moved; k++) ehat[k] = (ew[k] + fabs(hat[k]) * along) / norm;
     }
+    pfc_operands_look(&s->of_x, s->precision, true);
+    pfc_operands_look(&s->of_w, s->precision, !s->moved);
 }
 
 /* z = <xhat, what>: rounding of operands and products (Q = sum of squared products), of the running sum, of the two norms; and the state's error, of
- * which only the part across what turns it. */
+ * which only the part across what turns it; and T. */
 static void cosine(pfc_bound_step *s, int64_t i, int64_t j)
 {
     const double *x = s->xhat + i * s->d, *w = s->what + j * s->d, *ew = s->w.e + j * s->d;
-    double d = (double)s->d, z = 0, q = 0, moved = 0, xmax = 0, wmax = 0;
+    double d = (double)s->d, z = 0, q = 0, sizes = 0, moved = 0, xmax = 0, wmax = 0;
     for (int64_t k = 0; k < s->d; k++) {
         double t = x[k] * w[k];
         z += t;
         q += t * t;
+        sizes += fabs(t);
         xmax = fabs(x[k]) > xmax ? fabs(x[k]) : xmax;
         wmax = fabs(w[k]) > wmax ? fabs(w[k]) : wmax;
     }
@@ -62,7 +61,10 @@ static void cosine(pfc_bound_step *s, int64_t i, int64_t j)
         }
         moved /= norm;
     }
-    double e = 6 * EPS * (sqrt(2 * q / 3) + sqrt(d * q) + fabs(z)) + 1.5 * EPS * sqrt(d / 6) * fabs(z) + moved + pfc_bound_grid(s->d, xmax * wmax);
+    double e = 6 * EPS * (sqrt(2 * q / 3) + sqrt(d * q) + fabs(z)) + 1.5 * EPS * sqrt(d / 6) * fabs(z);
+    if (s->precision->sound) e = fmax(e, pfc_round_sum(s->precision, d) * (sizes + fabs(z)));
+    e += pfc_operands_product(s->precision, &s->of_x, i, &s->of_w, j, z, q, sizes);
+    e = e + moved + pfc_bound_grid(s->d, xmax * wmax);
     s->z.v[i * s->c + j] = z;
     s->z.e[i * s->c + j] = pfc_bound_settle(z, open, e);
 }
@@ -135,7 +137,7 @@ static void head_pair(pfc_bound_step *s, int64_t i, int64_t j)
 /* ---- softmax ---- */
 
 /* Bounds of maximum, denominator and its logarithm (returned) of row i. The values must be there. */
-static double row_errors(pfc_bound_step *s, int64_t i)
+static double row_errors(pfc_bound_step *s, int64_t i, pfc_bound_row *r)
 {
     const double *l = s->l.v + i * s->c, *el = s->l.e + i * s->c;
     double floor = -PX_INF, etop = 0, most = 0, up = 0, down = 0, top = s->top.v[i], sum = s->sum.v[i];
@@ -150,12 +152,13 @@ static double row_errors(pfc_bound_step *s, int64_t i)
         if (!s->sampled[j]) continue;
         if (l[j] + el[j] >= floor && el[j] > etop) etop = el[j];
         double p = px_exp(l[j] - top) / sum;
-        if (p > 0) up += p * grow(el[j]), down += p * (1 - px_exp(-el[j]));
+        if (p > 0) up += p * pfc_bound_grow(el[j]), down += p * (1 - px_exp(-el[j]));
     }
-    double round = EPS * (4 + 0.5 * sqrt((double)s->count));
-    double esum = fmin(fmax(up < 0.01 ? up : px_log(1 + up), shrink(down)), most) + round; /* log sum exp moves no more than its arguments */
+    double round = pfc_round_sum(s->precision, (double)s->count);
+    *r = (pfc_bound_row){ up, down, most, round };
+    double esum = fmin(fmax(up < 0.01 ? up : px_log(1 + up), pfc_bound_shrink(down)), most) + round; /* log sum exp moves no more than its arguments */
     s->top.e[i] = pfc_bound_settle(top, open, etop);
-    s->sum.e[i] = pfc_bound_settle(sum, open, sum * grow(esum + etop));
+    s->sum.e[i] = pfc_bound_settle(sum, open, sum * pfc_bound_grow(esum + etop));
     return open ? PX_INF : esum;
 }
 
@@ -163,7 +166,7 @@ static double row_errors(pfc_bound_step *s, int64_t i)
  * the others'; large errors (a branch) are taken whole. */
 static double relative(double p, double el, double esum)
 {
-    if (el + esum > 0.05) return grow(el + esum);
+    if (el + esum > 0.05) return pfc_bound_grow(el + esum);
     double others = esum - p * el;
     return 1.06 * ((1 - p) * el + (others > 0 ? others : 0));
 }
@@ -179,12 +182,15 @@ static void softmax_row(pfc_bound_step *s, int64_t i, bool valid, double *loss, 
         if (s->sampled[j]) sum += px_exp(l[j] - top);
     s->top.v[i] = top;
     s->sum.v[i] = sum;
-    double esum = row_errors(s, i);
+    pfc_bound_row errors;
+    double esum = row_errors(s, i, &errors);
+    bool plain = pfc_precision_is_f32(s->precision) || esum == PX_INF;
 
     for (int64_t j = 0; j < c; j++) {
         if (!s->sampled[j]) continue;
         double p = px_exp(l[j] - top) / sum, most = p > 0.5 ? p : 1 - p, g = valid ? (p - (j == t)) / s->rows : 0;
-        double e = p * relative(p, el[j], esum) + 4 * EPS * p + 0x1p-125;
+        double change = plain ? p * relative(p, el[j], esum) : pfc_bound_probability(p, pfc_bound_odds(&errors, p, el[j]));
+        double e = change + 4 * EPS * p + 0x1p-125;
         if (!(e <= most)) e = most; /* p stays in [0,1] */
         s->g.v[i * c + j] = g;
         s->g.e[i * c + j] = !valid ? 0 : pfc_bound_settle(g, esum == PX_INF, e / s->rows + 4 * EPS * fabs(g));
@@ -196,12 +202,14 @@ static void softmax_row(pfc_bound_step *s, int64_t i, bool valid, double *loss, 
     if (!valid) return;
 
     double lowest = px_log(1e-30), at = t < 0 ? -PX_INF : px_log(p), e = t < 0 ? 0 : el[t] + esum > 0.05 ? el[t] + esum : relative(p, el[t], esum);
+    if (!plain && t >= 0) e = pfc_bound_surprise(p, pfc_bound_odds(&errors, p, el[t]));
     bool lse = s->cfg.loss == PFC_LOSS_LSE;
     double row = lse ? px_log(sum) + top - l[t] : -(at < lowest ? lowest : at);
     if (!lse && px_nan(p)) row = p;
     if (!lse && at + e < lowest) e = 0; /* clamped in any case */
     *loss += row;
-    *eloss += pfc_bound_settle(row, esum == PX_INF && (t >= 0 || lse), e + 16 * EPS * (1 + fabs(row) + (lse ? fabs(top) / 8 : 0)));
+    double round = s->precision->sound ? fmax(16 * EPS, pfc_round_sum(s->precision, s->rows)) : 16 * EPS;
+    *eloss += pfc_bound_settle(row, esum == PX_INF && (t >= 0 || lse), e + round * (1 + fabs(row) + (lse ? fabs(top) / 8 : 0)));
 }
 
 void pfc_bound_step_run(pfc_bound_step *s)
