@@ -104,7 +104,8 @@ static point head(const pfc_arcface_config *o, double m, double z, bool target)
     return (point){ o->scale * at.l, o->scale * at.slope * inside };
 }
 
-/* Largest change of the head over [z - e, z + e], by its ends: the other side of a branch is seen there. */
+/* Largest change of the head over [z - e, z + e], by its ends: the other side of a branch is seen there. Where e is large, also by the two sides of the
+ * jump. */
 static void logit(pfc_arcface_bound *s, int64_t i, int64_t c)
 {
     const pfc_arcface_config *o = &s->in->cfg;
@@ -116,6 +117,14 @@ static void logit(pfc_arcface_bound *s, int64_t i, int64_t c)
     point p = s->in->eval ? (point){ o->scale * clamped, o->scale } : head(o, m, z, target), low = p, high = p;
     if (!s->in->eval) low = head(o, m, z - e, target), high = head(o, m, z + e, target);
     double el = s->in->eval ? scale * e : fmax(fabs(low.l - p.l), fabs(high.l - p.l)), es = fmax(fabs(low.slope - p.slope), fabs(high.slope - p.slope));
+    double sine, cosine;
+    px_sincos(m, &sine, &cosine);
+    double b = pfc_precision_is_f32(s->precision) || !target ? PX_NAN : o->easy_margin ? 0 : -cosine;
+    for (int side = -1; side < 2 && fabs(z - b) <= e; side += 2) {
+        point at_b = head(o, m, b + side * 0x1p-50, true);
+        el = fmax(el, fabs(at_b.l - p.l));
+        es = fmax(es, fabs(at_b.slope - p.slope));
+    }
     el += (target ? 4 : 2) * EPS * scale * (target ? 1 + fabs(m) + fabs(z) : fabs(z)) + 2 * EPS * fabs(p.l);
     es += 4 * EPS * fabs(p.slope);
     if (target) es += 2 * EPS / fabs((1 - z) * (1 + z)) * fabs(p.slope); /* sin(acos z)/sqrt(1 - z^2) as a port may compute it */

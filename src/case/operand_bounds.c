@@ -121,7 +121,7 @@ double pfc_operands_product(const pfc_precision *p, const pfc_operands *a, int64
         e = pfc_operands_round(p, (of_x + of_y) / 2, sizes, z, z);
     if (a->excess) {
         const double *ex = a->excess + i * a->d, *ey = b->excess + j * b->d;
-        double lost = p->tiny, size = fabs(z);
+        double lost = (p->truncates ? 2 : 1) * p->tiny, size = fabs(z);
         for (int64_t k = 0; k < a->d; k++) {
             if (ex[k] == PX_INF || ey[k] == PX_INF) return PX_INF;
             lost += ex[k] * fabs(y[k]) + fabs(x[k]) * ey[k];

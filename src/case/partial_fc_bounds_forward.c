@@ -110,7 +110,17 @@ static point head(const pfc_bound_step *s, double z, bool target)
     return (point){ o->scale * p.l, o->scale * p.slope * gate };
 }
 
-/* Largest change of the head over [z - e, z + e], by its ends: the other side of a branch or a pole is seen there. */
+/* Where the head jumps; NaN: nowhere. */
+static double jump(const pfc_bound_step *s, bool target)
+{
+    const pfc_partial_fc_config *o = &s->cfg;
+    if (!target) return o->interclass_threshold > 0 ? o->interclass_threshold : PX_NAN;
+    if (o->head != PFC_HEAD_ARC || o->arc_fallback == PFC_FALLBACK_NONE) return PX_NAN;
+    return o->arc_fallback == PFC_FALLBACK_EASY ? 0 : -s->cos_m;
+}
+
+/* Largest change of the head over [z - e, z + e], by its ends: the other side of a branch or a pole is seen there. Where e is large, also by the two
+ * sides of a jump. */
 static void head_pair(pfc_bound_step *s, int64_t i, int64_t j)
 {
     const pfc_partial_fc_config *o = &s->cfg;
@@ -119,6 +129,12 @@ static void head_pair(pfc_bound_step *s, int64_t i, int64_t j)
     double z = s->z.v[ij], e = s->z.e[ij] + (o->head == PFC_HEAD_ARC ? 2 * EPS : 0), q2 = (1 - z) * (1 + z), scale = fabs(o->scale);
     point at = head(s, z, target), low = head(s, z - e, target), high = head(s, z + e, target);
     double el = fmax(fabs(low.l - at.l), fabs(high.l - at.l)), es = fmax(fabs(low.slope - at.slope), fabs(high.slope - at.slope));
+    double b = pfc_precision_is_f32(s->precision) ? PX_NAN : jump(s, target);
+    for (int side = -1; side < 2 && fabs(z - b) <= e; side += 2) {
+        point p = head(s, b + side * 0x1p-50, target);
+        el = fmax(el, fabs(p.l - at.l));
+        es = fmax(es, fabs(p.slope - at.slope));
+    }
     double size = fabs(z) + (o->head == PFC_HEAD_LINEAR ? 0 : 1 + fabs(o->margin));
     el += (o->head == PFC_HEAD_LINEAR ? 2 : target ? 4 : 2) * EPS * scale * (o->head == PFC_HEAD_COS && !target ? fabs(z) : size) + 2 * EPS * fabs(at.l);
     es += 4 * EPS * fabs(at.slope) + (o->head == PFC_HEAD_CIRCLE ? 2 * EPS * scale * size : 0);
