@@ -37,7 +37,7 @@ static void product(pfc_arcface_bound *s, int64_t i, int64_t row)
     }
     double e = 6 * EPS * (sqrt(2 * q / 3) + sqrt(d * q) + fabs(z)) + 1.5 * EPS * sqrt(d / 6) * fabs(z);
     if (s->precision->sound) e = fmax(e, pfc_round_sum(s->precision, d) * (sizes + fabs(z)));
-    e += pfc_operands_product(s->precision, &s->of_x, i, &s->of_w, row, z, q, sizes);
+    e += pfc_operands_product(s->precision, &s->of_x, i, &s->of_w, row, z, q, sizes, &s->random[i * s->c * s->k + row]);
     e += pfc_bound_grid(s->d, xmax * wmax);
     if (s->in->bias) {
         double b = s->in->bias[row];
@@ -119,13 +119,18 @@ static void logit(pfc_arcface_bound *s, int64_t i, int64_t c)
     double el = s->in->eval ? scale * e : fmax(fabs(low.l - p.l), fabs(high.l - p.l)), es = fmax(fabs(low.slope - p.slope), fabs(high.slope - p.slope));
     double sine, cosine;
     px_sincos(m, &sine, &cosine);
+    double random = s->random[i * s->c * s->k + c * s->k + s->winner[at]], bend = fmax(fabs(low.l - p.l + p.slope * e), fabs(high.l - p.l - p.slope * e));
     double b = pfc_precision_is_f32(s->precision) || !target ? PX_NAN : o->easy_margin ? 0 : -cosine;
     for (int side = -1; side < 2 && fabs(z - b) <= e; side += 2) {
         point at_b = head(o, m, b + side * 0x1p-50, true);
         el = fmax(el, fabs(at_b.l - p.l));
         es = fmax(es, fabs(at_b.slope - p.slope));
+        bend = fmax(bend, fabs(at_b.l - p.l - p.slope * (b - z)));
     }
-    el += (target ? 4 : 2) * EPS * scale * (target ? 1 + fabs(m) + fabs(z) : fabs(z)) + 2 * EPS * fabs(p.l);
+    double own = (target ? 4 : 2) * EPS * scale * (target ? 1 + fabs(m) + fabs(z) : fabs(z)) + 2 * EPS * fabs(p.l);
+    el += own;
+    s->rest[at] = bend + fabs(p.slope) * (e - random) + own;
+    if (s->subcenter.e[at] > 0) s->rest[at] = el + fabs(p.slope) * random; /* another sub-center's rounding */
     es += 4 * EPS * fabs(p.slope);
     if (target) es += 2 * EPS / fabs((1 - z) * (1 + z)) * fabs(p.slope); /* sin(acos z)/sqrt(1 - z^2) as a port may compute it */
     if (edge && !s->in->eval && !clamp) es = PX_INF;
@@ -169,8 +174,10 @@ static row statistics(const pfc_arcface_bound *s, int64_t i)
         sum_aims += fabs(aim(s, i, c));
     }
     double round = pfc_round_sum(s->precision, (double)s->c);
-    r.errors = (pfc_bound_row){ up, down, most, round };
+    r.errors = (pfc_bound_row){ .round = round };
+    for (int64_t c = 0; c < s->c && !pfc_precision_is_f32(s->precision); c++) pfc_bound_row_add(&r.errors, l[c] - r.top, el[c], r.sum);
     r.elog = open ? PX_INF : fmin(fmax(up < 0.01 ? up : px_log(1 + up), pfc_bound_shrink(down)), most) + round;
+    if (!pfc_precision_is_f32(s->precision) && !open) r.elog = pfc_bound_row_sum(&r.errors);
     r.etotal = round * sum_aims;
     return r;
 }
@@ -193,6 +200,7 @@ static void softmax_row(pfc_arcface_bound *s, int64_t i, double *loss, double *e
         int64_t at = i * s->c + c;
         double p = px_exp(s->l.v[at] - r.top) / r.sum, q = aim(s, i, c), el = s->l.e[at], surprise = px_log(r.sum) - (s->l.v[at] - r.top);
         double odds = plain ? 0 : pfc_bound_odds(&r.errors, p, el), change = plain ? p * relative(p, el, r.elog) : pfc_bound_probability(p, odds);
+        if (!plain && p == 0) change = px_exp(s->l.v[at] - r.top + odds) / r.sum;
         double most_p = p > 0.5 ? p : 1 - p, ep = change + 4 * EPS * p + 0x1p-125;
         if (!(ep <= most_p)) ep = most_p;
         double g = (r.total * p - q) * factor;
@@ -202,6 +210,9 @@ static void softmax_row(pfc_arcface_bound *s, int64_t i, double *loss, double *e
         s->p.e[at] = pfc_arcface_settle(p, r.elog == PX_INF, ep);
         s->h.v[at] = g * d;
         s->h.e[at] = pfc_arcface_settle(g * d, r.elog == PX_INF || ed == PX_INF, eg * fabs(d) + (fabs(g) + eg) * ed);
+        int64_t won = c * s->k + s->winner[at], iw = i * s->c * s->k + won;
+        double z = s->z.v[iw] - (s->in->bias ? s->in->bias[won] : 0);
+        if (g != 0) pfc_loss_error_product(&s->by_gradient, g, g * d, z, s->random[iw], s->rest[at], false);
         if (!s->in->soft_targets && s->in->labels[i] == c) part += q * surprise;
         if (s->in->soft_targets) part += q * surprise;
         if (el > most) most = el;
@@ -210,8 +221,10 @@ static void softmax_row(pfc_arcface_bound *s, int64_t i, double *loss, double *e
         size += q != 0 ? fabs(q) * (1 + fabs(surprise)) : 0;
     }
     double round = r.errors.round, e = most + r.elog > 0.05 ? whole : 1.06 * first + fabs(r.total) * round;
-    if (!plain) e = fmin(whole, first + fabs(r.total) * (most * most / 2 + round)); /* a variance of errors is no more than their largest square */
-    e += (s->precision->sound ? fmax(16 * EPS, pfc_round_sum(s->precision, (double)(s->n + s->c))) : 16 * EPS) * size;
+    if (!plain) e = fmin(whole, first + fabs(r.total) * (r.errors.bend + round));
+    size *= s->precision->sound ? fmax(16 * EPS, pfc_round_sum(s->precision, (double)(s->n + s->c))) : 16 * EPS;
+    e += size;
+    s->by_gradient.rest += fabs(factor) * (fabs(r.total) * (r.errors.bend + round) + size);
     *loss += factor * part;
     *eloss += pfc_arcface_settle(part, r.elog == PX_INF, fabs(factor) * e);
 }
@@ -233,7 +246,10 @@ void pfc_arcface_bound_run(pfc_arcface_bound *s)
     }
     s->loss = loss;
     s->eloss = pfc_arcface_settle(loss, eloss == PX_INF, eloss + 4 * EPS * fabs(loss));
-    if (!s->in->eval) pfc_arcface_bound_backward(s);
+    if (s->in->eval) return;
+    pfc_arcface_bound_backward(s);
+    double by_gradient = pfc_loss_error_all(&s->by_gradient, s->precision) + 4 * EPS * fabs(loss);
+    if (s->precision->u > 0 && !s->precision->sound && by_gradient < s->eloss) s->eloss = by_gradient;
 }
 
 /* ---- the hook ---- */

@@ -26,6 +26,8 @@ typedef struct pfc_arcface_bound {
     pfc_arcface_pair xg, wg, bg; /* (N,D) (C*k,D) (C*k) */
     pfc_operands of_x, of_w;     /* xhat and what as operands */
     pfc_gradient_sum gradient, bias_gradient;
+    double *random, *rest; /* (N,C*k) of a cosine's error the part that is rounding to T; (N,C) of a logit's error what is not that times the slope */
+    pfc_loss_error by_gradient;
 } pfc_arcface_bound;
 
 /* Memory; false: none left. */

@@ -110,6 +110,7 @@ static void feature_gradient_row(pfc_arcface_bound *s, int64_t i)
             if (row != won && pfc_arcface_bound_may_win(s, i, c, row - c * s->k) && px_finite(h) && eh < PX_INF)
                 pfc_gradient_sum_swap(g, fabs(h) + eh, s->what + won * d, along(s, i, won), s->what + row * d, along(s, i, row));
     }
+    pfc_loss_error_row(&s->by_gradient, &s->of_x, i, g->f);
     pfc_gradient_sum_end(g, NULL);
     settle_row(g);
 }
@@ -131,6 +132,7 @@ static void weight_gradient_row(pfc_arcface_bound *s, int64_t c, int64_t j)
         pfc_gradient_sum_add(g, h, eh, &s->of_x, i, NULL, along(s, i, row));
         pfc_gradient_sum_add(b, h, eh, &of_one, 0, NULL, 0);
     }
+    pfc_loss_error_row(&s->by_gradient, &s->of_w, row, g->f);
     pfc_gradient_sum_end(g, NULL);
     pfc_gradient_sum_end(b, NULL);
     settle_row(g);
@@ -152,16 +154,16 @@ typedef struct slot {
     int64_t size;
 } slot;
 
-enum { SLOTS = 23 };
+enum { SLOTS = 25 };
 
 static void slots(pfc_arcface_bound *s, slot all[SLOTS])
 {
     int64_t n = s->n, c = s->c, rows = c * s->k, d = s->d;
-    slot list[SLOTS] = { { &s->xhat, n * d },    { &s->what, rows * d },     { &s->xnorm, n },        { &s->wnorm, rows },     { &s->z.v, n * rows },
-                         { &s->z.e, n * rows },  { &s->subcenter.e, n * c }, { &s->cosine.v, n * c }, { &s->cosine.e, n * c }, { &s->l.v, n * c },
-                         { &s->l.e, n * c },     { &s->slope.v, n * c },     { &s->slope.e, n * c },  { &s->p.v, n * c },      { &s->p.e, n * c },
-                         { &s->h.v, n * c },     { &s->h.e, n * c },         { &s->xg.v, n * d },     { &s->xg.e, n * d },     { &s->wg.v, rows * d },
-                         { &s->wg.e, rows * d }, { &s->bg.v, rows },         { &s->bg.e, rows } };
+    slot list[SLOTS] = { { &s->xhat, n * d },    { &s->what, rows * d },     { &s->xnorm, n },        { &s->wnorm, rows },      { &s->z.v, n * rows },
+                         { &s->z.e, n * rows },  { &s->subcenter.e, n * c }, { &s->cosine.v, n * c }, { &s->cosine.e, n * c },  { &s->l.v, n * c },
+                         { &s->l.e, n * c },     { &s->slope.v, n * c },     { &s->slope.e, n * c },  { &s->p.v, n * c },       { &s->p.e, n * c },
+                         { &s->h.v, n * c },     { &s->h.e, n * c },         { &s->xg.v, n * d },     { &s->xg.e, n * d },      { &s->wg.v, rows * d },
+                         { &s->wg.e, rows * d }, { &s->bg.v, rows },         { &s->bg.e, rows },      { &s->random, n * rows }, { &s->rest, n * c } };
     for (int i = 0; i < SLOTS; i++) all[i] = list[i];
 }
 

@@ -58,21 +58,37 @@ static void look_at(pfc_operands *o, const pfc_precision *p, int64_t row, bool k
         o->excess[row * o->d + k] = px_finite(v[k]) && group[k] >= 0 ? pfc_round_number(p, v[k]) - (p->truncates ? 2 : 1) * p->u * fabs(v[k]) : 0;
 }
 
+/* Rows that are equal to within float64's own rounding have the same roundings in T. */
+static void find_shared(pfc_operands *o, place *sorted)
+{
+    for (int64_t i = 0; i < o->rows; i++) {
+        double key = 0;
+        for (int64_t k = 0; k < o->d; k++) key += fabs(o->v[i * o->d + k]) * (double)(o->d + k);
+        sorted[i] = (place){ px_finite(key) ? key : 0, (int32_t)i };
+        o->shared[i] = o->kind[i] == PFC_OPERANDS_GROUPED;
+    }
+    qsort(sorted, (size_t)o->rows, sizeof *sorted, by_size);
+    for (int64_t i = 1; i < o->rows; i++)
+        if (sorted[i].size - sorted[i - 1].size <= 1e-12 * sorted[i].size) o->shared[sorted[i].at] = o->shared[sorted[i - 1].at] = 1;
+}
+
 bool pfc_operands_new(pfc_operands *o, const pfc_precision *p, const double *v, int64_t rows, int64_t d)
 {
     *o = (pfc_operands){ .v = v, .rows = rows, .d = d };
     if (p->u == 0) return true;
     size_t count = (size_t)(rows * d) + 1;
     o->kind = calloc((size_t)rows + 1, 1);
+    o->shared = calloc((size_t)rows + 1, 1);
     o->group = calloc(count, sizeof *o->group);
     o->sums = calloc((size_t)d + 1, sizeof *o->sums);
     if (p->tiny > 0) o->excess = calloc(count, sizeof *o->excess);
-    return o->kind && o->group && o->sums && (o->excess || !(p->tiny > 0));
+    return o->kind && o->shared && o->group && o->sums && (o->excess || !(p->tiny > 0));
 }
 
 void pfc_operands_free(pfc_operands *o)
 {
     free(o->kind);
+    free(o->shared);
     free(o->group);
     free(o->sums);
     free(o->excess);
@@ -82,8 +98,9 @@ void pfc_operands_free(pfc_operands *o)
 void pfc_operands_look(pfc_operands *o, const pfc_precision *p, bool known)
 {
     if (p->u == 0) return;
-    place *sorted = malloc(((size_t)o->d + 1) * sizeof *sorted);
+    place *sorted = malloc((size_t)(o->d + o->rows + 1) * sizeof *sorted);
     for (int64_t i = 0; sorted && i < o->rows; i++) look_at(o, p, i, known, sorted);
+    if (sorted) find_shared(o, sorted);
     free(sorted);
 }
 
@@ -109,8 +126,10 @@ static double together(const pfc_operands *o, int64_t row, const double *a, cons
     return q;
 }
 
-double pfc_operands_product(const pfc_precision *p, const pfc_operands *a, int64_t i, const pfc_operands *b, int64_t j, double z, double squares, double sizes)
+double pfc_operands_product(const pfc_precision *p, const pfc_operands *a, int64_t i, const pfc_operands *b, int64_t j, double z, double squares, double sizes,
+                            double *random)
 {
+    *random = 0;
     if (p->u == 0) return 0;
     const double *x = a->v + i * a->d, *y = b->v + j * b->d;
     double of_x = together(a, i, x, y, squares), of_y = together(b, j, x, y, squares), e;
@@ -119,6 +138,7 @@ double pfc_operands_product(const pfc_precision *p, const pfc_operands *a, int64
         e = has(p, digits(p), z) ? 0 : pfc_round_number(p, z);
     else
         e = pfc_operands_round(p, (of_x + of_y) / 2, sizes, z, z);
+    if (exact < 2) *random = e;
     if (a->excess) {
         const double *ex = a->excess + i * a->d, *ey = b->excess + j * b->d;
         double lost = (p->truncates ? 2 : 1) * p->tiny, size = fabs(z);
@@ -133,6 +153,26 @@ double pfc_operands_product(const pfc_precision *p, const pfc_operands *a, int64
 }
 
 /* ---- softmax ---- */
+
+void pfc_bound_row_add(pfc_bound_row *r, double l, double e, double sum)
+{
+    double p = px_exp(l) / sum;
+    r->most = e > r->most ? e : r->most;
+    if (!(p > 0)) {
+        r->up += px_exp(l + e) / sum;
+        return;
+    }
+    double up = p * pfc_bound_grow(e);
+    r->up += up;
+    r->down += p * (1 - px_exp(-e));
+    r->bend += e < 0.01 ? p * e * e * 0.51 : up - p * e;
+}
+
+double pfc_bound_row_sum(const pfc_bound_row *r)
+{
+    double change = fmax(r->up < 0.01 ? r->up : px_log(1 + r->up), pfc_bound_shrink(r->down));
+    return (change < r->most ? change : r->most) + r->round; /* log sum exp moves no more than its arguments */
+}
 
 double pfc_bound_odds(const pfc_bound_row *r, double p, double e)
 {
@@ -157,4 +197,32 @@ double pfc_bound_surprise(double p, double odds)
     if (odds > 30) return odds;
     double change = (1 - p) * pfc_bound_grow(odds);
     return change < 0.01 ? change : px_log(1 + change);
+}
+
+/* ---- the loss ---- */
+
+void pfc_loss_error_row(pfc_loss_error *e, const pfc_operands *o, int64_t row, const double *f)
+{
+    const double *v = o->v + row * o->d;
+    double q = 0;
+    if (!o->kind) return;
+    for (int64_t k = 0; k < o->d; k++) q += v[k] * f[k] * (v[k] * f[k]);
+    q = together(o, row, v, f, q);
+    if (o->shared[row])
+        e->alike += sqrt(q);
+    else
+        e->squares += q;
+}
+
+void pfc_loss_error_product(pfc_loss_error *e, double g, double h, double z, double random, double rest, bool flat)
+{
+    if (random > 0) e->squares += h * z * (h * z); /* the result's rounding */
+    e->drift += h * z;
+    e->rest += fabs(g) * rest + (flat ? fabs(h) * random : 0);
+}
+
+double pfc_loss_error_all(const pfc_loss_error *e, const pfc_precision *p)
+{
+    double drift = p->truncates ? 4 * p->u * fabs(e->drift) : 0;
+    return e->rest + 6 * p->u * (sqrt(e->squares / 3) + e->alike / 1.7) + drift;
 }

@@ -19,6 +19,7 @@ typedef struct pfc_operands {
     const double *v; /* (rows, d) */
     int64_t rows, d;
     char *kind;     /* (rows) */
+    char *shared;   /* (rows) whether another row is rounded alike, too */
     int32_t *group; /* (rows, d) of a row with repeated magnitudes: element that has it first; -1: T has the number */
     double *excess; /* (rows, d) f16: error beyond u|v|, where T underflows; NULL: none */
     double *sums;   /* (d) room to add up groups */
@@ -34,21 +35,43 @@ void pfc_operands_look(pfc_operands *o, const pfc_precision *p, bool known);
 
 /* pfc_round_operands, but never more than its sound variant. stored: |all results that are rounded|, where the sum is one of parts. */
 double pfc_operands_round(const pfc_precision *p, double squares, double sizes, double value, double stored);
-/* Error of z = <a_i, b_j>, beyond float32, with operands and result in T; +inf where T overflows. squares: of the terms; sizes: of |terms|. */
-double pfc_operands_product(const pfc_precision *p, const pfc_operands *a, int64_t i, const pfc_operands *b, int64_t j, double z, double squares, double sizes);
+/* Error of z = <a_i, b_j>, beyond float32, with operands and result in T; +inf where T overflows. squares: of the terms; sizes: of |terms|. *random: the
+ * part of it that is a sum of independent roundings. */
+double pfc_operands_product(const pfc_precision *p, const pfc_operands *a, int64_t i, const pfc_operands *b, int64_t j, double z, double squares, double sizes,
+                            double *random);
 
 /* ---- softmax ---- */
 
-/* A row's errors of logits: sums over classes of p (exp(e) - 1) and p (1 - exp(-e)), the largest e, and rounding of the denominator. */
+/* A row's errors of logits: sums over classes of p (exp(e) - 1), p (1 - exp(-e)) and p (exp(e) - 1 - e), the largest e, and rounding of the
+ * denominator. */
 typedef struct pfc_bound_row {
-    double up, down, most, round;
+    double up, down, bend, most, round;
 } pfc_bound_row;
+
+/* Takes a class in: its logit is l above the largest one and off by e; sum: the denominator. */
+void pfc_bound_row_add(pfc_bound_row *r, double l, double e, double sum);
+/* Error of log sum exp. */
+double pfc_bound_row_sum(const pfc_bound_row *r);
 
 /* Error of log(p/(1-p)) where the class's logit is off by e. */
 double pfc_bound_odds(const pfc_bound_row *r, double p, double e);
 /* Largest change of p, and of log p, where log(p/(1-p)) is off by odds: exact, however large. */
 double pfc_bound_probability(double p, double odds);
 double pfc_bound_surprise(double p, double odds);
+
+/* ---- the loss ---- */
+
+/* The loss moves by its gradient times the operands' roundings: 6 of the standard deviations of all of them together. H: gradient of a product z. */
+typedef struct pfc_loss_error {
+    double squares, alike, drift; /* of independent errors; sizes of others; sum H z */
+    double rest;                  /* error that is no such rounding */
+} pfc_loss_error;
+
+/* f: gradient of the loss with respect to a row. */
+void pfc_loss_error_row(pfc_loss_error *e, const pfc_operands *o, int64_t row, const double *f);
+/* A product z is off by `random`; g, of the logit: rest is its error beyond h random. flat: the row's loss may not depend on it (clamp). */
+void pfc_loss_error_product(pfc_loss_error *e, double g, double h, double z, double random, double rest, bool flat);
+double pfc_loss_error_all(const pfc_loss_error *e, const pfc_precision *p);
 
 /* ---- sums of gradients ---- */
 

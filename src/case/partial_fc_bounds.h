@@ -32,6 +32,9 @@ typedef struct pfc_bound_step {
     pfc_bound_pair xg, wg;   /* (N,D) (C,D) */
     pfc_operands of_x, of_w; /* xhat and what as operands */
     pfc_gradient_sum gradient;
+    double *random, *rest; /* (N,C) of a cosine's error the part that is rounding to T; of a logit's error what is not that times the slope */
+    char *flat;            /* (N) whether the row's loss may be clamped */
+    pfc_loss_error by_gradient;
 } pfc_bound_step;
 
 /* Memory of everything but x and labels; false: none left. */

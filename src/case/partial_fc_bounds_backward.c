@@ -76,6 +76,7 @@ static void feature_gradient_row(pfc_bound_step *s, int64_t i)
         logit_gradient(s, i * s->c + j, &h, &eh);
         pfc_gradient_sum_add(g, h, eh, &s->of_w, j, s->moved ? s->ewhat + j * s->d : NULL, s->z.v[i * s->c + j]);
     }
+    pfc_loss_error_row(&s->by_gradient, &s->of_x, i, g->f);
     pfc_gradient_sum_end(g, NULL);
 }
 
@@ -88,6 +89,7 @@ static void weight_gradient_row(pfc_bound_step *s, int64_t j)
         logit_gradient(s, i * s->c + j, &h, &eh);
         pfc_gradient_sum_add(g, h, eh, &s->of_x, i, NULL, s->z.v[i * s->c + j]);
     }
+    pfc_loss_error_row(&s->by_gradient, &s->of_w, j, g->f);
     pfc_gradient_sum_end(g, s->moved ? s->ewhat + j * s->d : NULL);
 }
 
@@ -178,10 +180,25 @@ static void update(pfc_bound_step *s)
     }
 }
 
+/* The loss's error over all rows at once, where it is smaller than the sum of theirs. */
+static void loss_by_gradient(pfc_bound_step *s)
+{
+    if (s->precision->u == 0 || s->precision->sound) return;
+    for (int64_t i = 0; i < s->n; i++)
+        for (int64_t j = 0; j < s->c; j++) {
+            int64_t ij = i * s->c + j;
+            double g = s->g.v[ij];
+            if (s->sampled[j] && g != 0) pfc_loss_error_product(&s->by_gradient, g, g * s->slope.v[ij], s->z.v[ij], s->random[ij], s->rest[ij], s->flat[i]);
+        }
+    double e = pfc_loss_error_all(&s->by_gradient, s->precision);
+    if (e < s->eloss) s->eloss = e;
+}
+
 void pfc_bound_step_backward(pfc_bound_step *s)
 {
     feature_gradient(s);
     weight_gradient(s);
+    loss_by_gradient(s);
     update(s);
 }
 
@@ -197,11 +214,11 @@ enum { SLOTS = 30 };
 static void slots(pfc_bound_step *s, slot all[SLOTS])
 {
     int64_t n = s->n, c = s->c, d = s->d;
-    slot list[SLOTS] = { { &s->w.v, c * d },   { &s->w.e, c * d },     { &s->m.v, c * d },     { &s->m.e, c * d }, { &s->xhat, n * d }, { &s->what, c * d },
-                         { &s->ewhat, c * d }, { &s->xnorm, n },       { &s->wnorm, c },       { &s->z.v, n * c }, { &s->z.e, n * c },  { &s->l.v, n * c },
-                         { &s->l.e, n * c },   { &s->slope.v, n * c }, { &s->slope.e, n * c }, { &s->g.v, n * c }, { &s->g.e, n * c },  { &s->top.v, n },
-                         { &s->top.e, n },     { &s->sum.v, n },       { &s->sum.e, n },       { &s->prob.v, n },  { &s->prob.e, n },   { &s->xg.v, n * d },
-                         { &s->xg.e, n * d },  { &s->wg.v, c * d },    { &s->wg.e, c * d },    { NULL, 0 },        { NULL, 0 },         { NULL, 0 } };
+    slot list[SLOTS] = { { &s->w.v, c * d },   { &s->w.e, c * d },     { &s->m.v, c * d },     { &s->m.e, c * d },    { &s->xhat, n * d }, { &s->what, c * d },
+                         { &s->ewhat, c * d }, { &s->xnorm, n },       { &s->wnorm, c },       { &s->z.v, n * c },    { &s->z.e, n * c },  { &s->l.v, n * c },
+                         { &s->l.e, n * c },   { &s->slope.v, n * c }, { &s->slope.e, n * c }, { &s->g.v, n * c },    { &s->g.e, n * c },  { &s->top.v, n },
+                         { &s->top.e, n },     { &s->sum.v, n },       { &s->sum.e, n },       { &s->prob.v, n },     { &s->prob.e, n },   { &s->xg.v, n * d },
+                         { &s->xg.e, n * d },  { &s->wg.v, c * d },    { &s->wg.e, c * d },    { &s->random, n * c }, { &s->rest, n * c }, { NULL, 0 } };
     for (int k = 0; k < SLOTS; k++) all[k] = list[k];
 }
 
@@ -214,6 +231,8 @@ bool pfc_bound_step_new(pfc_bound_step *s, const pfc_partial_fc_inputs *in, cons
     slots(s, all);
     bool ok = (s->sampled = calloc((size_t)s->c + 1, sizeof *s->sampled)) != NULL;
     for (int k = 0; k < SLOTS && all[k].array; k++) ok = (*all[k].array = calloc((size_t)all[k].size + 1, sizeof(double))) && ok;
+    s->flat = calloc((size_t)s->n + 1, 1);
+    ok = ok && s->flat;
     if (ok) {
         bool x = pfc_operands_new(&s->of_x, p, s->xhat, s->n, s->d), w = pfc_operands_new(&s->of_w, p, s->what, s->c, s->d);
         ok = pfc_gradient_sum_new(&s->gradient, p, s->d) && x && w;
@@ -233,6 +252,7 @@ void pfc_bound_step_free(pfc_bound_step *s)
     pfc_operands_free(&s->of_x);
     pfc_operands_free(&s->of_w);
     pfc_gradient_sum_free(&s->gradient);
+    free(s->flat);
     free(s->sampled);
     s->sampled = NULL;
 }

@@ -63,7 +63,7 @@ static void cosine(pfc_bound_step *s, int64_t i, int64_t j)
     }
     double e = 6 * EPS * (sqrt(2 * q / 3) + sqrt(d * q) + fabs(z)) + 1.5 * EPS * sqrt(d / 6) * fabs(z);
     if (s->precision->sound) e = fmax(e, pfc_round_sum(s->precision, d) * (sizes + fabs(z)));
-    e += pfc_operands_product(s->precision, &s->of_x, i, &s->of_w, j, z, q, sizes);
+    e += pfc_operands_product(s->precision, &s->of_x, i, &s->of_w, j, z, q, sizes, &s->random[i * s->c + j]);
     e = e + moved + pfc_bound_grid(s->d, xmax * wmax);
     s->z.v[i * s->c + j] = z;
     s->z.e[i * s->c + j] = pfc_bound_settle(z, open, e);
@@ -129,14 +129,18 @@ static void head_pair(pfc_bound_step *s, int64_t i, int64_t j)
     double z = s->z.v[ij], e = s->z.e[ij] + (o->head == PFC_HEAD_ARC ? 2 * EPS : 0), q2 = (1 - z) * (1 + z), scale = fabs(o->scale);
     point at = head(s, z, target), low = head(s, z - e, target), high = head(s, z + e, target);
     double el = fmax(fabs(low.l - at.l), fabs(high.l - at.l)), es = fmax(fabs(low.slope - at.slope), fabs(high.slope - at.slope));
+    double bend = fmax(fabs(low.l - at.l + at.slope * e), fabs(high.l - at.l - at.slope * e)); /* how far from a straight line */
     double b = pfc_precision_is_f32(s->precision) ? PX_NAN : jump(s, target);
     for (int side = -1; side < 2 && fabs(z - b) <= e; side += 2) {
         point p = head(s, b + side * 0x1p-50, target);
         el = fmax(el, fabs(p.l - at.l));
         es = fmax(es, fabs(p.slope - at.slope));
+        bend = fmax(bend, fabs(p.l - at.l - at.slope * (b - z)));
     }
     double size = fabs(z) + (o->head == PFC_HEAD_LINEAR ? 0 : 1 + fabs(o->margin));
-    el += (o->head == PFC_HEAD_LINEAR ? 2 : target ? 4 : 2) * EPS * scale * (o->head == PFC_HEAD_COS && !target ? fabs(z) : size) + 2 * EPS * fabs(at.l);
+    double own = (o->head == PFC_HEAD_LINEAR ? 2 : target ? 4 : 2) * EPS * scale * (o->head == PFC_HEAD_COS && !target ? fabs(z) : size) + 2 * EPS * fabs(at.l);
+    el += own;
+    s->rest[ij] = bend + fabs(at.slope) * (e - s->random[ij]) + own;
     es += 4 * EPS * fabs(at.slope) + (o->head == PFC_HEAD_CIRCLE ? 2 * EPS * scale * size : 0);
     if (arc_exact) es += 2 * EPS / q2 * fabs(at.slope); /* sin(acos z)/sqrt(1 - z^2) as a port may compute it */
 
@@ -171,8 +175,11 @@ static double row_errors(pfc_bound_step *s, int64_t i, pfc_bound_row *r)
         if (p > 0) up += p * pfc_bound_grow(el[j]), down += p * (1 - px_exp(-el[j]));
     }
     double round = pfc_round_sum(s->precision, (double)s->count);
-    *r = (pfc_bound_row){ up, down, most, round };
+    *r = (pfc_bound_row){ .round = round };
+    for (int64_t j = 0; j < s->c && !pfc_precision_is_f32(s->precision); j++)
+        if (s->sampled[j]) pfc_bound_row_add(r, l[j] - top, el[j], sum);
     double esum = fmin(fmax(up < 0.01 ? up : px_log(1 + up), pfc_bound_shrink(down)), most) + round; /* log sum exp moves no more than its arguments */
+    if (!pfc_precision_is_f32(s->precision)) esum = pfc_bound_row_sum(r);
     s->top.e[i] = pfc_bound_settle(top, open, etop);
     s->sum.e[i] = pfc_bound_settle(sum, open, sum * pfc_bound_grow(esum + etop));
     return open ? PX_INF : esum;
@@ -205,7 +212,8 @@ static void softmax_row(pfc_bound_step *s, int64_t i, bool valid, double *loss, 
     for (int64_t j = 0; j < c; j++) {
         if (!s->sampled[j]) continue;
         double p = px_exp(l[j] - top) / sum, most = p > 0.5 ? p : 1 - p, g = valid ? (p - (j == t)) / s->rows : 0;
-        double change = plain ? p * relative(p, el[j], esum) : pfc_bound_probability(p, pfc_bound_odds(&errors, p, el[j]));
+        double odds = plain ? 0 : pfc_bound_odds(&errors, p, el[j]), change = plain ? p * relative(p, el[j], esum) : pfc_bound_probability(p, odds);
+        if (!plain && p == 0) change = px_exp(l[j] - top + odds) / sum;
         double e = change + 4 * EPS * p + 0x1p-125;
         if (!(e <= most)) e = most; /* p stays in [0,1] */
         s->g.v[i * c + j] = g;
@@ -222,16 +230,21 @@ static void softmax_row(pfc_bound_step *s, int64_t i, bool valid, double *loss, 
     bool lse = s->cfg.loss == PFC_LOSS_LSE;
     double row = lse ? px_log(sum) + top - l[t] : -(at < lowest ? lowest : at);
     if (!lse && px_nan(p)) row = p;
-    if (!lse && at + e < lowest) e = 0; /* clamped in any case */
+    bool clamped = !lse && at + e < lowest, flat = !lse && at - e < lowest;
+    s->flat[i] = flat;
+    if (clamped) e = 0;
     *loss += row;
     double round = s->precision->sound ? fmax(16 * EPS, pfc_round_sum(s->precision, s->rows)) : 16 * EPS;
-    *eloss += pfc_bound_settle(row, esum == PX_INF && (t >= 0 || lse), e + round * (1 + fabs(row) + (lse ? fabs(top) / 8 : 0)));
+    round *= 1 + fabs(row) + (lse ? fabs(top) / 8 : 0);
+    *eloss += pfc_bound_settle(row, esum == PX_INF && (t >= 0 || lse), e + round);
+    s->by_gradient.rest += (round + (flat ? e : errors.bend + errors.round)) / s->rows;
 }
 
 void pfc_bound_step_run(pfc_bound_step *s)
 {
     bool ignore = s->cfg.unowned_label == PFC_UNOWNED_IGNORE;
     double loss = 0, eloss = 0;
+    s->by_gradient = (pfc_loss_error){ 0 };
     s->count = 0;
     s->rows = 0;
     for (int64_t j = 0; j < s->c; j++) s->count += s->sampled[j];
