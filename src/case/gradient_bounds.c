@@ -6,10 +6,13 @@
 
 #define EPS PFC_BOUND_EPS
 
-/* What T may lose of a number below its normal ones. */
-static double lost_below(const pfc_precision *p, double size)
+/* Ranks whose parts of a sum may each be stored in T. More of them average out. */
+enum { PARTS = 8 };
+
+/* What T may lose of `count` numbers below its normal ones, of `size` together. */
+static double lost_below(const pfc_precision *p, double size, int count)
 {
-    double most = (p->truncates ? 2 : 1) * p->tiny;
+    double most = (p->truncates ? 2 : 1) * p->tiny * count;
     return size < most ? size : most;
 }
 
@@ -49,7 +52,7 @@ void pfc_gradient_sum_add(pfc_gradient_sum *g, double h, double eh, const pfc_op
 {
     const pfc_precision *p = g->p;
     const double *v = o->v + row * o->d, *lost = o->excess ? o->excess + row * o->d : NULL;
-    double size = fabs(h) + eh, under = lost_below(p, size), rounded = g->parts;
+    double size = fabs(h) + eh, under = lost_below(p, size, 1), rounded = g->parts;
     for (int64_t k = 0; k < g->d; k++) g->f[k] += h * v[k];
     if (eh == PX_INF || (px_finite(h) && size > p->largest)) g->open = true;
     if (g->open || !px_finite(h)) return;
@@ -85,7 +88,7 @@ static double rounding(const pfc_gradient_sum *g, int64_t k)
     double value = fabs(g->f[k]) + g->across[k], running = 48 * EPS;
     if (p->sound) running = fmax(running, pfc_round_sum(p, (double)(g->terms + g->d))); /* the lengths are sums of d */
     double e = pfc_operands_round(p, g->squares[k], g->sizes[k], value, g->parts > 0 ? g->sizes[k] : value);
-    e += running * g->sizes[k] + g->rest[k] + lost_below(p, value);
+    e += running * g->sizes[k] + g->rest[k] + (g->parts > 0 ? lost_below(p, g->sizes[k] + g->across[k] + e, PARTS) : lost_below(p, value + e, 1));
     return value + e > p->largest ? PX_INF : e + pfc_bound_grid(g->terms, g->largest);
 }
 

@@ -112,7 +112,8 @@ double pfc_operands_round(const pfc_precision *p, double squares, double sizes, 
     return e < most && !p->sound ? e : most;
 }
 
-/* Sum of squares of what is rounded alike: of each group's sum of terms. */
+/* Sum of squares of what is rounded alike: of each group's sum of terms. At least that of the terms: a port's numbers may differ in float32, and lie on
+ * either side of where T rounds up. */
 static double together(const pfc_operands *o, int64_t row, const double *a, const double *b, double squares)
 {
     if (o->kind[row] == PFC_OPERANDS_APART) return squares;
@@ -123,7 +124,7 @@ static double together(const pfc_operands *o, int64_t row, const double *a, cons
     for (int64_t k = 0; k < o->d; k++)
         if (group[k] >= 0) o->sums[group[k]] += a[k] * b[k];
     for (int64_t k = 0; k < o->d; k++) q += o->sums[k] * o->sums[k];
-    return q;
+    return q > squares ? q : squares;
 }
 
 double pfc_operands_product(const pfc_precision *p, const pfc_operands *a, int64_t i, const pfc_operands *b, int64_t j, double z, double squares, double sizes,
