@@ -88,7 +88,8 @@ static double rounding(const pfc_gradient_sum *g, int64_t k)
     double value = fabs(g->f[k]) + g->across[k], running = 48 * EPS;
     if (p->sound) running = fmax(running, pfc_round_sum(p, (double)(g->terms + g->d))); /* the lengths are sums of d */
     double e = pfc_operands_round(p, g->squares[k], g->sizes[k], value, g->parts > 0 ? g->sizes[k] : value);
-    e += running * g->sizes[k] + g->rest[k] + (g->parts > 0 ? lost_below(p, g->sizes[k] + g->across[k] + e, PARTS) : lost_below(p, value + e, 1));
+    e += running * g->sizes[k] + g->rest[k];
+    e += g->parts > 0 ? lost_below(p, g->sizes[k] + g->across[k] + e, PARTS) : lost_below(p, value + e, 1);
     return value + e > p->largest ? PX_INF : e + pfc_bound_grid(g->terms, g->largest);
 }
 
