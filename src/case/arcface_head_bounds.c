@@ -199,7 +199,8 @@ static void softmax_row(pfc_arcface_bound *s, int64_t i, double *loss, double *e
     for (int64_t c = 0; c < s->c; c++) {
         int64_t at = i * s->c + c;
         double p = px_exp(s->l.v[at] - r.top) / r.sum, q = aim(s, i, c), el = s->l.e[at], surprise = px_log(r.sum) - (s->l.v[at] - r.top);
-        double odds = plain ? 0 : pfc_bound_odds(&r.errors, p, el), change = plain ? p * relative(p, el, r.elog) : pfc_bound_probability(p, odds);
+        double odds = plain ? 0 : pfc_bound_odds(&r.errors, p, el),
+               change = plain ? p * relative(p, el, r.elog) : pfc_bound_probability(p, odds) + p * r.errors.round;
         if (!plain && p == 0) change = px_exp(s->l.v[at] - r.top + odds) / r.sum;
         double most_p = p > 0.5 ? p : 1 - p, ep = change + 4 * EPS * p + 0x1p-125;
         if (!(ep <= most_p)) ep = most_p;
@@ -217,7 +218,7 @@ static void softmax_row(pfc_arcface_bound *s, int64_t i, double *loss, double *e
         if (s->in->soft_targets) part += q * surprise;
         if (el > most) most = el;
         first += fabs(r.total * p - q) * el;
-        whole += q == 0 ? 0 : fabs(q) * (plain ? el + r.elog : pfc_bound_surprise(p, odds));
+        whole += q == 0 ? 0 : fabs(q) * (plain ? el + r.elog : pfc_bound_surprise(p, odds) + r.errors.round);
         size += q != 0 ? fabs(q) * (1 + fabs(surprise)) : 0;
     }
     double round = r.errors.round, e = most + r.elog > 0.05 ? whole : 1.06 * first + fabs(r.total) * round;

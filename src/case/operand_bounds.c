@@ -183,7 +183,7 @@ double pfc_bound_odds(const pfc_bound_row *r, double p, double e)
         double change = fmax(up < 0.01 ? up : px_log(1 + up), pfc_bound_shrink(down));
         if (change < others) others = change > 0 ? change : 0;
     }
-    return e + others + r->round;
+    return e + others;
 }
 
 double pfc_bound_probability(double p, double odds)

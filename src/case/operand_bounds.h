@@ -53,7 +53,7 @@ void pfc_bound_row_add(pfc_bound_row *r, double l, double e, double sum);
 /* Error of log sum exp. */
 double pfc_bound_row_sum(const pfc_bound_row *r);
 
-/* Error of log(p/(1-p)) where the class's logit is off by e. */
+/* Error of log(p/(1-p)) where the class's logit is off by e; without the denominator's rounding. */
 double pfc_bound_odds(const pfc_bound_row *r, double p, double e);
 /* Largest change of p, and of log p, where log(p/(1-p)) is off by odds: exact, however large. */
 double pfc_bound_probability(double p, double odds);

@@ -212,7 +212,8 @@ static void softmax_row(pfc_bound_step *s, int64_t i, bool valid, double *loss, 
     for (int64_t j = 0; j < c; j++) {
         if (!s->sampled[j]) continue;
         double p = px_exp(l[j] - top) / sum, most = p > 0.5 ? p : 1 - p, g = valid ? (p - (j == t)) / s->rows : 0;
-        double odds = plain ? 0 : pfc_bound_odds(&errors, p, el[j]), change = plain ? p * relative(p, el[j], esum) : pfc_bound_probability(p, odds);
+        double odds = plain ? 0 : pfc_bound_odds(&errors, p, el[j]),
+               change = plain ? p * relative(p, el[j], esum) : pfc_bound_probability(p, odds) + p * errors.round;
         if (!plain && p == 0) change = px_exp(l[j] - top + odds) / sum;
         double e = change + 4 * EPS * p + 0x1p-125;
         if (!(e <= most)) e = most; /* p stays in [0,1] */
@@ -226,7 +227,7 @@ static void softmax_row(pfc_bound_step *s, int64_t i, bool valid, double *loss, 
     if (!valid) return;
 
     double lowest = px_log(1e-30), at = t < 0 ? -PX_INF : px_log(p), e = t < 0 ? 0 : el[t] + esum > 0.05 ? el[t] + esum : relative(p, el[t], esum);
-    if (!plain && t >= 0) e = pfc_bound_surprise(p, pfc_bound_odds(&errors, p, el[t]));
+    if (!plain && t >= 0) e = pfc_bound_surprise(p, pfc_bound_odds(&errors, p, el[t])) + errors.round;
     bool lse = s->cfg.loss == PFC_LOSS_LSE;
     double row = lse ? px_log(sum) + top - l[t] : -(at < lowest ? lowest : at);
     if (!lse && px_nan(p)) row = p;
