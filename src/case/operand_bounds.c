@@ -37,23 +37,33 @@ static int by_size(const void *a, const void *b)
     return (x->at > y->at) - (x->at < y->at);
 }
 
-/* Kind and groups of one row; sorted: room for d. */
+/* Numbers each from its group: equal ones, or those within `near` of the first. Returns how many groups there are. */
+static int64_t group_by_size(const place *sorted, int64_t count, double near, int32_t *group)
+{
+    int64_t groups = 0;
+    for (int64_t k = 0, first = 0; k < count; k++) {
+        if (k == 0 || sorted[k].size > sorted[first].size * (1 + near)) first = k, groups++;
+        group[sorted[k].at] = sorted[first].at;
+    }
+    return groups;
+}
+
+/* Kind and groups of one row; sorted: room for d. Magnitudes that differ by much less than T's digits are rounded alike, too; a few such pairs, which
+ * any row has, do not matter. */
 static void look_at(pfc_operands *o, const pfc_precision *p, int64_t row, bool known, place *sorted)
 {
     const double *v = o->v + row * o->d;
     int32_t *group = o->group + row * o->d;
     int kept = digits(p);
-    int64_t rounded = 0, distinct = 0;
+    int64_t rounded = 0;
     for (int64_t k = 0; k < o->d; k++) {
         group[k] = -1;
         if (!(known || v[k] == 0) || !has(p, kept, v[k])) sorted[rounded++] = (place){ fabs(v[k]), (int32_t)k };
     }
     if (rounded > 1) qsort(sorted, (size_t)rounded, sizeof *sorted, by_size);
-    for (int64_t k = 0, first = 0; k < rounded; k++) {
-        if (k == 0 || sorted[k].size != sorted[k - 1].size) first = k, distinct++;
-        group[sorted[k].at] = sorted[first].at;
-    }
-    o->kind[row] = rounded == 0 ? PFC_OPERANDS_EXACT : distinct == o->d ? PFC_OPERANDS_APART : PFC_OPERANDS_GROUPED;
+    int64_t groups = group_by_size(sorted, rounded, p->u / 8, group);
+    if (2 * groups >= rounded) groups = group_by_size(sorted, rounded, 0, group);
+    o->kind[row] = rounded == 0 ? PFC_OPERANDS_EXACT : groups == o->d ? PFC_OPERANDS_APART : PFC_OPERANDS_GROUPED;
     for (int64_t k = 0; o->excess && k < o->d; k++)
         o->excess[row * o->d + k] = px_finite(v[k]) && group[k] >= 0 ? pfc_round_number(p, v[k]) - (p->truncates ? 2 : 1) * p->u * fabs(v[k]) : 0;
 }
