@@ -1,10 +1,13 @@
-## Tests of arcface_head and adaptive_margins.
+## Tests of arcface_head and adaptive_margins, and of the bounds that it shares with partial_fc.
 mpi_programs += \
     tests/test_arcface \
-    tests/test_arcface_rules
+    tests/test_arcface_rules \
+    tests/test_head_bounds
 tests_test_arcface_SOURCES = tests/test_arcface.c tests/arcface_problem.c tests/arcface_problem.h
 tests_test_arcface_rules_SOURCES = tests/test_arcface_rules.c tests/arcface_problem.c tests/arcface_problem.h
 MPI_TESTS += \
+    tests/test_head_bounds-1.mpi \
+    tests/test_head_bounds-3.mpi \
     tests/test_arcface-1.mpi \
     tests/test_arcface-2.mpi \
     tests/test_arcface-3.mpi \

@@ -6,6 +6,7 @@
 
 #include "case/arcface_head_case.h"
 #include "case/family.h"
+#include "case/operand_bounds.h"
 
 /* value and its bound: |port - value| <= bound for a correct float32 port. PX_INF: cannot be decided. */
 typedef struct pfc_arcface_pair {
@@ -13,6 +14,7 @@ typedef struct pfc_arcface_pair {
 } pfc_arcface_pair;
 
 typedef struct pfc_arcface_bound {
+    const pfc_precision *precision;
     const pfc_dense_arcface *in; /* inputs and configuration */
     int64_t n, d, c, k;
     double *xhat, *what, *xnorm, *wnorm;     /* (N,D) (C*k,D) (N) (C*k) */
@@ -22,10 +24,14 @@ typedef struct pfc_arcface_bound {
     pfc_arcface_pair cosine, l, slope, p, h; /* (N,C); h: gradient of the cosine */
     double loss, eloss;
     pfc_arcface_pair xg, wg, bg; /* (N,D) (C*k,D) (C*k) */
+    pfc_operands of_x, of_w;     /* xhat and what as operands */
+    pfc_gradient_sum gradient, bias_gradient;
+    double *random, *rest; /* (N,C*k) of a cosine's error the part that is rounding to T; (N,C) of a logit's error what is not that times the slope */
+    pfc_loss_error by_gradient;
 } pfc_arcface_bound;
 
 /* Memory; false: none left. */
-bool pfc_arcface_bound_new(pfc_arcface_bound *s, const pfc_dense_arcface *in);
+bool pfc_arcface_bound_new(pfc_arcface_bound *s, const pfc_dense_arcface *in, const pfc_precision *p);
 void pfc_arcface_bound_free(pfc_arcface_bound *s);
 
 /* From the inputs to l, and without eval to everything else. */

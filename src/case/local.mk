@@ -12,8 +12,11 @@ libpfcdriver_la_SOURCES += \
     src/case/file_read.c \
     src/case/file_write.c \
     src/case/given.c \
+    src/case/gradient_bounds.c \
     src/case/h5util.c \
     src/case/internal.h \
+    src/case/operand_bounds.c \
+    src/case/operand_bounds.h \
     src/case/params.c \
     src/case/precision.c \
     src/case/precision.h \

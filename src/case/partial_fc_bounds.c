@@ -1,4 +1,4 @@
-/* partial_fc_bounds.c: the float32 bounds of a partial_fc case's results and intermediate results (doc/numerics.md).
+/* partial_fc_bounds.c: the bounds of a partial_fc case's results and intermediate results (doc/numerics.md).
  *
  * Rank 0 goes through the steps again with an error beside every number and hands the finished bounds to the other ranks. */
 #include "case/partial_fc_bounds.h"
@@ -41,11 +41,11 @@ static void run_step(pfc_bound_step *s, const pfc_partial_fc_inputs *in, pfc_den
 }
 
 /* All steps on rank 0; the last step's bounds into the tensors. */
-static void compute(const pfc_partial_fc_inputs *in, pfc_case *c, pfc_diag *diag)
+static void compute(const pfc_partial_fc_inputs *in, const pfc_precision *precision, pfc_case *c, pfc_diag *diag)
 {
     pfc_bound_step s;
     pfc_dense_partial_fc *sampler = pfc_dense_partial_fc_new(&in->cfg, in->ranks, in->n);
-    if (!sampler || !pfc_bound_step_new(&s, in)) {
+    if (!sampler || !pfc_bound_step_new(&s, in, precision)) {
         pfc_dense_partial_fc_free(sampler);
         pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "bounds: out of memory");
         return;
@@ -70,11 +70,10 @@ static void compute(const pfc_partial_fc_inputs *in, pfc_case *c, pfc_diag *diag
 
 int pfc_partial_fc_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
-    (void)precision;
     MPI_Comm comm = ctx->comm.mpi;
     pfc_partial_fc_inputs in;
     if (pfc_partial_fc_inputs_gather(comm, c, &in, diag)) return diag->exit_status;
-    if (!pfc_bounds_begin(comm, c, diag) && pfc_ctx_rank(ctx) == 0) compute(&in, c, diag);
+    if (!pfc_bounds_begin(comm, c, diag) && pfc_ctx_rank(ctx) == 0) compute(&in, precision, c, diag);
     pfc_partial_fc_inputs_free(&in);
     return pfc_bounds_share(comm, c, diag);
 }
