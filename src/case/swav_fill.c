@@ -11,7 +11,8 @@
  *   swav (--size B=,K=,D=[,A=][,L=], B samples of a rank; crops is a parameter)
  *     normal   embedding g, prototypes g, queue (if L is given) g/sqrt(D)
  *     lattice  entries +-1 for embedding and prototypes, +-1/4 for the queue
- *     hard     embedding by row mod 4: 0 normal; 1 zeros; 2 wide (g 2^(48u - 24)); 3 three times a prototype. Prototype 0 is zero
+ *     hard     embedding by row mod 4: 0 normal; 1 zeros; 2 wide (g 2^(48u - 24)); 3 three times a prototype. Prototype 0 is zero, the last
+ *              of three or more equals prototype 1
  *     crops_for_assign 0 to A-1 (A: 2, or the number of crops if smaller)
  *
  * All are rounded to float32. */
@@ -78,8 +79,9 @@ int pfc_sinkhorn_case_fill(MPI_Comm comm, pfc_case *c, const char *name, int64_t
 
 static double sign(const fill *f, int tensor, int64_t i) { return uniform(f, tensor, i) < 0.5 ? -1.0 : 1.0; }
 
-static double prototype(const fill *f, int64_t k, int64_t d, int64_t D)
+static double prototype(const fill *f, int64_t k, int64_t d, int64_t D, int64_t K)
 {
+    if (f->kind == HARD && K > 2 && k == K - 1) k = 1;
     if (f->kind == LATTICE) return sign(f, PROTOTYPES, k * D + d);
     return f->kind == HARD && k == 0 ? 0.0 : (double)(float)normal(f, PROTOTYPES, k * D + d);
 }
@@ -90,7 +92,7 @@ static double embedding(const fill *f, int64_t row, int64_t d, int64_t D, int64_
     if (f->kind == LATTICE) return sign(f, EMBEDDING, i);
     if (variant == 1) return 0.0;
     if (variant == 2) return ldexp(normal(f, EMBEDDING, i), (int)(uniform(f, EMBEDDING + WIDE, i) * 48.0) - 24);
-    if (variant == 3) return 3.0 * prototype(f, row % K, d, D);
+    if (variant == 3) return 3.0 * prototype(f, row % K, d, D, K);
     return normal(f, EMBEDDING, i);
 }
 
@@ -107,7 +109,7 @@ static void fill_tensors(MPI_Comm comm, pfc_case *c, const fill *f, const int64_
     for (int64_t i = 0; t && i < pfc_tensor_local(t); i++) ((float *)t->data)[i] = (float)embedding(f, t->start * V * bs + i / D, i % D, D, K);
     t = pfc_tensor_add(comm, &c->in, "prototypes", PFC_F32, 2, pdims, PFC_DIST_NONE, 0);
     if (!t) no_memory(diag);
-    for (int64_t i = 0; t && i < K * D; i++) ((float *)t->data)[i] = (float)prototype(f, i / D, i % D, D);
+    for (int64_t i = 0; t && i < K * D; i++) ((float *)t->data)[i] = (float)prototype(f, i / D, i % D, D, K);
     t = pfc_tensor_add(comm, &c->in, "crops_for_assign", PFC_I64, 1, &A, PFC_DIST_NONE, 0);
     if (!t) no_memory(diag);
     for (int64_t i = 0; t && i < A; i++) ((int64_t *)t->data)[i] = i;
