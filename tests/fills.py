@@ -401,7 +401,8 @@ def main():
     for algorithm in listed["algorithms"]:
         if algorithm["name"] != "lr_schedule": # has no inputs
             bad += [f"{algorithm['name']}: no case with fill {kind} was compared" for kind in ("normal", "lattice", "hard") if (algorithm["name"], kind) not in seen]
-    print(*bad[:20], sep="\n")
+    for line in bad[:20]:
+        print(line)
     print(f"{count} elements of {len(done)} cases compared, {len(bad)} different")
     return 1 if bad or count == 0 else 0
 
