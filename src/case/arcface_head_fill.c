@@ -1,6 +1,6 @@
 /* arcface_head_fill.c: generated inputs of an arcface_head case, for `golden arcface_head --size N=..,C=..,D=.. --fill ...`, verify and bench.
  *
- * Every element is a pure function of (seed, tensor, global index) as in partial_fc_fill.c. "u" is pfc_uniform, "g" pfc_normal.
+ * Every element is a pure function of (seed, tensor, global index), see fill.h. "u" is uniform, "g" normal.
  *
  *   normal   features g; weight g; labels floor(u C); margins 0.1 + 0.4 u rounded to float32
  *   lattice  rows of features and weight have 4^k entries +-1 (the largest 4^k <= D) and zeros: length 2^k, cosines multiples of 4^-k; no margins

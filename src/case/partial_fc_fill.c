@@ -1,7 +1,6 @@
 /* partial_fc_fill.c: generated inputs of a partial_fc case, for `golden partial_fc --size N=..,C=..,D=.. --fill ...` and bench.
  *
- * Every element is a pure function of (seed, tensor, global index): Philox4x32-10 with the stream PFC_STREAM_FILL and the tensor's number
- * below as the step word, so any rank, thread or device can make any slice. "u" is pfc_uniform, "g" pfc_normal.
+ * Every element is a pure function of (seed, tensor, global index), see fill.h. "u" is uniform, "g" normal.
  *
  *   normal   features g; weight 0.01 g; weight_momentum 0.01 g; labels floor(u C)
  *   lattice  rows of features and weight have 4^k entries +-1 (the largest 4^k <= D) and zeros: length 2^k, cosines multiples of 4^-k, exact
