@@ -8,7 +8,7 @@ import json
 import re
 import sys
 
-FIRST = "| case | ranks | fill | sizes; parameters | what it is for |\n| --- | --- | --- | --- | --- |\n"
+FIRST = "| case | ranks | fill | seed | sizes; parameters | what it is for |\n| --- | --- | --- | --- | --- | --- |\n"
 
 
 def table(suite):
@@ -16,7 +16,7 @@ def table(suite):
     for s in suite:
         what = "; ".join(t.replace(",", ", ") for t in (s["sizes"], s["param"]) if t)
         ranks = "any" if s["world"] < 0 else s["world"]
-        rows.append(f"| `{s['name']}` | {ranks} | {s['fill']} | {what} | {s['purpose']}{' (large)' if s['large'] else ''} |\n")
+        rows.append(f"| `{s['name']}` | {ranks} | {s['fill']} | {s['seed']} | {what} | {s['purpose']}{' (large)' if s['large'] else ''} |\n")
     return FIRST + "".join(rows)
 
 

@@ -136,7 +136,7 @@ const pfc_suite_case pfc_suite[] = {
 
     /* ---- moco_shuffle ---- */
     { "shuffle_images_normal", "moco_shuffle", 0, "normal", "N=120,C=3,H=4,W=4", "seed=2026", 1, false, "small images" },
-    { "shuffle_images_lattice", "moco_shuffle", 0, "lattice", "N=120,C=3,H=4,W=4", "seed=2027,step=5", 2, false, "whole numbers" },
+    { "shuffle_images_lattice", "moco_shuffle", 0, "lattice", "N=120,C=3,H=4,W=4", "seed=2027,step=5", 0x123456789abcdef, false, "whole numbers" },
     { "shuffle_images_hard", "moco_shuffle", 0, "hard", "N=120,C=3,H=4,W=4", "seed=2028", 3, false, "wide numbers and zeros below 0, which stay" },
     { "shuffle_numbers_normal", "moco_shuffle", 0, "normal", "N=120", "seed=-1,step=4294967295", 4, false, "one number a row, the last step" },
     { "shuffle_one_row_normal_w1", "moco_shuffle", 1, "normal", "N=1,D=5", "", 5, false, "one row" },
@@ -151,7 +151,7 @@ const pfc_suite_case pfc_suite[] = {
     { "moco_normal_w8", "moco", 8, "normal", "N=16,K=1,D=16,M=1", "queue_wrap=1", 6, false, "a queue of one row, one parameter" },
     { "moco_lattice_w1", "moco", 1, "lattice", "N=8,K=32,D=16,M=50", "temperature=0.25,momentum=0.5", 7, false, "exact logits in every type" },
     { "moco_lattice_w2", "moco", 2, "lattice", "N=16,K=64,D=20,M=50", "temperature=0.125,momentum=0.75", 8, false, "exact logits, rows with zeros" },
-    { "moco_lattice_w3", "moco", 3, "lattice", "N=12,K=48,D=64,M=50", "temperature=0.25,momentum=0.5", 9, false, "exact logits, 64 features" },
+    { "moco_lattice_w3", "moco", 3, "lattice", "N=12,K=48,D=64,M=50", "temperature=0.25,momentum=0.5", -9, false, "exact logits, 64 features" },
     { "moco_hard_w1", "moco", 1, "hard", "N=8,K=64,D=16,M=50", "", 10, false, "keys in the queue, ties, zero rows, wide numbers" },
     { "moco_hard_w2", "moco", 2, "hard", "N=8,K=37,D=16,M=50", "temperature=0.01,queue_wrap=1,queue_ptr=36", 11, false, "saturated softmax, the ring wraps" },
     { "moco_hard_w3", "moco", 3, "hard", "N=12,K=48,D=16,M=50", "", 12, false, "three ranks" },
