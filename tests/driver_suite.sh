@@ -9,8 +9,9 @@ PFC_DATA=$PFC_TOP_SRCDIR/data expect 0 alone list --quiet --json "$work/list.jso
 for np in 1 2 3; do
     expect 0 $np golden suite -o "$work/$np" --steps --threads 1
     expect 0 $np golden suite -o "$work/again$np" --steps --threads 3 --quiet
-    [ "$(ls "$work/$np"/*.h5 | wc -l)" -ge 60 ] || fail "$np ranks: only $(ls "$work/$np"/*.h5 | wc -l) cases"
-    for file in "$work/$np"/*.h5; do
+    made=("$work/$np"/*.h5)
+    [ ${#made[@]} -ge 60 ] || fail "$np ranks: only ${#made[@]} cases"
+    for file in "${made[@]}"; do
         name=${file##*/}
         same "$file" "$work/again$np/$name"
         if [ -e "$work/1/$name" ] && [ $np != 1 ]; then
@@ -43,7 +44,8 @@ cp "$work/1/sk_v1_normal.h5" "$work/mine/sk_v1_hard.h5"
 PFC_DATA=$work/mine expect 0 alone golden sk_v1_hard --steps -o "$work/first"
 same "$work/first/sk_v1_hard.h5" "$work/mine/sk_v1_hard.h5"
 PFC_DATA=$work/mine expect 0 alone golden -o "$work/first"
-[ "$(grep -c ' sinkhorn ' "$work/out")" = "$(ls "$work/1" | grep -c '^sk_.*h5$')" ] || fail "$command_line: a name was made twice, or not at all"
+made=("$work"/1/sk_*.h5)
+[ "$(grep -c ' sinkhorn ' "$work/out")" = ${#made[@]} ] || fail "$command_line: a name was made twice, or not at all"
 
 [ "${PYTHON:-no}" != no ] || finish
 "$PYTHON" "$PFC_TOP_SRCDIR/tests/suite_table.py" "$work/list.json" "$PFC_TOP_SRCDIR/doc/goldens.md" || fail "the list of the suite"
