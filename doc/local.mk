@@ -5,6 +5,8 @@ EXTRA_DIST += \
     doc/design.md \
     doc/exact-v1.md \
     doc/exact.md \
+    doc/fills.md \
+    doc/goldens.md \
     doc/numerics.md \
     doc/performance.md \
     doc/semantics.md \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The shipped goldens made again, on 1, 2, 3, 5 and 8 ranks and on the one number that they name: every result has the digest listed in
+# The shipped goldens made again, and the suite, on 1, 2, 3, 5 and 8 ranks and on the one number that they name: every result has the digest listed in
 # data/digests.txt, and every shipped case is listed.
 # PFC_WRITE_DIGESTS=FILE writes the list instead of comparing it.
 . "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99

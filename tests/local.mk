@@ -56,6 +56,7 @@ SCRIPT_TESTS = \
     tests/driver_ranks.sh \
     tests/driver_sizes.sh \
     tests/driver_status.sh \
+    tests/driver_suite.sh \
     tests/driver_verify.sh \
     tests/exact_integers.sh \
     tests/peer_torch.sh \
@@ -92,9 +93,11 @@ EXTRA_DIST += \
     tests/driver_lib.sh \
     tests/exact_v1.py \
     tests/exact_v1_core.py \
+    tests/fills.py \
     tests/float32_ports.py \
     tests/make_bad_cases.py \
-    tests/make_tiny_cases.py
+    tests/make_tiny_cases.py \
+    tests/suite_table.py
 
 ## The stub of an MPI test only carries its name.
 $(MPI_TESTS):

@@ -1,7 +1,6 @@
 /* batch_norm_fill.c: generated inputs of a batch_norm case, for `golden batch_norm --size N=..,C=..[,T=..][,H=..,W=..] --fill ...` and bench.
  *
- * Every element is a pure function of (seed, tensor, global index): Philox4x32-10 with the stream PFC_STREAM_FILL and the tensor's number below as the
- * step word. "u" is pfc_uniform, "g" pfc_normal.
+ * Every element is a pure function of (seed, tensor, global index), see fill.h. "u" is uniform, "g" normal.
  *
  *   normal   x = offset + scale g, offset = g of the channel, scale = 1/2 + u of the channel; grad_y g; weight 1 + g/4; bias g/4;
  *            running_mean g/4, running_var 1/2 + u, and the same of the splits
@@ -11,31 +10,29 @@
  *
  * All are rounded to float32. */
 #include "case/batch_norm_case.h"
+#include "case/fill.h"
 
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { X = 0, GRAD = 1, WEIGHT = 2, BIAS = 3, OFFSET = 4, SCALE = 5, RUNNING = 6, SPLIT = 8, SIGN = 16, WIDE = 32 };
-enum { NORMAL, LATTICE, HARD };
-
-#define LARGEST 0x1.fffffep0
+enum { X = 0, GRAD = 1, WEIGHT = 2, BIAS = 3, OFFSET = 4, SCALE = 5, RUNNING = 6, SPLIT = 8 };
 
 typedef struct fill {
     int kind;
     int64_t seed, channels, inner;
 } fill;
 
-static double uniform(const fill *f, int tensor, int64_t i) { return pfc_uniform(f->seed, i, (uint32_t)tensor, PFC_STREAM_FILL); }
-static double normal(const fill *f, int tensor, int64_t i) { return pfc_normal(f->seed, i, (uint32_t)tensor, PFC_STREAM_FILL); }
-static double largest(const fill *f, int tensor, int64_t i) { return uniform(f, tensor + SIGN, i) < 0.5 ? -LARGEST : LARGEST; }
-static double wide(const fill *f, int tensor, int64_t i) { return ldexp(normal(f, tensor, i), (int)(uniform(f, tensor + WIDE, i) * 32.0) - 16); }
+static double uniform(const fill *f, int tensor, int64_t i) { return pfc_fill_uniform(f->seed, tensor, i); }
+static double normal(const fill *f, int tensor, int64_t i) { return pfc_fill_normal(f->seed, tensor, i); }
+static double largest(const fill *f, int tensor, int64_t i) { return pfc_fill_sign(f->seed, tensor, i) * PFC_FILL_LARGEST; }
+static double wide(const fill *f, int tensor, int64_t i) { return ldexp(normal(f, tensor, i), (int)(uniform(f, tensor + PFC_FILL_WIDE, i) * 32.0) - 16); }
 static double whole(const fill *f, int tensor, int64_t i) { return floor(uniform(f, tensor, i) * 9.0) - 4.0; }
 
 static double x_at(const fill *f, int64_t i)
 {
-    int64_t c = i / f->inner % f->channels, variant = f->kind == HARD ? c % 6 : 0;
-    if (f->kind == LATTICE) return whole(f, X, i);
+    int64_t c = i / f->inner % f->channels, variant = f->kind == PFC_FILL_HARD ? c % 6 : 0;
+    if (f->kind == PFC_FILL_LATTICE) return whole(f, X, i);
     if (variant == 1) return 1000.0 + normal(f, X, i);
     if (variant == 2) return normal(f, OFFSET, c);
     if (variant == 3) return wide(f, X, i);
@@ -46,8 +43,8 @@ static double x_at(const fill *f, int64_t i)
 
 static double grad_at(const fill *f, int64_t i)
 {
-    int64_t variant = f->kind == HARD ? i / f->inner % f->channels % 6 : 0;
-    if (f->kind == LATTICE) return whole(f, GRAD, i);
+    int64_t variant = f->kind == PFC_FILL_HARD ? i / f->inner % f->channels % 6 : 0;
+    if (f->kind == PFC_FILL_LATTICE) return whole(f, GRAD, i);
     return variant == 3 ? wide(f, GRAD, i) : variant == 4 ? largest(f, GRAD, i) : normal(f, GRAD, i);
 }
 
@@ -63,8 +60,11 @@ static int add(MPI_Comm comm, pfc_case *c, const fill *f, const char *name, int 
     return 0;
 }
 
-static double weight_at(const fill *f, int64_t i) { return f->kind == LATTICE ? (uniform(f, WEIGHT, i) < 0.5 ? -1.0 : 1.0) : 1.0 + normal(f, WEIGHT, i) / 4; }
-static double bias_at(const fill *f, int64_t i) { return f->kind == LATTICE ? whole(f, BIAS, i) : normal(f, BIAS, i) / 4; }
+static double weight_at(const fill *f, int64_t i)
+{
+    return f->kind == PFC_FILL_LATTICE ? (uniform(f, WEIGHT, i) < 0.5 ? -1.0 : 1.0) : 1.0 + normal(f, WEIGHT, i) / 4;
+}
+static double bias_at(const fill *f, int64_t i) { return f->kind == PFC_FILL_LATTICE ? whole(f, BIAS, i) : normal(f, BIAS, i) / 4; }
 static double running_mean_at(const fill *f, int64_t i) { return normal(f, RUNNING, i) / 4; }
 static double running_var_at(const fill *f, int64_t i) { return 0.5 + uniform(f, RUNNING + 1, i); }
 static double split_mean_at(const fill *f, int64_t i) { return normal(f, SPLIT, i) / 4; }
@@ -79,7 +79,7 @@ static int fill_all(MPI_Comm comm, pfc_case *c, const fill *f, int ndim, const i
     if (add(comm, c, f, "grad_y", ndim, dims, PFC_DIST_CLASS, grad_at, diag)) return diag->exit_status;
     if (add(comm, c, f, "weight", 1, &f->channels, PFC_DIST_NONE, weight_at, diag)) return diag->exit_status;
     if (add(comm, c, f, "bias", 1, &f->channels, PFC_DIST_NONE, bias_at, diag)) return diag->exit_status;
-    if (f->kind == LATTICE) return 0;
+    if (f->kind == PFC_FILL_LATTICE) return 0;
     if (add(comm, c, f, "running_mean", 2, per_rank, PFC_DIST_RANK, running_mean_at, diag)) return diag->exit_status;
     if (add(comm, c, f, "running_var", 2, per_rank, PFC_DIST_RANK, running_var_at, diag)) return diag->exit_status;
     if (splits < 1) return 0;
@@ -96,14 +96,12 @@ static bool fits_memory(double elements)
 
 int pfc_batch_norm_fill(MPI_Comm comm, pfc_case *c, const char *name, int64_t seed, pfc_diag *diag)
 {
-    static const char *const kinds[] = { "normal", "lattice", "hard", NULL };
-    fill f = { .seed = seed, .channels = c->size['C' - 'A'], .inner = 1 };
+    fill f = { .kind = pfc_fill_kind(name, diag), .seed = seed, .channels = c->size['C' - 'A'], .inner = 1 };
     int64_t dims[PFC_MAX_DIMS] = { c->size['N' - 'A'], f.channels }, splits = pfc_param_int(c, "num_splits");
     int ndim = 2, ranks = 1;
     bool sub = strcmp(pfc_param_word(c, "kind"), "sub") == 0, h = c->size['H' - 'A'] >= 0, w = c->size['W' - 'A'] >= 0;
     MPI_Comm_size(comm, &ranks);
-    while (kinds[f.kind] && strcmp(kinds[f.kind], name)) f.kind++;
-    if (!kinds[f.kind]) return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--fill %s: unknown, expected normal, lattice or hard", name);
+    if (diag->exit_status) return diag->exit_status;
     for (const char *axis = "THW"; *axis; axis++)
         if (c->size[*axis - 'A'] >= 0) dims[ndim++] = c->size[*axis - 'A'];
     if (h != w) return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: batch_norm needs N and C, and of T, H and W none, T, H and W, or all");

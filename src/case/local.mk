@@ -11,6 +11,8 @@ libpfcdriver_la_SOURCES += \
     src/case/file_describe.c \
     src/case/file_read.c \
     src/case/file_write.c \
+    src/case/fill.c \
+    src/case/fill.h \
     src/case/given.c \
     src/case/gradient_bounds.c \
     src/case/h5util.c \

@@ -1,7 +1,6 @@
 /* moco_fill.c: generated inputs of moco_shuffle and moco, for `golden --size ... --fill ...`, verify and bench.
  *
- * Every element is a pure function of (seed, tensor, global index): Philox4x32-10 with the stream PFC_STREAM_FILL and the tensor's number below as the step
- * word. "u" is pfc_uniform, "g" pfc_normal. All are rounded to float32.
+ * Every element is a pure function of (seed, tensor, global index), see fill.h. "u" is uniform, "g" normal. All are rounded to float32.
  *
  * moco_shuffle: sizes N and any of C, H, W, D, the axes after it in this order (none: one number a row). x: g; lattice: integers -8..8; hard: g 2^(48 u - 24),
  * every fifth element -0.
@@ -9,40 +8,26 @@
  *   normal   params_q g, params_k g; query g; key = query + g/2; queue rows g, length 1
  *   lattice  params multiples of 1/8; query, key, queue rows with 4^k entries +-1 (queue: +-2^-k) and zeros, the largest 4^k <= D: products are exact
  *   hard     params g 2^(48 u - 24). query by row mod 4: normal; wide, g 2^(48 u - 24); all elements +-(2 - 2^-23); zero. key: 3 query + query's
- *            length g/64, so the positive is nearly certain; of a zero query: wide. queue by row mod 4: normal; zero; the direction of query
- *            row j mod N; its opposite */
+ *            length g/64, so the positive is nearly certain; of a zero query: wide. queue by row j mod 6: normal; zero; the direction of query
+ *            row j mod N; its opposite; the direction of key row j mod N; equal to row j - 5 */
+#include "case/fill.h"
 #include "case/moco_case.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-enum { X = 0, QUERY = 1, KEY = 2, QUEUE = 3, PARAMS_Q = 4, PARAMS_K = 5, SIGN = 16, WIDE = 32 };
-enum { NORMAL, LATTICE, HARD, KINDS };
-
-#define LARGEST 0x1.fffffep0
+enum { X = 0, QUERY = 1, KEY = 2, QUEUE = 3, PARAMS_Q = 4, PARAMS_K = 5 };
 
 typedef struct fill {
     int kind;
     int64_t seed, n, k, d, params;
 } fill;
 
-static double uniform(const fill *f, int tensor, int64_t index) { return pfc_uniform(f->seed, index, (uint32_t)tensor, PFC_STREAM_FILL); }
-static double normal(const fill *f, int tensor, int64_t index) { return pfc_normal(f->seed, index, (uint32_t)tensor, PFC_STREAM_FILL); }
-static double sign(const fill *f, int tensor, int64_t index) { return uniform(f, tensor + SIGN, index) < 0.5 ? -1.0 : 1.0; }
-static double wide(const fill *f, int tensor, int64_t index) { return ldexp(normal(f, tensor, index), (int)(uniform(f, tensor + WIDE, index) * 48.0) - 24); }
+static double uniform(const fill *f, int tensor, int64_t index) { return pfc_fill_uniform(f->seed, tensor, index); }
+static double normal(const fill *f, int tensor, int64_t index) { return pfc_fill_normal(f->seed, tensor, index); }
+static double wide(const fill *f, int tensor, int64_t index) { return pfc_fill_wide(f->seed, tensor, index); }
 
 static int no_memory(pfc_diag *diag) { return pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "out of memory for the generated inputs"); }
-
-static int kind_of(const char *name, pfc_diag *diag)
-{
-    static const char *const kinds[KINDS] = { "normal", "lattice", "hard" };
-    for (int k = 0; k < KINDS; k++)
-        if (strcmp(kinds[k], name) == 0) return k;
-    pfc_diag_fail(diag, PFC_EXIT_USAGE, "--fill %s: unknown, expected normal, lattice or hard", name);
-    return NORMAL;
-}
 
 static int check_rows(MPI_Comm comm, const pfc_case *c, int64_t n, double numbers, pfc_diag *diag)
 {
@@ -58,15 +43,15 @@ static int check_rows(MPI_Comm comm, const pfc_case *c, int64_t n, double number
 
 static double shuffle_element(const fill *f, int64_t i)
 {
-    if (f->kind == LATTICE) return floor(uniform(f, X, i) * 17.0) - 8.0;
-    if (f->kind == HARD) return i % 5 == 0 ? -0.0 : wide(f, X, i);
+    if (f->kind == PFC_FILL_LATTICE) return floor(uniform(f, X, i) * 17.0) - 8.0;
+    if (f->kind == PFC_FILL_HARD) return i % 5 == 0 ? -0.0 : wide(f, X, i);
     return normal(f, X, i);
 }
 
 int pfc_moco_shuffle_fill(MPI_Comm comm, pfc_case *c, const char *name, int64_t seed, pfc_diag *diag)
 {
     static const char letters[] = "CHWD";
-    fill f = { .kind = kind_of(name, diag), .seed = seed, .n = c->size['N' - 'A'] };
+    fill f = { .kind = pfc_fill_kind(name, diag), .seed = seed, .n = c->size['N' - 'A'] };
     int64_t dims[5] = { f.n };
     int ndim = 1;
     double numbers = 3.0 * (double)f.n;
@@ -83,75 +68,58 @@ int pfc_moco_shuffle_fill(MPI_Comm comm, pfc_case *c, const char *name, int64_t 
 
 /* ---- moco ---- */
 
-/* 4^k entries +-1 and zeros: every position is taken with the probability still needed over still left. Returns 2^k, the length. */
-static double lattice_row(const fill *f, int tensor, int64_t row, float *out)
-{
-    int64_t need = 1;
-    double length = 1.0;
-    for (; need * 4 <= f->d; need *= 4) length *= 2.0;
-    for (int64_t j = 0; j < f->d; j++) {
-        int64_t i = row * f->d + j;
-        bool take = uniform(f, tensor, i) * (double)(f->d - j) < (double)need;
-        out[j] = take ? (float)sign(f, tensor, i) : 0.0f;
-        need -= take;
-    }
-    return length;
-}
-
-static double length_of(const float *x, int64_t d)
-{
-    double sum = 0.0;
-    for (int64_t j = 0; j < d; j++) sum += (double)x[j] * (double)x[j];
-    return sqrt(sum);
-}
-
 static void query_row(const fill *f, int64_t row, float *out)
 {
-    int64_t variant = f->kind == HARD ? row % 4 : 0;
-    if (f->kind == LATTICE) {
-        lattice_row(f, QUERY, row, out);
+    int64_t variant = f->kind == PFC_FILL_HARD ? row % 4 : 0;
+    if (f->kind == PFC_FILL_LATTICE) {
+        pfc_fill_lattice_row(f->seed, QUERY, row, f->d, out);
         return;
     }
     for (int64_t j = 0; j < f->d; j++) {
         int64_t i = row * f->d + j;
-        out[j] = (float)(variant == 0 ? normal(f, QUERY, i) : variant == 1 ? wide(f, QUERY, i) : variant == 2 ? sign(f, QUERY, i) * LARGEST : 0.0);
+        out[j] = (float)(variant == 0   ? normal(f, QUERY, i)
+                         : variant == 1 ? wide(f, QUERY, i)
+                         : variant == 2 ? pfc_fill_sign(f->seed, QUERY, i) * PFC_FILL_LARGEST
+                                        : 0.0);
     }
 }
 
 static void key_row(const fill *f, int64_t row, float *out)
 {
-    if (f->kind == LATTICE) {
-        lattice_row(f, KEY, row, out);
+    if (f->kind == PFC_FILL_LATTICE) {
+        pfc_fill_lattice_row(f->seed, KEY, row, f->d, out);
         return;
     }
     query_row(f, row, out);
-    double length = length_of(out, f->d) / sqrt((double)f->d);
+    double length = pfc_fill_length(out, f->d) / sqrt((double)f->d);
     for (int64_t j = 0; j < f->d; j++) {
         int64_t i = row * f->d + j;
         double noise = normal(f, KEY, i);
-        if (f->kind == NORMAL) out[j] = (float)((double)out[j] + 0.5 * noise);
-        if (f->kind == HARD) out[j] = (float)(length > 0.0 ? 3.0 * (double)out[j] + length * noise / 64.0 : wide(f, KEY, i));
+        if (f->kind == PFC_FILL_NORMAL) out[j] = (float)((double)out[j] + 0.5 * noise);
+        if (f->kind == PFC_FILL_HARD) out[j] = (float)(length > 0.0 ? 3.0 * (double)out[j] + length * noise / 64.0 : wide(f, KEY, i));
     }
 }
 
 static void queue_row(const fill *f, int64_t row, float *out)
 {
-    int64_t variant = f->kind == HARD ? row % 4 : 0;
+    int64_t variant = f->kind == PFC_FILL_HARD ? row % 6 : 0, from = variant == 5 ? row - 5 : row;
     double length = 0.0;
-    if (f->kind == LATTICE)
-        length = lattice_row(f, QUEUE, row, out);
-    else if (variant >= 2)
+    if (f->kind == PFC_FILL_LATTICE)
+        length = pfc_fill_lattice_row(f->seed, QUEUE, row, f->d, out);
+    else if (variant == 2 || variant == 3)
         query_row(f, row % f->n, out);
+    else if (variant == 4)
+        key_row(f, row % f->n, out);
     else
-        for (int64_t j = 0; j < f->d; j++) out[j] = variant == 0 ? (float)normal(f, QUEUE, row * f->d + j) : 0.0f;
-    if (f->kind != LATTICE) length = length_of(out, f->d);
+        for (int64_t j = 0; j < f->d; j++) out[j] = variant == 1 ? 0.0f : (float)normal(f, QUEUE, from * f->d + j);
+    if (f->kind != PFC_FILL_LATTICE) length = pfc_fill_length(out, f->d);
     for (int64_t j = 0; j < f->d; j++) out[j] = length > 0.0 ? (float)((variant == 3 ? -1.0 : 1.0) * (double)out[j] / length) : 0.0f;
 }
 
 static double param_of(const fill *f, int tensor, int64_t i)
 {
-    if (f->kind == LATTICE) return (floor(uniform(f, tensor, i) * 129.0) - 64.0) / 8.0;
-    return f->kind == HARD ? wide(f, tensor, i) : normal(f, tensor, i);
+    if (f->kind == PFC_FILL_LATTICE) return (floor(uniform(f, tensor, i) * 129.0) - 64.0) / 8.0;
+    return f->kind == PFC_FILL_HARD ? wide(f, tensor, i) : normal(f, tensor, i);
 }
 
 static void fill_rows(MPI_Comm comm, pfc_case *c, const fill *f, const char *name, void (*row)(const fill *, int64_t, float *), int64_t rows, pfc_dist dist,
@@ -172,7 +140,7 @@ static void fill_params(MPI_Comm comm, pfc_case *c, const fill *f, const char *n
 
 int pfc_moco_fill(MPI_Comm comm, pfc_case *c, const char *name, int64_t seed, pfc_diag *diag)
 {
-    fill f = { kind_of(name, diag), seed, c->size['N' - 'A'], c->size['K' - 'A'], c->size['D' - 'A'], c->size['M' - 'A'] };
+    fill f = { pfc_fill_kind(name, diag), seed, c->size['N' - 'A'], c->size['K' - 'A'], c->size['D' - 'A'], c->size['M' - 'A'] };
     if (f.params < 1) f.params = 1000;
     if (f.n < 1 || f.k < 1 || f.d < 1) pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: moco needs N, K and D, each 1 or more");
     if (check_rows(comm, c, f.n, 3.0 * (double)f.params + 3.0 * (double)f.k * (double)f.d + 6.0 * (double)f.n * (double)f.d, diag)) return diag->exit_status;

@@ -1,7 +1,6 @@
 /* swav_fill.c: generated inputs of sinkhorn and swav cases, for `golden --size` and bench.
  *
- * Every element is a pure function of (seed, tensor, global index): stream PFC_STREAM_FILL with the tensor's number below as the step word. "u" is
- * pfc_uniform, "g" pfc_normal.
+ * Every element is a pure function of (seed, tensor, global index), see fill.h. "u" is uniform, "g" normal.
  *
  *   sinkhorn (--size N=,K=)
  *     normal   scores 2u - 1, as cosines are
@@ -11,37 +10,32 @@
  *   swav (--size B=,K=,D=[,A=][,L=], B samples of a rank; crops is a parameter)
  *     normal   embedding g, prototypes g, queue (if L is given) g/sqrt(D)
  *     lattice  entries +-1 for embedding and prototypes, +-1/4 for the queue
- *     hard     embedding by row mod 4: 0 normal; 1 zeros; 2 wide (g 2^(48u - 24)); 3 three times a prototype. Prototype 0 is zero
+ *     hard     embedding by row mod 4: 0 normal; 1 zeros; 2 wide (g 2^(48u - 24)); 3 three times a prototype. Prototype 0 is zero, the last
+ *              of three or more equals prototype 1
  *     crops_for_assign 0 to A-1 (A: 2, or the number of crops if smaller)
  *
  * All are rounded to float32. */
+#include "case/fill.h"
 #include "case/swav_case.h"
 
 #include <math.h>
-#include <string.h>
 #include <unistd.h>
 
-enum { SCORES = 0, EMBEDDING = 1, PROTOTYPES = 2, QUEUE = 3, WIDE = 32 };
-enum { NORMAL, LATTICE, HARD, KINDS };
+enum { SCORES = 0, EMBEDDING = 1, PROTOTYPES = 2, QUEUE = 3 };
 
 typedef struct fill {
     int kind;
     int64_t seed;
 } fill;
 
-static double uniform(const fill *f, int tensor, int64_t i) { return pfc_uniform(f->seed, i, (uint32_t)tensor, PFC_STREAM_FILL); }
-static double normal(const fill *f, int tensor, int64_t i) { return pfc_normal(f->seed, i, (uint32_t)tensor, PFC_STREAM_FILL); }
+static double uniform(const fill *f, int tensor, int64_t i) { return pfc_fill_uniform(f->seed, tensor, i); }
+static double normal(const fill *f, int tensor, int64_t i) { return pfc_fill_normal(f->seed, tensor, i); }
 
 static int start(MPI_Comm comm, const pfc_case *c, const char *name, int64_t seed, double elements, fill *f, pfc_diag *diag)
 {
-    static const char *const kinds[KINDS] = { "normal", "lattice", "hard" };
     double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    *f = (fill){ .kind = 0, .seed = seed };
-    while (f->kind < KINDS && strcmp(kinds[f->kind], name)) f->kind++;
-    if (f->kind == KINDS)
-        pfc_diag_fail(diag, PFC_EXIT_USAGE, "--fill %s: unknown, expected normal, lattice or hard", name);
-    else if (32.0 * elements > memory)
-        pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: the case is larger than the memory of this machine", c->name);
+    *f = (fill){ .kind = pfc_fill_kind(name, diag), .seed = seed };
+    if (!diag->exit_status && 32.0 * elements > memory) pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: the case is larger than the memory of this machine", c->name);
     return pfc_diag_agree(comm, diag);
 }
 
@@ -49,9 +43,9 @@ static int no_memory(pfc_diag *diag) { return pfc_diag_fail(diag, PFC_EXIT_RUNTI
 
 static double score(const fill *f, int64_t row, int64_t k, int64_t K)
 {
-    int64_t i = row * K + k, variant = f->kind == HARD ? row % 4 : 0;
-    double u = uniform(f, SCORES, i), low = f->kind == HARD && K > 1 && k == K - 1 ? 20.0 : 0.0;
-    if (f->kind == LATTICE) return floor(17.0 * u) / 8.0 - 1.0;
+    int64_t i = row * K + k, variant = f->kind == PFC_FILL_HARD ? row % 4 : 0;
+    double u = uniform(f, SCORES, i), low = f->kind == PFC_FILL_HARD && K > 1 && k == K - 1 ? 20.0 : 0.0;
+    if (f->kind == PFC_FILL_LATTICE) return floor(17.0 * u) / 8.0 - 1.0;
     if (variant == 1) return 0.5 - low;
     if (variant == 2) return 3.0 * normal(f, SCORES, i) - low;
     if (variant == 3) return (k == row % K ? 1.0 : -1.0) - low;
@@ -78,23 +72,27 @@ int pfc_sinkhorn_case_fill(MPI_Comm comm, pfc_case *c, const char *name, int64_t
 
 static double sign(const fill *f, int tensor, int64_t i) { return uniform(f, tensor, i) < 0.5 ? -1.0 : 1.0; }
 
-static double prototype(const fill *f, int64_t k, int64_t d, int64_t D)
+static double prototype(const fill *f, int64_t k, int64_t d, int64_t D, int64_t K)
 {
-    if (f->kind == LATTICE) return sign(f, PROTOTYPES, k * D + d);
-    return f->kind == HARD && k == 0 ? 0.0 : (double)(float)normal(f, PROTOTYPES, k * D + d);
+    if (f->kind == PFC_FILL_HARD && K > 2 && k == K - 1) k = 1;
+    if (f->kind == PFC_FILL_LATTICE) return sign(f, PROTOTYPES, k * D + d);
+    return f->kind == PFC_FILL_HARD && k == 0 ? 0.0 : (double)(float)normal(f, PROTOTYPES, k * D + d);
 }
 
 static double embedding(const fill *f, int64_t row, int64_t d, int64_t D, int64_t K)
 {
-    int64_t i = row * D + d, variant = f->kind == HARD ? row % 4 : 0;
-    if (f->kind == LATTICE) return sign(f, EMBEDDING, i);
+    int64_t i = row * D + d, variant = f->kind == PFC_FILL_HARD ? row % 4 : 0;
+    if (f->kind == PFC_FILL_LATTICE) return sign(f, EMBEDDING, i);
     if (variant == 1) return 0.0;
-    if (variant == 2) return ldexp(normal(f, EMBEDDING, i), (int)(uniform(f, EMBEDDING + WIDE, i) * 48.0) - 24);
-    if (variant == 3) return 3.0 * prototype(f, row % K, d, D);
+    if (variant == 2) return pfc_fill_wide(f->seed, EMBEDDING, i);
+    if (variant == 3) return 3.0 * prototype(f, row % K, d, D, K);
     return normal(f, EMBEDDING, i);
 }
 
-static double queued(const fill *f, int64_t i, int64_t D) { return f->kind == LATTICE ? 0.25 * sign(f, QUEUE, i) : normal(f, QUEUE, i) / sqrt((double)D); }
+static double queued(const fill *f, int64_t i, int64_t D)
+{
+    return f->kind == PFC_FILL_LATTICE ? 0.25 * sign(f, QUEUE, i) : normal(f, QUEUE, i) / sqrt((double)D);
+}
 
 static void fill_tensors(MPI_Comm comm, pfc_case *c, const fill *f, const int64_t size[5], int64_t V, pfc_diag *diag)
 {
@@ -107,7 +105,7 @@ static void fill_tensors(MPI_Comm comm, pfc_case *c, const fill *f, const int64_
     for (int64_t i = 0; t && i < pfc_tensor_local(t); i++) ((float *)t->data)[i] = (float)embedding(f, t->start * V * bs + i / D, i % D, D, K);
     t = pfc_tensor_add(comm, &c->in, "prototypes", PFC_F32, 2, pdims, PFC_DIST_NONE, 0);
     if (!t) no_memory(diag);
-    for (int64_t i = 0; t && i < K * D; i++) ((float *)t->data)[i] = (float)prototype(f, i / D, i % D, D);
+    for (int64_t i = 0; t && i < K * D; i++) ((float *)t->data)[i] = (float)prototype(f, i / D, i % D, D, K);
     t = pfc_tensor_add(comm, &c->in, "crops_for_assign", PFC_I64, 1, &A, PFC_DIST_NONE, 0);
     if (!t) no_memory(diag);
     for (int64_t i = 0; t && i < A; i++) ((int64_t *)t->data)[i] = i;

@@ -1,6 +1,7 @@
 /* cmd_golden.c: makes goldens: results in exact mode, digests, bounds for ports, and beside each a file with facts about the machine. */
 #include "case/internal.h"
 #include "driver/driver.h"
+#include "driver/suite.h"
 #include <cblas.h>
 #include <ctype.h>
 #include <errno.h>
@@ -172,12 +173,46 @@ static bool is_path(const char *name)
     return strchr(name, '/') || (n > 3 && strcmp(name + n - 3, ".h5") == 0);
 }
 
-/* Shipped cases: all (name NULL), one by its name, or all of an algorithm. */
-static int make_shipped(maker *m, const char *name)
+/* Inputs of --in in place of generated ones, then the conditions of the case. Frees it. */
+static int make_filled(maker *m, pfc_case *c)
+{
+    for (int k = 0; k < m->given.count && !m->diag->exit_status; k++) pfc_case_put_input(m->cli->comm, c, &m->given.items[k], m->diag);
+    if (!pfc_diag_agree(m->cli->comm, m->diag) && !pfc_case_check(m->cli->comm, c, m->diag)) make(m, c, m->cli->steps);
+    pfc_case_free(c);
+    return m->diag->exit_status;
+}
+
+static bool is_shipped(const pfc_folder *folder, const char *name)
+{
+    for (int i = 0; i < folder->count; i++)
+        if (strcmp(folder->names[i], name) == 0) return true;
+    return false;
+}
+
+/* Cases of the suite that `word` asks for (suite.h); a shipped one of the same name goes first. Returns whether there are any. */
+static bool make_suite(maker *m, const pfc_folder *folder, const char *word)
+{
+    bool found = false;
+    for (const pfc_suite_case *s = pfc_suite; s->name && !m->diag->exit_status; s++) {
+        if (!pfc_suite_asked(s, word) || is_shipped(folder, s->name)) continue;
+        found = true;
+        if (!(word && strcmp(word, s->name) == 0) && !pfc_suite_fits(s, m->cli->ranks)) {
+            m->skipped++;
+            continue;
+        }
+        pfc_case *c = pfc_suite_fill(m->cli, s, m->diag);
+        if (c) make_filled(m, c);
+    }
+    return found;
+}
+
+/* Shipped cases, then those of the suite: all (name NULL), one by its name, or all of an algorithm. The suite needs no folder. */
+static int make_known(maker *m, const char *name)
 {
     pfc_folder folder;
+    pfc_diag no_folder = { 0 };
     bool found = false, all = !name || pfc_algorithm_find(name);
-    if (pfc_folder_open(m->cli, &folder, m->diag)) return m->diag->exit_status;
+    pfc_folder_open(m->cli, &folder, &no_folder);
     for (int i = 0; i < folder.count && !m->diag->exit_status; i++) {
         char path[1300];
         pfc_peek peek;
@@ -187,7 +222,12 @@ static int make_shipped(maker *m, const char *name)
         found = true;
         make_from_file(m, path, all);
     }
-    if (!found && !m->diag->exit_status) pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "%s: neither a shipped case nor an algorithm; pfc_ref list names them", name);
+    if (!name && no_folder.exit_status)
+        *m->diag = no_folder;
+    else if ((all || !found) && make_suite(m, &folder, name))
+        found = true;
+    if (!found && !m->diag->exit_status)
+        pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "%s: no shipped case, no case of the suite, no algorithm; pfc_ref list names them", name);
     pfc_folder_free(&folder);
     return m->diag->exit_status;
 }
@@ -220,24 +260,21 @@ static int make_generated(maker *m)
     if (!c) return pfc_diag_fail(m->diag, PFC_EXIT_RUNTIME, "out of memory");
     if (!cli->size || !pfc_cli_sizes(cli->size, c, m->diag)) {
         generated_name(cli, c);
-        if (!pfc_cli_params(cli, c, m->diag) && !a->fill(cli->comm, c, cli->fill, cli->seed, m->diag))
-            for (int k = 0; k < m->given.count && !m->diag->exit_status; k++) pfc_case_put_input(cli->comm, c, &m->given.items[k], m->diag);
-        if (!pfc_diag_agree(cli->comm, m->diag) && !pfc_case_check(cli->comm, c, m->diag)) make(m, c, cli->steps);
+        if (!pfc_cli_params(cli, c, m->diag)) a->fill(cli->comm, c, cli->fill, cli->seed, m->diag);
     }
-    pfc_case_free(c);
-    return m->diag->exit_status;
+    return make_filled(m, c);
 }
 
 static int make_named(maker *m)
 {
     if (m->cli->size || m->cli->param_count) return make_generated(m);
-    if (m->cli->file_count == 0) return make_shipped(m, NULL);
+    if (m->cli->file_count == 0) return make_known(m, NULL);
     for (int i = 0; i < m->cli->file_count && !m->diag->exit_status; i++) {
         const char *name = m->cli->files[i];
         if (is_path(name))
             make_from_file(m, name, false);
         else
-            make_shipped(m, name);
+            make_known(m, name);
     }
     return m->diag->exit_status;
 }

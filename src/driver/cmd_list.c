@@ -1,5 +1,6 @@
-/* cmd_list.c: what there is: algorithms with parameters, inputs and results, and the shipped cases. */
+/* cmd_list.c: what there is: algorithms with parameters, inputs and results, the shipped cases, the suite. */
 #include "driver/driver.h"
+#include "driver/suite.h"
 #include <string.h>
 
 static const char *const type_names[] = { "int", "real", "word" };
@@ -112,6 +113,41 @@ static void list_cases(const pfc_cli *cli, const pfc_folder *folder, pfc_json *j
     pfc_table_free(table);
 }
 
+static void list_suite(const pfc_cli *cli, pfc_json *j)
+{
+    static const char *const titles[] = { "suite", "algorithm", "ranks", "fill", "sizes", "" };
+    pfc_table *table = pfc_table_new("llllll", titles);
+    pfc_json_begin(j, "suite", '[');
+    for (const pfc_suite_case *s = pfc_suite; s->name; s++) {
+        pfc_table_cell(table, "%s", s->name);
+        pfc_table_cell(table, "%s", s->algorithm);
+        if (s->world > 0)
+            pfc_table_cell(table, "%d", s->world);
+        else
+            pfc_table_cell(table, "any");
+        pfc_table_cell(table, "%s", s->fill);
+        pfc_table_cell(table, "%s", s->sizes);
+        pfc_table_cell(table, "%s%s", s->purpose, s->large ? " (large)" : "");
+        pfc_json_begin(j, NULL, '{');
+        pfc_json_text(j, "name", s->name);
+        pfc_json_text(j, "algorithm", s->algorithm);
+        pfc_json_int(j, "world", s->world > 0 ? s->world : -1);
+        pfc_json_text(j, "fill", s->fill);
+        pfc_json_text(j, "sizes", s->sizes);
+        pfc_json_text(j, "param", s->param);
+        pfc_json_int(j, "seed", s->seed);
+        pfc_json_bool(j, "large", s->large);
+        pfc_json_text(j, "purpose", s->purpose);
+        pfc_json_end(j);
+    }
+    pfc_json_end(j);
+    if (cli->rank == 0 && !cli->quiet) {
+        putchar('\n');
+        pfc_table_print(table, stdout);
+    }
+    pfc_table_free(table);
+}
+
 int pfc_cmd_list(pfc_cli *cli)
 {
     pfc_diag diag = { 0 }, no_folder = { 0 };
@@ -130,6 +166,7 @@ int pfc_cmd_list(pfc_cli *cli)
     else if (cli->rank == 0 && !cli->quiet)
         printf("%s\n", no_folder.text);
     pfc_folder_free(&folder);
+    list_suite(cli, j);
     pfc_json_close(&j, cli, &diag);
     return pfc_report(cli, &diag);
 }

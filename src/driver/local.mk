@@ -20,6 +20,8 @@ libpfcdriver_la_SOURCES += \
     src/driver/options.c \
     src/driver/results.c \
     src/driver/shard_part.c \
+    src/driver/suite.c \
+    src/driver/suite.h \
     src/driver/table.c \
     src/driver/text_input.c
 pfc_ref_SOURCES += src/driver/main.c

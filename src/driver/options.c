@@ -183,7 +183,7 @@ static const char top_doc[] = "CPU and MPI reference of distributed training alg
                               "\v"
                               "Commands (pfc_ref COMMAND --help says more):\n"
                               "  verify   every shipped case against its golden and the dense equations (default)\n"
-                              "  list     algorithms, parameters, shipped cases\n"
+                              "  list     algorithms, parameters, shipped cases, the golden suite\n"
                               "  info     build, instruction sets, BLAS, MPI, threads, backends\n"
                               "  run      compute a case\n"
                               "  golden   make goldens: inputs, results, bounds, digests\n"
