@@ -101,7 +101,7 @@ static void margin_bounds(const pfc_adaptive_margins_config *cfg, const int64_t 
 
 static int bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag)
 {
-    (void)precision;
+    (void)precision; /* no product of matrices, no long sum: every type computes this in float32 */
     const pfc_tensor *counts = pfc_tensor_find(&c->in, "class_counts");
     pfc_adaptive_margins_config cfg = config(c);
     if (pfc_bounds_begin(ctx->comm.mpi, c, diag)) return diag->exit_status;

@@ -25,7 +25,7 @@ static bool has(const pfc_precision *p, int kept, double x)
     return (bits & ((UINT64_C(1) << (52 - kept)) - 1)) == 0;
 }
 
-typedef struct place {
+typedef struct pfc_operand_place {
     double size;
     int32_t at;
 } place;
@@ -48,12 +48,13 @@ static int64_t group_by_size(const place *sorted, int64_t count, double near, in
     return groups;
 }
 
-/* Kind and groups of one row; sorted: room for d. Magnitudes that differ by much less than T's digits are rounded alike, too; a few such pairs, which
+/* Kind and groups of one row. Magnitudes that differ by much less than T's digits are rounded alike, too; a few such pairs, which
  * any row has, do not matter. */
-static void look_at(pfc_operands *o, const pfc_precision *p, int64_t row, bool known, place *sorted)
+static void look_at(pfc_operands *o, const pfc_precision *p, int64_t row, bool known)
 {
     const double *v = o->v + row * o->d;
     int32_t *group = o->group + row * o->d;
+    place *sorted = o->sorted;
     int kept = digits(p);
     int64_t rounded = 0;
     for (int64_t k = 0; k < o->d; k++) {
@@ -69,8 +70,9 @@ static void look_at(pfc_operands *o, const pfc_precision *p, int64_t row, bool k
 }
 
 /* Rows that are equal to within float64's own rounding have the same roundings in T. */
-static void find_shared(pfc_operands *o, place *sorted)
+static void find_shared(pfc_operands *o)
 {
+    place *sorted = o->sorted;
     for (int64_t i = 0; i < o->rows; i++) {
         double key = 0;
         for (int64_t k = 0; k < o->d; k++) key += fabs(o->v[i * o->d + k]) * (double)(o->d + k);
@@ -91,8 +93,9 @@ bool pfc_operands_new(pfc_operands *o, const pfc_precision *p, const double *v, 
     o->shared = calloc((size_t)rows + 1, 1);
     o->group = calloc(count, sizeof *o->group);
     o->sums = calloc((size_t)d + 1, sizeof *o->sums);
+    o->sorted = calloc((size_t)(d + rows) + 1, sizeof *o->sorted);
     if (p->tiny > 0) o->excess = calloc(count, sizeof *o->excess);
-    return o->kind && o->shared && o->group && o->sums && (o->excess || !(p->tiny > 0));
+    return o->kind && o->shared && o->group && o->sums && o->sorted && (o->excess || !(p->tiny > 0));
 }
 
 void pfc_operands_free(pfc_operands *o)
@@ -101,6 +104,7 @@ void pfc_operands_free(pfc_operands *o)
     free(o->shared);
     free(o->group);
     free(o->sums);
+    free(o->sorted);
     free(o->excess);
     *o = (pfc_operands){ 0 };
 }
@@ -108,10 +112,8 @@ void pfc_operands_free(pfc_operands *o)
 void pfc_operands_look(pfc_operands *o, const pfc_precision *p, bool known)
 {
     if (p->u == 0) return;
-    place *sorted = malloc((size_t)(o->d + o->rows + 1) * sizeof *sorted);
-    for (int64_t i = 0; sorted && i < o->rows; i++) look_at(o, p, i, known, sorted);
-    if (sorted) find_shared(o, sorted);
-    free(sorted);
+    for (int64_t i = 0; i < o->rows; i++) look_at(o, p, i, known);
+    find_shared(o);
 }
 
 double pfc_operands_round(const pfc_precision *p, double squares, double sizes, double value, double stored)

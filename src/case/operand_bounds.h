@@ -18,19 +18,20 @@ static inline double pfc_bound_shrink(double x) { return x < 0.01 ? x * (1 + x) 
 typedef struct pfc_operands {
     const double *v; /* (rows, d) */
     int64_t rows, d;
-    char *kind;     /* (rows) */
-    char *shared;   /* (rows) whether another row is rounded alike, too */
-    int32_t *group; /* (rows, d) of a row with repeated magnitudes: element that has it first; -1: T has the number */
-    double *excess; /* (rows, d) f16: error beyond u|v|, where T underflows; NULL: none */
-    double *sums;   /* (d) room to add up groups */
+    char *kind;                       /* (rows) */
+    char *shared;                     /* (rows) whether another row is rounded alike, too */
+    int32_t *group;                   /* (rows, d) of a row with repeated magnitudes: element that has it first; -1: T has the number */
+    double *excess;                   /* (rows, d) f16: error beyond u|v|, where T underflows; NULL: none */
+    double *sums;                     /* (d) room to add up groups */
+    struct pfc_operand_place *sorted; /* (d + rows) room to sort */
 } pfc_operands;
 
 enum { PFC_OPERANDS_APART, PFC_OPERANDS_EXACT, PFC_OPERANDS_GROUPED };
 
-/* v must outlive it. known: the numbers are the port's own; false: they carry errors, and T may not have them. False: out of memory. */
+/* Memory; v must outlive it. False: none left. */
 bool pfc_operands_new(pfc_operands *o, const pfc_precision *p, const double *v, int64_t rows, int64_t d);
 void pfc_operands_free(pfc_operands *o);
-/* Describes the rows, which have their numbers now. */
+/* Describes the rows, which have their numbers now. known: a port has them, too; false: they carry errors, so T may not have them. */
 void pfc_operands_look(pfc_operands *o, const pfc_precision *p, bool known);
 
 /* pfc_round_operands, but never more than its sound variant. stored: |all results that are rounded|, where the sum is one of parts. */
