@@ -32,6 +32,7 @@
 #include <stdbool.h>
 
 typedef struct pfc_backend pfc_backend;
+typedef struct pfc_emulation pfc_emulation;
 
 /* Rows of a matrix, all or chosen: row i is base row index[i], or first + i if index is NULL. */
 typedef struct pfc_rowset {
@@ -338,6 +339,7 @@ struct pfc_backend {
     const char *engine;             /* exact: name of the product engine */
     const char *transport;          /* how data reaches MPI, if not in host memory from the beginning; else NULL */
     void *state;                    /* the backend's own */
+    pfc_emulation *emulation;       /* products with operands in a narrow type stand in front of the table (emulate/emulate.h); NULL: none do */
     char error[256];                /* text of the last failure */
     void (*close)(pfc_backend *be); /* frees state; what it finds wrong goes to error */
 };

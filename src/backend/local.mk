@@ -35,6 +35,8 @@ libpfc_la_SOURCES += \
     src/backend/cpuid.h \
     src/backend/cuda_module.c \
     src/backend/cuda_module.h \
+    src/backend/emulate/emulate.c \
+    src/backend/emulate/emulate.h \
     src/backend/host_sums.c \
     src/backend/host_sums.h \
     src/backend/mean_loss.c \

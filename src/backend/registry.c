@@ -5,6 +5,7 @@
 #include "backend/cpu/fast.h"
 #include "backend/cpuid.h"
 #include "backend/cuda_module.h"
+#include "backend/emulate/emulate.h"
 
 #include <omp.h>
 #include <stddef.h>
@@ -210,6 +211,7 @@ pfc_status pfc_backend_finish(pfc_backend *be, char *why, size_t size)
 {
     if (!be) return PFC_OK;
     be->error[0] = 0;
+    pfc_emulate_end(be);
     if (be->close) be->close(be);
     pfc_status st = be->error[0] ? PFC_ERR_RUNTIME : PFC_OK;
     if (st != PFC_OK) snprintf(why, size, "%s", be->error);

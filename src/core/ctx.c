@@ -1,6 +1,8 @@
 /* ctx.c: creating a context, failing, agreeing. */
 #include "core/ctx.h"
 
+#include "backend/emulate/emulate.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +74,8 @@ const char *pfc_ctx_backend_name(const pfc_ctx *ctx) { return ctx->be->ops->name
 const char *pfc_ctx_engine_name(const pfc_ctx *ctx) { return ctx->be->engine ? ctx->be->engine : "none"; }
 const char *pfc_ctx_transport(const pfc_ctx *ctx) { return ctx->be->transport ? ctx->be->transport : "host"; }
 const char *pfc_ctx_error(const pfc_ctx *ctx) { return ctx->error; }
+
+pfc_status pfc_ctx_emulate(pfc_ctx *ctx, const pfc_format *format, bool truncate) { return pfc_agree(ctx, pfc_emulate(ctx->be, format, truncate)); }
 
 void pfc_ctx_set_tap(pfc_ctx *ctx, pfc_tap_fn tap, void *user)
 {

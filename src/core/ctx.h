@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "comm/comm.h"
+#include "core/format.h"
 
 #include <pfc/ctx.h>
 
@@ -21,6 +22,10 @@ pfc_status pfc_fail(pfc_ctx *ctx, pfc_status status, const char *format, ...) __
 /* Collective: PFC_OK only if `mine` is PFC_OK on every rank; else the status and text of the lowest failing rank, on all ranks.
  * Texts of the backend and of comm are picked up. */
 pfc_status pfc_agree(pfc_ctx *ctx, pfc_status mine);
+
+/* The context's matrix products take their operands as a port in this type does (backend/emulate/emulate.h); format NULL: as they are. No layer exists that
+ * would see the change. Collective. */
+pfc_status pfc_ctx_emulate(pfc_ctx *ctx, const pfc_format *format, bool truncate);
 
 /* The integers of exact mode hold sums of up to 2^24 terms (doc/exact-v1.md 1.5). */
 enum { PFC_MAX_TERMS = 1 << 24 };

@@ -1,0 +1,22 @@
+/* format.h (internal): rounding to the number types of matrix units. One subject with the operands of emulated products (backend/emulate). */
+#ifndef PFC_CORE_FORMAT_H
+#define PFC_CORE_FORMAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct pfc_format {
+    const char *name; /* "tf32", "bf16", "f16" */
+    int digits;       /* of the significand, the leading one included */
+    int least;        /* 2^least is the smallest normal number; below it are subnormal ones */
+    double largest;
+} pfc_format;
+
+/* NULL: no such type; float32 is none, as nothing is to be done for it. */
+const pfc_format *pfc_format_find(const char *name);
+
+/* x to the format: to nearest, ties to even, beyond the largest number infinity; or (truncate) towards zero, then the largest number stays. Subnormal numbers
+ * are kept, NaN and infinities pass. */
+double pfc_format_round(const pfc_format *f, bool truncate, double x);
+
+#endif
