@@ -77,6 +77,8 @@ static void bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *flo
     *bytes = 5.0 * elements * (double)pfc_dtype_size(real);
 }
 
+static const char *const narrow[] = { "x", "grad_y", NULL };
+
 const pfc_algorithm pfc_algorithm_batch_norm = {
     .name = "batch_norm",
     .help = "batch normalisation: plain, of sub-batches, synchronous over groups; forward, backward, running statistics",
@@ -85,6 +87,7 @@ const pfc_algorithm pfc_algorithm_batch_norm = {
     .out = outputs,
     .step = steps,
     .rows = "rows",
+    .narrow = narrow,
     .check = pfc_batch_norm_check,
     .run = pfc_batch_norm_run,
     .dense = pfc_batch_norm_dense_case,

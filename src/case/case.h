@@ -95,6 +95,7 @@ typedef struct pfc_tensor {
     int order;      /* steps: position in the data flow */
     char stored[8]; /* how a file held it: "f32", "f64", "f16", "bf16", "i32" ...; "" if made here */
     char sha256[65];
+    double rms; /* of a bound: the error of the emulated port that it is for, root mean square (emulate.h); NaN: not known */
 } pfc_tensor;
 
 typedef struct pfc_tensor_list {
@@ -133,6 +134,8 @@ typedef struct pfc_algorithm {
     /* An optional integer input (P): where a case has it, it says how many elements of axis N each rank of a port holds, instead of the tables' even cut,
      * which is that of files. NULL: there is none. */
     const char *rows;
+    /* Real inputs that a port holds in its narrow type: those of algorithms without matrix products. Ends with NULL; NULL: none. */
+    const char *const *narrow;
     /* After generic checks and defaults: conditions between parameters, values, shapes; sets resolved values and depends_on_world.
      * Collective. Fills diag and returns non-zero on a bad case. */
     int (*check)(MPI_Comm comm, pfc_case *c, pfc_diag *diag);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -135,6 +136,7 @@ static int put_tensor(const writer *w, hid_t group, const folder *f, pfc_tensor 
     if (dataset < 0) fail_h5(w, item);
     if (!pfc_diag_agree(w->comm, w->diag)) {
         bool ok = (!f->digest || put_text(dataset, "sha256", t->sha256)) && (!f->order || put_int(dataset, "order", t->order));
+        if (ok && !isnan(t->rms)) ok = put_attribute(dataset, "rms", H5T_IEEE_F64LE, &t->rms);
         if (!ok) fail_h5(w, item);
         if (!pfc_diag_agree(w->comm, w->diag)) put_data(w, dataset, item, t);
     }

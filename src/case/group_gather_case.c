@@ -183,6 +183,8 @@ static void bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *flo
     *bytes = 2.0 * 8.0 * m * (double)ranks;
 }
 
+static const char *const narrow[] = { "input", "grad_output", NULL };
+
 const pfc_algorithm pfc_algorithm_group_gather = {
     .name = "group_gather",
     .help = "sum of a vector over a group of ranks, and its backward",
@@ -190,6 +192,7 @@ const pfc_algorithm pfc_algorithm_group_gather = {
     .in = inputs,
     .out = outputs,
     .step = steps,
+    .narrow = narrow,
     .check = check,
     .run = run,
     .dense = dense,

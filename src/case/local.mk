@@ -5,6 +5,8 @@ libpfcdriver_la_SOURCES += \
     src/case/compare.c \
     src/case/diag.c \
     src/case/digest.c \
+    src/case/emulate.c \
+    src/case/emulate.h \
     src/case/family.c \
     src/case/family.h \
     src/case/file_data.c \

@@ -43,6 +43,8 @@ static int shuffle_any_ranks(pfc_case *c, int ranks, pfc_diag *diag)
     return diag->exit_status;
 }
 
+static const char *const shuffle_narrow[] = { "x", NULL };
+
 const pfc_algorithm pfc_algorithm_moco_shuffle = {
     .name = "moco_shuffle",
     .help = "batch shuffle over the ranks and back, as MoCo does around its key encoder",
@@ -50,6 +52,7 @@ const pfc_algorithm pfc_algorithm_moco_shuffle = {
     .in = shuffle_inputs,
     .out = shuffle_outputs,
     .step = no_steps,
+    .narrow = shuffle_narrow,
     .check = pfc_moco_shuffle_check,
     .run = pfc_moco_shuffle_run,
     .dense = pfc_moco_shuffle_dense,

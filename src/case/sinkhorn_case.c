@@ -147,6 +147,8 @@ static void bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *flo
     *bytes = elements * (double)pfc_dtype_size(real) * (4.0 + (passes > 1.0 ? passes - 1.0 : 0.0));
 }
 
+static const char *const narrow[] = { "scores", NULL };
+
 const pfc_algorithm pfc_algorithm_sinkhorn = {
     .name = "sinkhorn",
     .help = "assignment of samples to prototypes by Sinkhorn iterations",
@@ -154,6 +156,7 @@ const pfc_algorithm pfc_algorithm_sinkhorn = {
     .in = inputs,
     .out = outputs,
     .step = steps,
+    .narrow = narrow,
     .check = check,
     .run = run,
     .dense = dense,

@@ -69,6 +69,7 @@ pfc_tensor *pfc_tensor_describe(pfc_tensor_list *list, const char *name, pfc_dty
     t->dtype = dtype;
     t->ndim = ndim;
     t->unit = 1;
+    t->rms = PX_NAN;
     for (int k = 0; k < ndim; k++) t->dims[k] = dims[k];
     t->order = list->count;
     pfc_tensor_cut(t, PFC_DIST_NONE, 0, 1, 0);

@@ -1,4 +1,5 @@
 /* cmd_golden.c: makes goldens: results in exact mode, digests, bounds for ports, and beside each a file with facts about the machine. */
+#include "case/emulate.h"
 #include "case/internal.h"
 #include "driver/driver.h"
 #include "driver/suite.h"
@@ -15,7 +16,7 @@
 
 typedef struct maker {
     pfc_cli *cli;
-    pfc_ctx *ctx;
+    pfc_ctx *ctx, *emulator; /* emulator: exact mode on a CPU; NULL: no type needs one */
     pfc_diag *diag;
     pfc_table *table;
     pfc_json *json;
@@ -121,12 +122,13 @@ static void tell(maker *m, const pfc_case *c, const char *path, double seconds)
     m->made++;
 }
 
-/* For every precision asked for. They need the steps, whether or not they are written. */
+/* For every precision asked for, with the error of an emulated port. They need the steps, whether or not they are written. */
 static int make_bounds(maker *m, pfc_case *c, bool steps)
 {
     for (int k = 0; k < m->precision_count && c->algorithm->bounds; k++) {
         if (c->algorithm->bounds(m->ctx, c, m->precisions[k], m->diag)) return m->diag->exit_status;
         if (!steps) pfc_tensor_list_free(&c->bound_step);
+        if (m->precisions[k]->u > 0 && pfc_case_bound_rms(m->emulator, c, m->precisions[k], m->diag)) return m->diag->exit_status;
         pfc_case_keep_bounds(c, m->precisions[k]);
     }
     return 0;
@@ -279,14 +281,23 @@ static int make_named(maker *m)
     return m->diag->exit_status;
 }
 
+static void open_contexts(maker *m)
+{
+    pfc_cli cpu = *m->cli;
+    cpu.backend = "cpu";
+    m->ctx = pfc_cli_context(m->cli, PFC_EXACT, m->diag);
+    for (int k = 0; k < m->precision_count && m->ctx; k++)
+        if (m->precisions[k]->u > 0 && !m->emulator && !m->diag->exit_status) m->emulator = pfc_cli_context(&cpu, PFC_EXACT, m->diag);
+}
+
 int pfc_cmd_golden(pfc_cli *cli)
 {
     static const char *const titles[] = { "golden", "algorithm", "results", "bounds", "time", "file" };
     pfc_diag diag = { 0 };
     maker m = { .cli = cli, .diag = &diag };
     if (cli->mode_given && cli->mode == PFC_FAST) pfc_diag_fail(&diag, PFC_EXIT_USAGE, "--mode fast: goldens are made in exact mode");
-    if (!diag.exit_status && !choose_precisions(&m)) m.ctx = pfc_cli_context(cli, PFC_EXACT, &diag);
-    if (m.ctx && !make_folder(cli, &diag)) {
+    if (!diag.exit_status && !choose_precisions(&m)) open_contexts(&m);
+    if (!diag.exit_status && !make_folder(cli, &diag)) {
         m.table = pfc_table_new("llrrrl", titles);
         m.json = pfc_json_open(cli, &diag);
         pfc_json_begin(m.json, "goldens", '[');
@@ -298,6 +309,7 @@ int pfc_cmd_golden(pfc_cli *cli)
         pfc_table_free(m.table);
         pfc_json_close(&m.json, cli, &diag);
     }
+    pfc_cli_context_close(&m.emulator, &diag);
     pfc_cli_context_close(&m.ctx, &diag);
     return pfc_report(cli, &diag);
 }

@@ -37,6 +37,7 @@ typedef struct pfc_cli {
     const char *output; /* -o */
     bool steps, no_inputs;
     const char *dtype, *size, *fill, *name;
+    const char *emulate; /* --emulate; NULL: float32, or exact */
     int64_t seed;
     int shard_rank, shard_of; /* --rank, --of; -1: not given */
     int rounds;

@@ -27,6 +27,7 @@ static const struct argp_option own_options[] = {
     { "in", 'i', "NAME=FILE.txt", 0, "take this input from a text file, one number a line", 2 },
     { "steps", 'S', NULL, 0, "write the intermediate results of the last step, too", 2 },
     { "no-inputs", 'I', NULL, 0, "leave the inputs out of the written file", 2 },
+    { "emulate", 'E', "TYPE", 0, "products as a port in tf32, bf16 or f16 computes them; mode fast unless --mode exact", 3 },
     { "dtype", 'd', "TYPE", 0, "exact, f64, f32, tf32, bf16 or f16 (check); list of types to make bounds for (golden)", 3 },
     { "size", 's', "N=..,C=..", 0, "sizes of a generated case", 4 },
     { "param", 'p', "NAME=VALUE,..", 0, "parameters of a generated case", 4 },
@@ -141,6 +142,7 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
     case 'S': cli->steps = true; return 0;
     case 'I': cli->no_inputs = true; return 0;
     case 'd': cli->dtype = arg; return 0;
+    case 'E': cli->emulate = arg; return 0;
     case 's': cli->size = arg; return 0;
     case 'p': return append(&cli->params, &cli->param_count, arg);
     case 'i': return append(&cli->inputs, &cli->input_count, arg);

@@ -206,6 +206,7 @@ static int read_dataset(reader *r, hid_t dataset, const char *name, const char *
     snprintf(t->stored, sizeof t->stored, "%.7s", stored);
     pfc_value v;
     if (pfc_h5_read_attribute(dataset, "order", &v, found, sizeof found) == 0 && v.kind == PFC_VALUE_INT) t->order = (int)v.i;
+    if (r->bound && pfc_h5_read_attribute(dataset, "rms", &v, found, sizeof found) == 0 && v.kind == PFC_VALUE_REAL) t->rms = v.r;
     text_attribute(dataset, "sha256", t->sha256, sizeof t->sha256);
     return pfc_h5_read_block(dataset, &r->label, item, t, &rounded, r->diag);
 }
