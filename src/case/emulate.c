@@ -78,7 +78,6 @@ static int bound_rms(MPI_Comm comm, const pfc_tensor_list *emulated, const pfc_t
 {
     const pfc_tensor *e = pfc_tensor_find(emulated, bound->name), *x = pfc_tensor_find(exact, bound->name);
     void *got = NULL, *want = NULL;
-    bound->rms = 0.0;
     if (!e || !x || e->dtype != PFC_F64 || x->dtype != PFC_F64 || pfc_tensor_elements(e) != pfc_tensor_elements(x)) return 0;
     if (!pfc_tensor_gather(comm, e, &got, diag) && !pfc_tensor_gather(comm, x, &want, diag) && got)
         bound->rms = rms_of(got, want, bound->data, pfc_tensor_elements(x));

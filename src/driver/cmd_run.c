@@ -7,8 +7,9 @@ static void print_results(const pfc_cli *cli, const pfc_case *c, const pfc_ctx *
 {
     static const char *const titles[] = { "result", "shape", "sha256" };
     if (cli->rank != 0 || cli->quiet) return;
-    printf("%s: %s, %s%s%s, %s %s, %d rank%s, %.3f s\n", c->path, c->algorithm->name, c->spec, cli->emulate ? " as " : "", cli->emulate ? cli->emulate : "",
-           pfc_ctx_backend_name(ctx), pfc_ctx_isa(ctx), cli->ranks, cli->ranks == 1 ? "" : "s", seconds);
+    printf("%s: %s, %s%s%s, %s %s, %d rank%s, %.3f s\n", c->path, c->algorithm->name, pfc_ctx_mode(ctx) == PFC_EXACT ? PFC_SPEC_EXACT : "fast",
+           cli->emulate ? " as " : "", cli->emulate ? cli->emulate : "", pfc_ctx_backend_name(ctx), pfc_ctx_isa(ctx), cli->ranks, cli->ranks == 1 ? "" : "s",
+           seconds);
     if (c->rounded) printf("%lld input values were rounded to float32\n", (long long)c->rounded);
     pfc_table *table = pfc_table_new("lll", titles);
     for (int i = 0; i < c->out.count; i++) {
