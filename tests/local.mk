@@ -70,6 +70,7 @@ include tests/swav.mk
 include tests/moco.mk
 include tests/batch_norm.mk
 include tests/checked.mk
+include tests/emulate.mk
 include tests/cuda.mk
 
 check_LIBRARIES += libpfctest.a
