@@ -69,6 +69,17 @@ expect 0 alone run "$PFC_TOP_SRCDIR/data/lr_default.h5" -o "$work/lr.h5" --emula
 expect 0 alone run "$PFC_TOP_SRCDIR/data/lr_default.h5" -o "$work/plain.h5" --mode fast
 numpy same "$work/plain.h5" "$work/lr.h5"
 
+# ---- what check says of them ----
+for type in tf32 bf16 f16; do
+    for case in fc linear arc swav moco sinkhorn bn gather shuffle; do
+        [ $case = swav ] && np=2 || np=1
+        expect 0 $np run "$work/$case.h5" -o "$work/port.h5" --emulate $type --steps
+        expect 0 alone check "$work/$case.h5" "$work/port.h5" --dtype $type
+    done
+done
+expect 0 alone run "$work/fc.h5" -o "$work/port.h5" --emulate bf16
+expect 1 alone check "$work/fc.h5" "$work/port.h5" --dtype f32
+
 # ---- the same bits everywhere ----
 for type in bf16 f16 tf32-rz; do
     expect 0 alone run "$work/fc.h5" -o "$work/one.h5" --mode exact --emulate $type --threads 1
