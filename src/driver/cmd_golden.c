@@ -26,12 +26,12 @@ typedef struct maker {
     int made, skipped;
 } maker;
 
-/* The precisions of --dtype, a list as in "f32,bf16,bf16-rz", each once, in the order of the table; without it, f32. */
+/* The precisions of --dtype, a list as in "f32,bf16,bf16-rz", each once, in the order of the table; without it, the four types. */
 static int choose_precisions(maker *m)
 {
     char text[256], *rest = NULL;
     bool wanted[PFC_PRECISIONS] = { false };
-    snprintf(text, sizeof text, "%s", m->cli->dtype ? m->cli->dtype : "f32");
+    snprintf(text, sizeof text, "%s", m->cli->dtype ? m->cli->dtype : "f32,tf32,bf16,f16");
     for (char *name = strtok_r(text, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
         const pfc_precision *p = pfc_precision_find(name);
         if (!p)
