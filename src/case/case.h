@@ -228,6 +228,8 @@ typedef struct pfc_comparison {
     pfc_verdict verdict;
     bool digest_match;
     int64_t elements, bad; /* how many, and how many outside their bound */
+    int64_t undecided;     /* whose bound is infinite */
+    int64_t ties;          /* integers among these that differ: near ties, not errors */
     double worst_ratio;    /* max |got - want| / bound; 0 where equal */
     double worst_abs, worst_rel;
     int64_t worst_index;     /* global, row-major; -1: none */
@@ -239,5 +241,7 @@ typedef struct pfc_comparison {
  * element to be broadcast. Collective. */
 int pfc_compare(MPI_Comm comm, const pfc_tensor *got, const pfc_tensor *want, const pfc_tensor *bound, pfc_comparison *result, pfc_diag *diag);
 const char *pfc_verdict_string(pfc_verdict v);
+/* The bound of every local element of t, row-major. False: its shape cannot be broadcast to t's. Local. */
+bool pfc_bound_spread(const pfc_tensor *t, const pfc_tensor *bound, double *all);
 
 #endif

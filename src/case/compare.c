@@ -6,7 +6,7 @@
 #include <string.h>
 
 typedef struct tally { /* of one rank; combined on all */
-    int64_t bad, decided, nonfinite;
+    int64_t bad, decided, nonfinite, undecided, ties;
     int64_t same; /* 1: every byte equal */
     double worst_abs, worst_rel;
     double ratio, got, want, bound; /* the worst element; index -1: none */
@@ -65,6 +65,15 @@ static double bound_at(const bound_map *m, const pfc_tensor *t, int64_t local)
     return pfc_tensor_get(m->bound, at);
 }
 
+bool pfc_bound_spread(const pfc_tensor *t, const pfc_tensor *bound, double *all)
+{
+    bound_map m;
+    int64_t n = pfc_tensor_local(t);
+    if (!map_bound(t, bound, &m)) return false;
+    for (int64_t i = 0; i < n; i++) all[i] = bound_at(&m, t, i);
+    return true;
+}
+
 static bool same_bits(const pfc_tensor *got, const pfc_tensor *want, int64_t i)
 {
     size_t es = pfc_dtype_size(got->dtype);
@@ -93,8 +102,12 @@ static void add_element(tally *s, const pfc_tensor *got, const pfc_tensor *want,
     if (exact && bound != INFINITY) bound = 0.0; /* an integer is right, wrong or undecidable */
     double d = distance_at(got, want, i);
     bool equal = exact && got->dtype != PFC_I64 ? same_bits(got, want, i) || (d == 0.0 && isnan(pfc_tensor_get(want, i))) : d == 0.0;
-    if (bound == INFINITY && !equal) return; /* undecidable: whatever was found passes */
-    if (bound != INFINITY) s->decided++;
+    if (bound == INFINITY) {
+        s->undecided++;
+        if (!equal && got->dtype == PFC_I64) s->ties++;
+        if (!equal) return; /* undecidable: whatever was found passes */
+    } else
+        s->decided++;
     if (equal) return;
     bool pass = d <= bound && !exact;
     double ratio = pass ? (bound > 0.0 ? d / bound : 0.0) : bound > 0.0 && !isnan(d) ? d / bound : INFINITY;
@@ -104,9 +117,11 @@ static void add_element(tally *s, const pfc_tensor *got, const pfc_tensor *want,
     double w = pfc_tensor_get(want, i), rel = w == 0.0 ? INFINITY : d / fabs(w);
     if (d > 0.0 && rel > s->worst_rel) s->worst_rel = rel;
     if (s->index >= 0 && ratio <= s->ratio) return;
-    *s = (tally){
-        s->bad, s->decided, s->nonfinite, s->same, s->worst_abs, s->worst_rel, ratio, pfc_tensor_get(got, i), w, bound, pfc_tensor_global_index(want, i)
-    };
+    s->ratio = ratio;
+    s->got = pfc_tensor_get(got, i);
+    s->want = w;
+    s->bound = bound;
+    s->index = pfc_tensor_global_index(want, i);
 }
 
 static tally tally_local(const pfc_tensor *got, const pfc_tensor *want, const bound_map *m)
@@ -128,6 +143,8 @@ static void combine(tally *a, const tally *b)
     sum.bad = a->bad + b->bad;
     sum.decided = a->decided + b->decided;
     sum.nonfinite = a->nonfinite + b->nonfinite;
+    sum.undecided = a->undecided + b->undecided;
+    sum.ties = a->ties + b->ties;
     sum.same = a->same && b->same;
     sum.worst_abs = a->worst_abs > b->worst_abs ? a->worst_abs : b->worst_abs;
     sum.worst_rel = a->worst_rel > b->worst_rel ? a->worst_rel : b->worst_rel;
@@ -176,6 +193,8 @@ int pfc_compare(MPI_Comm comm, const pfc_tensor *got, const pfc_tensor *want, co
     if (tally_all(comm, &mine, want->dist == PFC_DIST_NONE, &all, diag)) return diag->exit_status;
     result->digest_match = all.same;
     result->bad = all.bad;
+    result->undecided = all.undecided;
+    result->ties = all.ties;
     result->worst_abs = all.worst_abs;
     result->worst_rel = all.worst_rel;
     result->worst_index = all.index;

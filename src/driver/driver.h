@@ -37,6 +37,8 @@ typedef struct pfc_cli {
     const char *output; /* -o */
     bool steps, no_inputs;
     const char *dtype, *size, *fill, *name;
+    bool sound;                   /* --sound */
+    const char *operand_rounding; /* rn, rz; NULL: not given */
     int64_t seed;
     int shard_rank, shard_of; /* --rank, --of; -1: not given */
     int rounds;
@@ -129,17 +131,52 @@ typedef struct pfc_peek {
 /* Fills *peek on all ranks. Errors leave everything empty: reading the case will name them. Collective. */
 void pfc_peek_file(const pfc_cli *cli, const char *path, pfc_peek *peek);
 
+enum { PFC_MAX_NUMBERS = 64 };
+
+typedef struct pfc_numbers { /* numbers by name */
+    int count;
+    char name[PFC_MAX_NUMBERS][PFC_MAX_NAME];
+    double value[PFC_MAX_NUMBERS];
+} pfc_numbers;
+const double *pfc_numbers_find(const pfc_numbers *n, const char *name); /* NULL: absent */
+
 typedef struct pfc_result_file {
     char path[1024], algorithm[64], spec[16];
     int64_t world;
     pfc_tensor_list out, step, bound_out, bound_step; /* whole tensors; steps in data-flow order */
     pfc_tensor_list rows;                             /* the input that the algorithm's `rows` names; empty: none */
+
+    /* what pfc_results_more adds of a golden */
+    pfc_case *settings;                    /* its parameters; no tensors */
+    pfc_tensor_list in;                    /* inputs */
+    pfc_tensor_list f32_out, f32_step;     /* bounds for f32 */
+    pfc_numbers rms_out, rms_step;         /* attribute rms of the bounds */
+    pfc_tensor_list whole_out, whole_step; /* shapes before pfc_cut_results cut them, without data */
 } pfc_result_file;
 
 /* Reads /out and /step, /bound/<bound>/ if bound is not NULL, and how the batch is cut; needs neither parameters nor other inputs nor the number of
  * ranks. A port's file may lack the header (`golden` false). Local (plain HDF5). */
 int pfc_results_read(const char *path, bool golden, const char *bound, pfc_result_file *file, pfc_diag *diag);
+/* After pfc_results_read of a golden: parameters, inputs, and with a precision its bounds (none is no failure), the attributes rms of those and, if it is
+ * none of float32, the bounds for f32. Local. */
+int pfc_results_more(pfc_result_file *file, const pfc_precision *precision, pfc_diag *diag);
 void pfc_results_free(pfc_result_file *file);
+
+/* A folder of .npy files: the results and steps that the golden has. DIR/out/NAME.npy, DIR/out_NAME.npy or DIR/NAME.npy; DIR/step/NAME.npy or
+ * DIR/step_NAME.npy. Local (npy_folder.c). */
+int pfc_npy_folder_read(const char *folder, const pfc_result_file *golden, pfc_result_file *file, pfc_diag *diag);
+/* Appends the array of a .npy file (versions 1 to 3; little or big endian; C or Fortran order; real numbers, integers, booleans, bfloat16). Local (npy.c). */
+int pfc_npy_read(const char *path, const char *name, pfc_tensor_list *list, pfc_diag *diag);
+
+/* Where an element of a tensor that check compares lies. index: in what was compared. */
+typedef struct pfc_owned {
+    int64_t index;   /* in the whole tensor */
+    int rank;        /* that holds it; -1: unknown, or every rank does */
+    char whole[160]; /* "[3, 7]" in the whole tensor */
+    char local[160]; /* in that rank's part */
+} pfc_owned;
+/* rank: whose part was compared; -1: the whole. ranks: of the port; -1: unknown. Local (shard_part.c). */
+void pfc_find_place(const pfc_result_file *file, bool step, const char *name, int64_t index, int rank, int ranks, pfc_owned *place);
 
 /* Cuts /out and /step and their bounds to what rank `rank` of `ranks` of a port holds: by the table, axis N by `rows` where the file has it. Local
  * (shard_part.c). */

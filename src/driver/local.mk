@@ -5,6 +5,10 @@ libpfcdriver_la_SOURCES += \
     src/driver/bench.h \
     src/driver/bench_partial_fc.c \
     src/driver/bench_step.c \
+    src/driver/check.h \
+    src/driver/check_gates.c \
+    src/driver/check_json.c \
+    src/driver/check_tell.c \
     src/driver/cmd_bench.c \
     src/driver/cmd_check.c \
     src/driver/cmd_golden.c \
@@ -15,7 +19,12 @@ libpfcdriver_la_SOURCES += \
     src/driver/common.c \
     src/driver/driver.h \
     src/driver/folder.c \
+    src/driver/hints.c \
+    src/driver/hints.h \
+    src/driver/hints_factor.c \
     src/driver/json.c \
+    src/driver/npy.c \
+    src/driver/npy_folder.c \
     src/driver/openblas.c \
     src/driver/options.c \
     src/driver/results.c \

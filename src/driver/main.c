@@ -12,9 +12,10 @@ const pfc_command pfc_commands[] = {
     { "golden", "[NAME|CASE.h5|ALGORITHM|suite|suite-large...] -o DIR\nALGORITHM [--size N=..,C=..,D=..] [--param ...] -o DIR",
       "Makes goldens: of the given cases, shipped or of the suite (without a name: all but the large ones), or of a generated case. Beside NAME.h5 stands NAME.info.json with facts about the machine.",
       0, 1 << 20, "oSdspfeni", pfc_cmd_golden },
-    { "check", "GOLDEN.h5 CANDIDATE.h5",
-      "Compares a candidate's results with a golden: by digest (exact), or within the golden's bounds for the type the candidate was computed in.", 2, 2, "dRP",
-      pfc_cmd_check },
+    { "check", "GOLDEN.h5 CANDIDATE",
+      "Compares a candidate's results (a file, or a folder of .npy files) with a golden: by digest (exact), or within the golden's bounds for the type the "
+      "candidate was computed in.",
+      2, 2, "dRPDO", pfc_cmd_check },
     { "bench", "ALGORITHM", "Times steps of an algorithm on generated inputs; partial_fc beside plain matrix products of the same shapes.", 1, 1, "sprfe",
       pfc_cmd_bench },
     { NULL, NULL, NULL, 0, 0, NULL, NULL },

@@ -35,7 +35,9 @@ static const struct argp_option own_options[] = {
     { "name", 'n', "NAME", 0, "file name of a generated case, without .h5", 4 },
     { "rounds", 'r', "N", 0, "measured steps", 5 },
     { "rank", 'R', "R", 0, "the candidate holds only this rank's part", 6 },
-    { "of", 'P', "P", 0, "of this many ranks", 6 },
+    { "of", 'P', "P", 0, "ranks of the port", 6 },
+    { "sound", 'D', NULL, 0, "use bounds that no correct port exceeds, whatever its roundings; wider", 6 },
+    { "operand-rounding", 'O', "MODE", 0, "how the port rounds what enters matrix products: rn, to nearest (default), or rz, towards zero", 6 },
     { NULL, 0, NULL, 0, NULL, 0 },
 };
 enum { OWN_COUNT = sizeof own_options / sizeof own_options[0] };
@@ -125,10 +127,12 @@ static error_t finish(struct argp_state *state, const parser *p)
         argp_error(state, "-o is missing: where to write");
         return EINVAL;
     }
-    if ((cli->shard_rank < 0) != (cli->shard_of < 0) || cli->shard_rank >= (cli->shard_of < 0 ? 0 : cli->shard_of)) {
+    if (cli->shard_rank >= 0 && cli->shard_rank >= cli->shard_of) {
         argp_error(state, "--rank R --of P: expected both, with 0 <= R < P");
         return EINVAL;
     }
+    if (cli->operand_rounding && strcmp(cli->operand_rounding, "rn") && strcmp(cli->operand_rounding, "rz"))
+        return bad_value(state, "operand-rounding", cli->operand_rounding, "rn or rz");
     return 0;
 }
 
@@ -150,6 +154,8 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
     case 'r': return parse_small(state, "rounds", arg, 1, &cli->rounds);
     case 'R': return parse_small(state, "rank", arg, 0, &cli->shard_rank);
     case 'P': return parse_small(state, "of", arg, 1, &cli->shard_of);
+    case 'D': cli->sound = true; return 0;
+    case 'O': cli->operand_rounding = arg; return 0;
     case ARGP_KEY_ARG: return append(&cli->files, &cli->file_count, arg);
     case ARGP_KEY_END: return finish(state, p);
     default: return parse_common(key, arg, state);

@@ -106,10 +106,71 @@ static int cut_all(const owner *o, const pfc_tensor_spec *specs, pfc_tensor_list
     return diag->exit_status;
 }
 
+/* Shapes, to find elements in the whole later. */
+static bool keep_shapes(const pfc_tensor_list *list, pfc_tensor_list *shapes)
+{
+    for (int i = 0; i < list->count; i++) {
+        const pfc_tensor *t = &list->items[i];
+        pfc_tensor *whole = pfc_tensor_describe(shapes, t->name, t->dtype, t->ndim, t->dims);
+        if (!whole) return false;
+        whole->unit = t->unit;
+    }
+    return true;
+}
+
 int pfc_cut_results(pfc_result_file *file, int rank, int ranks, pfc_diag *diag)
 {
     const pfc_algorithm *a = pfc_algorithm_find(file->algorithm);
     const owner o = { rank, ranks, file->rows.count ? file->rows.items : NULL };
-    if (cut_all(&o, a->out, &file->out, &file->bound_out, diag)) return diag->exit_status;
-    return cut_all(&o, a->step, &file->step, &file->bound_step, diag);
+    pfc_tensor_list none = { 0 };
+    if (!keep_shapes(&file->out, &file->whole_out) || !keep_shapes(&file->step, &file->whole_step))
+        return pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory", file->path);
+    if (cut_all(&o, a->out, &file->out, &file->bound_out, diag) || cut_all(&o, a->step, &file->step, &file->bound_step, diag)) return diag->exit_status;
+    return cut_all(&o, a->in, &file->in, &none, diag);
+}
+
+/* ---- where an element lies ---- */
+
+/* Index of an element of a part in the whole, or of the whole in a part. length, length_there: of the cut axis; shift: added to the position on it. */
+static int64_t move_index(const pfc_tensor *t, int axis, int64_t length, int64_t length_there, int64_t shift, int64_t index)
+{
+    int64_t inner = 1;
+    for (int i = axis + 1; i < t->ndim; i++) inner *= t->dims[i];
+    int64_t at = index / inner % length, outer = index / inner / length;
+    return (outer * length_there + at + shift) * inner + index % inner;
+}
+
+/* The part that has this position of the axis; -1: none. */
+static int find_owner(owner *o, const pfc_tensor_spec *spec, const pfc_tensor *whole, int axis, int64_t at, pfc_shard *part)
+{
+    for (o->rank = 0; o->rank < o->ranks; o->rank++) {
+        *part = part_of(o, spec, whole, axis);
+        if (at >= part->start && at < part->start + part->count) return o->rank;
+    }
+    return -1;
+}
+
+void pfc_find_place(const pfc_result_file *file, bool step, const char *name, int64_t index, int rank, int ranks, pfc_owned *place)
+{
+    const pfc_algorithm *a = pfc_algorithm_find(file->algorithm);
+    const pfc_tensor *whole = rank < 0 ? NULL : pfc_tensor_find(step ? &file->whole_step : &file->whole_out, name);
+    const pfc_tensor_spec *spec = pfc_spec_find(step ? a->step : a->out, name);
+    owner o = { rank, ranks, file->rows.count ? file->rows.items : NULL };
+    pfc_diag ignored = { 0 };
+    if (!whole) whole = pfc_tensor_find(step ? &file->step : &file->out, name);
+    *place = (pfc_owned){ .index = index, .rank = rank };
+    int axis = cut_axis(spec, whole);
+    pfc_tensor part = *whole;
+    if (axis >= 0 && ranks > 0 && !check_one(&o, spec, whole, &ignored)) {
+        pfc_shard s = { 0, 0 };
+        int64_t length = whole->dims[axis], inner = 1;
+        for (int i = axis + 1; i < whole->ndim; i++) inner *= whole->dims[i];
+        if (rank >= 0) s = part_of(&o, spec, whole, axis);
+        if (rank < 0) place->rank = find_owner(&o, spec, whole, axis, index / inner % length, &s);
+        part.dims[axis] = s.count;
+        if (rank >= 0 && s.count > 0) place->index = move_index(whole, axis, s.count, length, s.start, index);
+        if (rank < 0 && place->rank >= 0) index = move_index(whole, axis, length, s.count, -s.start, index);
+    }
+    pfc_index_text(whole, place->index, place->whole, sizeof place->whole);
+    pfc_index_text(&part, index, place->local, sizeof place->local);
 }
