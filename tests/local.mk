@@ -49,6 +49,7 @@ SCRIPT_TESTS = \
     tests/driver_bad_files.sh \
     tests/driver_cases.sh \
     tests/driver_check.sh \
+    tests/driver_check_gates.sh \
     tests/driver_goldens.sh \
     tests/driver_inputs.sh \
     tests/driver_isa.sh \
@@ -90,6 +91,7 @@ EXTRA_DIST += $(SCRIPT_TESTS) tests/env.sh tests/mpi-env.sh tests/mpi-log-compil
     tests/lsan.supp tests/sanitize_dlclose.c tests/installcheck.sh
 
 EXTRA_DIST += \
+    tests/check_ports.py \
     tests/driver_lib.sh \
     tests/exact_v1.py \
     tests/exact_v1_core.py \

@@ -72,7 +72,9 @@ static void tell_ties(const pfc_check *k)
 {
     for (int i = 0; i < k->out_count + k->step_count; i++) {
         const pfc_check_row *r = i < k->out_count ? &k->out[i] : &k->step[i - k->out_count];
-        if (r->c.ties) printf("%s: %lld ties: near ties within the bounds that fell the other way, no errors\n", r->c.name, (long long)r->c.ties);
+        if (r->c.ties)
+            printf("%s: %lld tie%s: near ties within the bounds that fell the other way, no errors\n", r->c.name, (long long)r->c.ties,
+                   r->c.ties == 1 ? "" : "s");
     }
 }
 
