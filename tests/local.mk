@@ -50,6 +50,8 @@ SCRIPT_TESTS = \
     tests/driver_cases.sh \
     tests/driver_check.sh \
     tests/driver_check_gates.sh \
+    tests/driver_check_hints.sh \
+    tests/driver_check_npy.sh \
     tests/driver_goldens.sh \
     tests/driver_inputs.sh \
     tests/driver_isa.sh \
