@@ -54,7 +54,7 @@ wrong = x + rng.normal(size=x.shape) * abs(x)
 hint(g, "x_grad", np.concatenate([wrong[:4], x[4:8], wrong[8:]]), "only the part of rank 1 is right")
 hint(g, "x_grad", np.concatenate([x[:8], wrong[8:]]), "only the part of rank 2 is wrong")
 f = g.inputs["features"].astype("f8")
-hint(g, "x_grad", x + 0.1 * abs(x).max() * f / np.linalg.norm(f, axis=1, keepdims=True), "projection in the normalisation's backward")
+hint(g, "x_grad", x + 0.1 * abs(x).max() * f / np.linalg.norm(f, axis=1, keepdims=True), "part along its features: the projection")
 nan = x.copy()
 nan[2:4] = np.nan
 hint(g, "x_grad", nan, "2 whole rows of the last axis are not finite, rows 2 to 3")
@@ -66,7 +66,7 @@ p = g.step["dlogits"] * 12
 hint(g, "dlogits", np.where(p > 0, p * 1.01, p) / 12, "do not add up", steps=["dlogits"])
 # No pattern: nothing is said but where it is.
 b = np.where(np.isfinite(g.bound["x_grad"]), g.bound["x_grad"], 0)
-hint(g, "x_grad", x + 1e5 * b * rng.normal(size=x.shape), "projection")  # random errors are not orthogonal either
+hint(g, "x_grad", x + 1e5 * b * rng.normal(size=x.shape), None)  # not orthogonal either, but no missing projection
 hint(g, "weight", w + 100 * g.noise("weight", 1, rng), None)
 hint(g, "loss", 1.37 * g.out["loss"], None)
 hint(g, "loss", g.out["loss"] + 0.01, None)

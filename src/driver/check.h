@@ -29,6 +29,8 @@ typedef struct pfc_check_row {
     const char *invariant;     /* of the worst one; NULL: none */
     int64_t invariant_row;
     double invariant_value, invariant_limit; /* its distance from what it should be */
+    const pfc_tensor *orthogonal_to;         /* the invariant's input; NULL: none */
+    bool probabilities;                      /* the invariant is a sum of them */
 
     pfc_owned place; /* of the worst element */
     double ulp;      /* its error in units of the last place */

@@ -198,6 +198,8 @@ static void gate_rows(const pfc_check *k, pfc_check_row *r, const invariant *v)
         if (ratio <= worst) continue;
         worst = ratio;
         r->invariant = v->says;
+        r->orthogonal_to = x;
+        r->probabilities = v->kind == SUM_OF_PROBABILITIES;
         r->invariant_row = row;
         r->invariant_value = fabs(s.off);
         r->invariant_limit = room;

@@ -276,12 +276,52 @@ static bool hint_ranks(const pfc_hinter *h)
 
 /* ---- invariants ---- */
 
+/* got - want = a x in one row, whatever a is. */
+static bool row_along(const pfc_hinter *h, const pfc_tensor *x, int64_t first, int64_t length)
+{
+    double cross = 0, square = 0;
+    for (int64_t i = first; i < first + length; i++) {
+        cross += (pfc_tensor_get(h->got, i) - pfc_tensor_get(h->want, i)) * pfc_tensor_get(x, i);
+        square += pfc_tensor_get(x, i) * pfc_tensor_get(x, i);
+    }
+    double a = square > 0 ? cross / square : 0;
+    for (int64_t i = first; i < first + length; i++)
+        if (!near(h, pfc_tensor_get(h->got, i) - a * pfc_tensor_get(x, i), pfc_tensor_get(h->want, i), i)) return false;
+    return true;
+}
+
+/* got = c want in one row where want is above 0: probabilities but for the target, whose gradient is below. */
+static bool row_scaled(const pfc_hinter *h, int64_t first, int64_t length)
+{
+    double cross = 0, square = 0;
+    for (int64_t i = first; i < first + length; i++) {
+        double w = pfc_tensor_get(h->want, i);
+        if (!(w > 0)) continue;
+        cross += pfc_tensor_get(h->got, i) * w;
+        square += w * w;
+    }
+    double c = square > 0 ? cross / square : 1, size = c > 1 ? c : 1;
+    for (int64_t i = first; i < first + length; i++) {
+        double w = pfc_tensor_get(h->want, i);
+        if (w > 0 && !(fabs(pfc_tensor_get(h->got, i) - c * w) <= 2 * size * pfc_hint_tolerance(h, i))) return false;
+    }
+    return true;
+}
+
 static void hint_invariant(const pfc_hinter *h)
 {
-    if (h->r->gate[3] != PFC_GATE_FAIL) return;
-    if (strstr(h->r->invariant, "orthogonal"))
-        pfc_hint(h, "the gradient has a part along what was normalised: the projection in the normalisation's backward is missing or wrong");
-    else if (strstr(h->r->invariant, "classes"))
+    const pfc_check_row *r = h->r;
+    if (r->gate[3] != PFC_GATE_FAIL) return;
+    const pfc_tensor *x = r->orthogonal_to;
+    int64_t length = h->want->dims[h->want->ndim - 1], rows = h->n / length;
+    bool along = x != NULL, scaled = r->probabilities;
+    for (int64_t i = 0; i < rows && (along || scaled); i++) {
+        along = along && row_along(h, x, i * length, length);
+        scaled = scaled && row_scaled(h, i * length, length);
+    }
+    if (along)
+        pfc_hint(h, "the gradient has a part along its %s: the projection in the backward of the normalisation is missing", x->name);
+    else if (scaled)
         pfc_hint(h, "probabilities of a row do not add up: the denominator lacks classes, or a reduction over the ranks");
 }
 
@@ -300,5 +340,5 @@ void pfc_check_hints(const pfc_check *k, pfc_check_row *r)
         if (!told && real) told = pfc_hint_variance(&h) || pfc_hint_update(&h) || pfc_hint_factor(&h);
     }
     hint_ranks(&h);
-    hint_invariant(&h);
+    if (r->hint_count == 0) hint_invariant(&h);
 }
