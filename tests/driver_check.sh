@@ -2,7 +2,7 @@
 # check: accepts what is right, names what is wrong, and never passes on nothing.
 . "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99
 [ "${PYTHON:-no}" != no ] || { echo "skipped: no Python with h5py"; exit 77; }
-expect 0 alone golden partial_fc --size N=12,C=15,D=8 --name golden --steps --param head=arc,scale=16,margin=0.5,lr=0.1,xgrad_scale=1 -o "$work"
+expect 0 alone golden partial_fc --size N=12,C=15,D=8 --name golden --steps --param head=arc,scale=16,margin=0.5,lr=0.1,xgrad_scale=1 --dtype f32 -o "$work"
 golden=$work/golden.h5
 
 # Candidates: what a port would write.
