@@ -2,7 +2,7 @@
  * long as each is small. doc/numerics.md, "Gates", says why no correct port fails:
  *
  *   G2  rms(got - want) <= 3 rms_T + rms(bound f32) + rms(storing)       rms_T: of the oracle's own emulation of type T, attribute rms
- *   G3  |sum (got - want) want| / sum want^2 <= sum b' |want| / sum want^2     b' = half the bound + storing
+ *   G3  |sum (got - want) want| / sum want^2 <= sum b' |want| / sum want^2     b' = half the bound, more where there are few elements, + storing
  *       |mean(got - want)| <= mean b'
  *   G4  rows of a gradient are orthogonal to what was normalised, rows of probabilities sum to 1, ... to half of what the bounds allow */
 #include "driver/check.h"
@@ -70,43 +70,49 @@ static bool many_values(const pfc_check_row *r, int64_t n)
     return distinct >= LEAST_DECIDED;
 }
 
-typedef struct sums {
-    double count, cross, square, error, slope_room, mean_room; /* what the bounds leave for the sums */
-    double slope_squares, mean_squares;                        /* of the terms of the last two */
-} sums;
+/* What the bounds leave for a sum of errors: sum t, sum t^2 over the terms t of largest size, and of sum t the part of what is stored. */
+typedef struct allowance {
+    double all, squares, storing;
+} allowance;
 
-static sums add_up(const pfc_check_row *r, int64_t n)
+static void add_room(allowance *m, double bound, double storing)
 {
-    sums s = { 0 };
-    for (int64_t i = 0; i < n; i++) {
-        if (!decided(r, i)) continue;
-        double w = want_at(r, i), e = error_at(r, i), own = r->bound[i] - storing_at(r, i), room = 0.5 * own + storing_at(r, i);
-        s.count++;
-        s.cross += e * w;
-        s.square += w * w;
-        s.error += e;
-        s.slope_room += room * fabs(w);
-        s.mean_room += room;
-        s.slope_squares += room * room * w * w;
-        s.mean_squares += room * room;
-    }
-    return s;
+    m->all += bound;
+    m->squares += bound * bound;
+    m->storing += storing;
 }
 
-/* As many terms as count if they were all of one size. */
-static bool many_terms(double sum, double squares) { return squares > 0 && sum * sum >= LEAST_DECIDED * squares; }
+/* As many terms as sum^2 / squares if they were all of one size. */
+static bool many_terms(const allowance *m) { return m->squares > 0 && m->all * m->all >= LEAST_DECIDED * m->squares; }
+
+/* The share of the bounds that errors may use in one direction: half, more where few terms average. The rounding of what is stored may use all of its own. */
+static double limit(const allowance *m)
+{
+    double share = 0.5 + 3 * sqrt(m->squares) / m->all;
+    return (share < 1 ? share : 1) * (m->all - m->storing) + m->storing;
+}
 
 static void gate_slope(const pfc_check *k, pfc_check_row *r)
 {
-    int64_t n = pfc_tensor_elements(r->want);
+    int64_t n = pfc_tensor_elements(r->want), count = 0;
+    double cross = 0, square = 0, error = 0;
+    allowance slope = { 0 }, mean = { 0 };
     if (!statistical(k) || n < LEAST_DECIDED || !many_values(r, n)) return;
-    sums s = add_up(r, n);
-    bool slope = s.square > 0 && many_terms(s.slope_room, s.slope_squares), mean = many_terms(s.mean_room, s.mean_squares);
-    if (s.count < LEAST_DECIDED || (!slope && !mean)) return;
-    r->slope = s.square > 0 ? s.cross / s.square : 0;
-    r->slope_limit = slope ? s.slope_room / s.square : INFINITY;
-    r->mean = s.error / s.count;
-    r->mean_limit = mean ? s.mean_room / s.count : INFINITY;
+    for (int64_t i = 0; i < n; i++) {
+        if (!decided(r, i)) continue;
+        double w = want_at(r, i), e = error_at(r, i);
+        count++;
+        cross += e * w;
+        square += w * w;
+        error += e;
+        add_room(&slope, r->bound[i] * fabs(w), storing_at(r, i) * fabs(w));
+        add_room(&mean, r->bound[i], storing_at(r, i));
+    }
+    if (count < LEAST_DECIDED || (!many_terms(&slope) && !many_terms(&mean))) return;
+    r->slope = square > 0 ? cross / square : 0;
+    r->slope_limit = square > 0 && many_terms(&slope) ? limit(&slope) / square : INFINITY;
+    r->mean = error / (double)count;
+    r->mean_limit = many_terms(&mean) ? limit(&mean) / (double)count : INFINITY;
     r->gate[2] = fabs(r->slope) <= r->slope_limit && fabs(r->mean) <= r->mean_limit ? PFC_GATE_PASS : PFC_GATE_FAIL;
 }
 
