@@ -99,6 +99,7 @@ hostile = {
     "complex": dict(header=good.replace("<f4", "<c8")),
     "fields": dict(header=good.replace("'<f4'", "[('a', '<f4')]")),
     "escape": dict(header=good.replace("<f4", "\\x3cf4")),
+    "line": dict(header=good.replace("<f4", "<f\\n4")),
     "code": dict(header=good.replace("False", "__import__('os')")),
     "nul": dict(header=good[:20] + "\0" + good[21:]),
     "rest": dict(header=good + "; x"),

@@ -59,6 +59,8 @@ static const char *parse_word(const char *p, char *word, size_t size)
     if (quote != '\'' && quote != '"') return NULL;
     const char *end = strchr(++p, quote);
     if (!end || (size_t)(end - p) >= size || memchr(p, '\\', (size_t)(end - p))) return NULL;
+    for (const char *c = p; c < end; c++)
+        if (*c < ' ' || *c > '~') return NULL; /* it may stand in a message */
     memcpy(word, p, (size_t)(end - p));
     word[end - p] = 0;
     return end + 1;
