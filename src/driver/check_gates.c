@@ -24,11 +24,11 @@ static bool statistical(const pfc_check *k) { return !k->precision->sound && !k-
 
 static int gate_rms(const pfc_check *k, pfc_check_row *r)
 {
-    const double *rms = pfc_numbers_find(r->step ? &k->golden.rms_step : &k->golden.rms_out, r->want->name);
+    const pfc_tensor *own = pfc_tensor_find(r->step ? &k->golden.bound_step : &k->golden.bound_out, r->want->name);
     const pfc_tensor *bound = pfc_tensor_find(r->step ? &k->golden.f32_step : &k->golden.f32_out, r->want->name);
     int64_t n = pfc_tensor_elements(r->want), count = 0;
     /* with float32 G1 implies it; of one rank's part the attribute says nothing */
-    if (!rms || !bound || k->precision->u == 0 || !statistical(k) || k->cli->shard_rank >= 0) return 0;
+    if (!own || isnan(own->rms) || !bound || k->precision->u == 0 || !statistical(k) || k->cli->shard_rank >= 0) return 0;
     double *f32 = malloc((size_t)n * sizeof *f32 + 1), error = 0, floor = 0, storing = 0;
     if (!f32) return pfc_diag_fail(k->diag, PFC_EXIT_RUNTIME, "%s: out of memory", r->c.name);
     bool fits = pfc_bound_spread(r->want, bound, f32);
@@ -42,7 +42,7 @@ static int gate_rms(const pfc_check *k, pfc_check_row *r)
     free(f32);
     if (count < LEAST_DECIDED) return 0;
     r->rms = sqrt(error / (double)count);
-    r->rms_limit = 3 * *rms + sqrt(floor / (double)count) + sqrt(storing / (double)count);
+    r->rms_limit = 3 * own->rms + sqrt(floor / (double)count) + sqrt(storing / (double)count);
     r->gate[1] = r->rms <= r->rms_limit ? PFC_GATE_PASS : PFC_GATE_FAIL;
     return 0;
 }

@@ -132,15 +132,6 @@ typedef struct pfc_peek {
 /* Fills *peek on all ranks. Errors leave everything empty: reading the case will name them. Collective. */
 void pfc_peek_file(const pfc_cli *cli, const char *path, pfc_peek *peek);
 
-enum { PFC_MAX_NUMBERS = 64 };
-
-typedef struct pfc_numbers { /* numbers by name */
-    int count;
-    char name[PFC_MAX_NUMBERS][PFC_MAX_NAME];
-    double value[PFC_MAX_NUMBERS];
-} pfc_numbers;
-const double *pfc_numbers_find(const pfc_numbers *n, const char *name); /* NULL: absent */
-
 typedef struct pfc_result_file {
     char path[1024], algorithm[64], spec[16];
     int64_t world;
@@ -151,15 +142,14 @@ typedef struct pfc_result_file {
     pfc_case *settings;                    /* its parameters; no tensors */
     pfc_tensor_list in;                    /* inputs */
     pfc_tensor_list f32_out, f32_step;     /* bounds for f32 */
-    pfc_numbers rms_out, rms_step;         /* attribute rms of the bounds */
     pfc_tensor_list whole_out, whole_step; /* shapes before pfc_cut_results cut them, without data */
 } pfc_result_file;
 
 /* Reads /out and /step, /bound/<bound>/ if bound is not NULL, and how the batch is cut; needs neither parameters nor other inputs nor the number of
  * ranks. A port's file may lack the header (`golden` false). Local (plain HDF5). */
 int pfc_results_read(const char *path, bool golden, const char *bound, pfc_result_file *file, pfc_diag *diag);
-/* After pfc_results_read of a golden: parameters, inputs, and with a precision its bounds (none is no failure), the attributes rms of those and, if it is
- * none of float32, the bounds for f32. Local. */
+/* After pfc_results_read of a golden: parameters, inputs, and with a precision its bounds (none is no failure) and, if it is none of float32, the
+ * bounds for f32. Local. */
 int pfc_results_more(pfc_result_file *file, const pfc_precision *precision, pfc_diag *diag);
 void pfc_results_free(pfc_result_file *file);
 

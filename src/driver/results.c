@@ -297,13 +297,6 @@ int pfc_results_read(const char *path, bool golden, const char *bound, pfc_resul
 
 /* ---- what only check needs ---- */
 
-const double *pfc_numbers_find(const pfc_numbers *n, const char *name)
-{
-    for (int i = 0; i < n->count; i++)
-        if (strcmp(n->name[i], name) == 0) return &n->value[i];
-    return NULL;
-}
-
 /* Parameters that the file has. */
 static int read_settings(hid_t h, pfc_result_file *file, pfc_diag *diag)
 {
@@ -328,24 +321,6 @@ static void set_units(const pfc_case *settings, const pfc_tensor_spec *specs, pf
     }
 }
 
-/* /bound/NAME/KIND, its attributes rms if asked. */
-static int more_bounds(reader *r, hid_t h, const char *name, const char *kind, pfc_tensor_list *list, pfc_numbers *rms)
-{
-    char path[128], found[160];
-    pfc_value v;
-    if (read_bounds(r, h, name, kind, list) || !rms) return r->diag->exit_status;
-    for (int i = 0; i < list->count && rms->count < PFC_MAX_NUMBERS; i++) {
-        snprintf(path, sizeof path, "bound/%s/%s/%.64s", name, kind, list->items[i].name);
-        hid_t dataset = H5Dopen2(h, path, H5P_DEFAULT);
-        if (dataset >= 0 && pfc_h5_read_attribute(dataset, "rms", &v, found, sizeof found) == 0 && v.kind != PFC_VALUE_TEXT) {
-            snprintf(rms->name[rms->count], PFC_MAX_NAME, "%s", list->items[i].name);
-            rms->value[rms->count++] = v.kind == PFC_VALUE_REAL ? v.r : (double)v.i;
-        }
-        if (dataset >= 0) H5Dclose(dataset);
-    }
-    return r->diag->exit_status;
-}
-
 int pfc_results_more(pfc_result_file *file, const pfc_precision *precision, pfc_diag *diag)
 {
     const pfc_algorithm *a = pfc_algorithm_find(file->algorithm);
@@ -355,10 +330,10 @@ int pfc_results_more(pfc_result_file *file, const pfc_precision *precision, pfc_
     hid_t h = open_file(file->path, diag);
     if (h >= 0) {
         if (!read_settings(h, file, diag)) read_group(&r, h, "in", NULL, &file->in);
-        if (precision && !diag->exit_status && !more_bounds(&r, h, precision->name, "out", &file->bound_out, &file->rms_out))
-            more_bounds(&r, h, precision->name, "step", &file->bound_step, &file->rms_step);
-        if (precision && precision->u > 0 && !diag->exit_status && !more_bounds(&r, h, "f32", "out", &file->f32_out, NULL))
-            more_bounds(&r, h, "f32", "step", &file->f32_step, NULL);
+        if (precision && !diag->exit_status && !read_bounds(&r, h, precision->name, "out", &file->bound_out))
+            read_bounds(&r, h, precision->name, "step", &file->bound_step);
+        if (precision && precision->u > 0 && !diag->exit_status && !read_bounds(&r, h, "f32", "out", &file->f32_out))
+            read_bounds(&r, h, "f32", "step", &file->f32_step);
         H5Fclose(h);
     }
     pfc_h5_quiet_end(quiet);
