@@ -7,7 +7,7 @@ export LC_ALL=C # one order everywhere
 shipped=$PFC_TOP_SRCDIR/data
 counts=$(PFC_DATA=$shipped "$PFC_REF" list --quiet --json "$work/list.json" && grep -o '"world": *[1-9][0-9]*' "$work/list.json" | grep -o '[0-9]*')
 for np in $(printf '%s\n' 1 2 3 5 8 $counts | sort -nu); do
-    PFC_DATA=$shipped expect 0 $np golden -o "$work/$np" --json "$work/$np.json" --quiet
+    PFC_DATA=$shipped expect 0 $np golden -o "$work/$np" --dtype f32 --json "$work/$np.json" --quiet
     awk -F'"' '/"name":/ { name = $4 } $4 ~ /^[0-9a-f]+$/ && length($4) == 64 { print $4 "  " name "/out/" $2 }' "$work/$np.json"
 done >"$work/all.txt"
 sort -u "$work/all.txt" | sort -k 2 >"$work/digests.txt"
