@@ -82,11 +82,13 @@ def load(path):
 
 
 def write_candidate(path, algorithm, out, step=None):
-    """out, step: name -> array. float16 and bfloat16 (BF16, ml_dtypes, PyTorch) are kept as they are; bool becomes int64."""
+    """out, step: name -> array. float16 and bfloat16 (BF16, ml_dtypes, PyTorch) are kept as they are; bool becomes int64. algorithm may be None."""
     part = os.fspath(path) + ".part"
     try:
         with h5py.File(part, "w") as f:
-            f.attrs["format"], f.attrs["format_version"], f.attrs["algorithm"] = np.bytes_("pfc-case"), np.int64(1), np.bytes_(algorithm)
+            f.attrs["format"], f.attrs["format_version"] = np.bytes_("pfc-case"), np.int64(1)
+            if algorithm:
+                f.attrs["algorithm"] = np.bytes_(algorithm)
             for group, tensors in (("out", out), ("step", step or {})):
                 for name, value in tensors.items():
                     _write(f.require_group(group), name, as_array(value))
