@@ -158,7 +158,7 @@ def compare(golden, out, step=None, dtype="f32", rank=None, of=None):
         for name, want in wanted.items():
             if group == "step" and name not in given:
                 continue  # a port writes the steps it has
-            cut = _part(golden, name, want, rank, of) if rank is not None else None
+            cut = _part(golden, name, want, rank, of) if (rank, of) != (None, None) else None
             key = f"{group}/{name}"
             results.append(_compare_one(key, given.get(name), want, bounds.get(key), cut, dtype))
     return results
@@ -166,8 +166,8 @@ def compare(golden, out, step=None, dtype="f32", rank=None, of=None):
 
 def _part(golden, name, want, rank, of):
     """(axis, start, count) of the rank; None: it holds everything."""
-    if not (of and 0 <= rank < of):
-        raise ValueError(f"found rank {rank} of {of}, expected rank=0..of-1")
+    if rank is None or of is None or not 0 <= rank < of:
+        raise ValueError(f"found rank={rank}, of={of}, expected rank from 0 up, below of")
     letter, axis = _CUT.get(golden.algorithm, {}).get(name, ("", 0))
     if not letter or want.ndim == 0:
         return None
