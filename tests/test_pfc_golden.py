@@ -20,8 +20,9 @@ from pfc_golden import BF16, as_array, assert_golden, compare, from_bf16, load, 
 SIZE = ["--size", "N=12,C=15,D=8", "--param", "head=arc,scale=16,margin=0.5,lr=0.1,xgrad_scale=1,sample_rate=0.5,sample_rule=global"]
 
 
-def pfc_ref(*arguments):
-    done = subprocess.run([PFC_REF, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+def pfc_ref(*arguments, ranks=0):
+    launcher = [*os.environ.get("MPIRUN", "mpirun").split(), *os.environ.get("MPIRUN_FLAGS", "").split(), "-np", str(ranks)] if ranks else []
+    done = subprocess.run([*launcher, PFC_REF, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -111,9 +112,14 @@ def test_vacuous(folder):
 
 
 def test_parts(folder):
-    """Every rank's part of every shipped golden of that many ranks, and of some that any number fits; and another rank's part is wrong."""
-    tried = 0
-    for path in sorted(glob.glob(os.path.join(TOP, "data", "*_w[235].h5"))) + [os.path.join(TOP, "data", n + ".h5") for n in ("pfc_full_arc", "arc_plain", "sk_v1")]:
+    """Every rank's part of every shipped golden of that many ranks, and, with their steps, of one for each algorithm; and another rank's part is wrong."""
+    tried, steps = 0, [os.path.join(TOP, "data", n + ".h5") for n in ("pfc_sampled_shard_w2", "arc_plain", "sk_v1", "swav_w2", "moco_plain_w2", "bn_sync_w2")]
+    if shutil.which(os.environ.get("MPIRUN", "mpirun").split()[0]):
+        code, said = pfc_ref("golden", *steps, "--steps", "-o", folder, ranks=2)
+        assert code == 0, said
+        steps = [os.path.join(folder, os.path.basename(path)) for path in steps]
+        assert all(load(path).step for path in steps)
+    for path in sorted(glob.glob(os.path.join(TOP, "data", "*_w[235].h5"))) + steps:
         golden = load(path)
         of = golden.param.get("world", 2)
         for rank in range(of):

@@ -4,7 +4,7 @@
     to_candidate.py RESULTS -o CANDIDATE.h5 [--golden GOLDEN.h5]
 
 RESULTS is a .safetensors file, a .pt or .pth file (a dict of tensors), a .npz file, or a folder of .npy files. A tensor called "loss", "out.loss" or
-"out/loss" is the result /out/loss, and "step.logits" or "step/logits" is the step /step/logits. Types stay as they are, bfloat16 and float16 too.
+"out/loss" is the result /out/loss, and "step.logits" or "step/logits" is the step /step/logits ("_" does as well). Types stay as they are, bfloat16 and float16 too.
 With --golden a name that the golden doesn't have is an error. Exit status: 0, 2 usage, 3 bad file.
 """
 import argparse
@@ -136,7 +136,7 @@ def place(tensors, expected):
     """(out, step), by name. expected: the same of the golden, or None."""
     placed = {"out": {}, "step": {}}
     for full, value in tensors.items():
-        group, name = re.fullmatch(r"(?:(out|step)[./])?(.*)", str(full), re.DOTALL).groups()
+        group, name = re.fullmatch(r"(?:(out|step)[./_])?(.*)", str(full), re.DOTALL).groups()
         group = group or "out"
         if not re.fullmatch(r"[A-Za-z0-9_]{1,63}", name):
             raise BadFile(f"found a tensor \"{full}\", expected names such as loss, out.loss or step.logits")
