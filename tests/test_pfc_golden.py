@@ -63,7 +63,7 @@ def spot(a, value):
 
 
 def test_candidates(folder):
-    code, said = pfc_ref("golden", "partial_fc", *SIZE, "--name", "golden", "--steps", "-o", folder)
+    code, said = pfc_ref("golden", "partial_fc", *SIZE, "--name", "golden", "--steps", "--dtype", "f32", "-o", folder)
     assert code == 0, said
     golden = load(os.path.join(folder, "golden.h5"))
     assert golden.algorithm == "partial_fc" and golden.param["head"] == "arc" and golden.param["scale"] == 16
@@ -224,9 +224,6 @@ def test_short_dtypes(folder):
     code, said = pfc_ref("golden", "partial_fc", *SIZE, "--name", "golden", "--dtype", "f32,bf16,f16", "-o", folder)
     assert code == 0, said
     golden = load(os.path.join(folder, "golden.h5"))
-    if np.all(golden.bound("bf16")["out/loss"] == golden.bound("f32")["out/loss"]):
-        print("the bounds for bf16 are those for f32: not compared")
-        return
     for kind, convert in (("bf16", to_bf16), ("f16", lambda a: a.astype("f2"))):
         for stored in (convert, lambda a: a):
             out = {n: stored(a) if a.dtype.kind == "f" else a for n, a in f32(golden.out).items()}
