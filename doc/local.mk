@@ -9,5 +9,6 @@ EXTRA_DIST += \
     doc/goldens.md \
     doc/numerics.md \
     doc/performance.md \
+    doc/porting.md \
     doc/semantics.md \
     doc/sources.md

@@ -4,7 +4,7 @@ example_extra = tests/sanitize_dlclose.c
 endif
 example_libs = libpfc.la $(OPENBLAS_LIBS)
 examplesdir = $(docdir)/examples
-dist_examples_DATA =
+dist_examples_DATA = examples/torch_port.py
 
 dist_examples_DATA += examples/partial_fc.c
 check_PROGRAMS += examples/partial_fc

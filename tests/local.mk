@@ -46,6 +46,7 @@ MPI_TESTS = \
 ## The driver from outside: exit statuses, files, comparisons (tests/driver_lib.sh says how).
 SCRIPT_TESTS = \
     tests/bit_matrix.sh \
+    tests/doc_blocks.py \
     tests/driver_bad_files.sh \
     tests/driver_cases.sh \
     tests/driver_check.sh \
@@ -65,7 +66,8 @@ SCRIPT_TESTS = \
     tests/peer_torch.sh \
     tests/test_harness.sh \
     tests/test_headers.sh \
-    tests/test_isa.sh
+    tests/test_isa.sh \
+    tests/torch_port.sh
 
 include tests/partial_fc.mk
 include tests/arcface.mk
@@ -112,7 +114,7 @@ CLEANFILES += $(MPI_TESTS)
 
 ## Folders that scripts leave when they fail.
 clean-local:
-	rm -rf tests/*.dir bit_matrix.* exact_integers.* peer_torch.* installcheck.*
+	rm -rf tests/*.dir bit_matrix.* doc_blocks.* exact_integers.* peer_torch.* installcheck.*
 
 TEST_EXTENSIONS = .mpi .sh .py
 MPI_LOG_COMPILER = $(srcdir)/tests/mpi-log-compiler.sh

@@ -1,10 +1,16 @@
-## Python files for users: a case from NumPy arrays, a glyph file into NumPy arrays.
+## Python files for users: a case from NumPy arrays, a glyph file into NumPy arrays; goldens in pytest, other formats of a port's results (doc/porting.md).
 toolsdir = $(pkgdatadir)/tools
 dist_tools_SCRIPTS = \
     tools/glyphs.py \
+    tools/to_candidate.py \
     tools/write_case.py
-EXTRA_DIST += tests/test_write_case.py
-TESTS += tests/test_write_case.py
+dist_tools_DATA = tools/pfc_golden.py
+tools_tests = \
+    tests/test_pfc_golden.py \
+    tests/test_to_candidate.py \
+    tests/test_write_case.py
+EXTRA_DIST += $(tools_tests)
+TESTS += $(tools_tests)
 
 ## Beside PyTorch (doc/performance.md).
 EXTRA_DIST += tools/peer_layers.py tools/peer_shuffle.py
