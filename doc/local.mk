@@ -10,4 +10,5 @@ EXTRA_DIST += \
     doc/numerics.md \
     doc/performance.md \
     doc/semantics.md \
-    doc/sources.md
+    doc/sources.md \
+    doc/wrong-ports.md
