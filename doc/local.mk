@@ -11,4 +11,5 @@ EXTRA_DIST += \
     doc/performance.md \
     doc/porting.md \
     doc/semantics.md \
-    doc/sources.md
+    doc/sources.md \
+    doc/wrong-ports.md
