@@ -24,6 +24,7 @@ libpfcdriver_la_SOURCES += \
     src/case/params.c \
     src/case/precision.c \
     src/case/precision.h \
+    src/case/probe.c \
     src/case/reader.h \
     src/case/registry.c \
     src/case/round.c \

@@ -1,4 +1,5 @@
 /* main.c: starts MPI, reads the command line, runs the command. */
+#include "case/internal.h"
 #include "driver/driver.h"
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,8 @@ static int agree(const pfc_cli *cli, int status)
 int main(int argc, char **argv)
 {
     pfc_cli cli = { 0 };
+    if (argc == 3 && strcmp(argv[1], PFC_PROBE_OPTION) == 0) return pfc_probe_limited(argv[2]);
+    pfc_probe_enable();
     /* Alone, help and usage errors need no MPI. Under a launcher all ranks read the line, one speaks. */
     int status = -1;
     bool alone = !launched();
