@@ -74,6 +74,7 @@ include tests/moco.mk
 include tests/batch_norm.mk
 include tests/checked.mk
 include tests/emulate.mk
+include tests/hostile.mk
 include tests/cuda.mk
 
 check_LIBRARIES += libpfctest.a

@@ -80,7 +80,8 @@ int main(int argc, char **argv)
         pfc_cli_free(&cli);
         return status;
     }
-    pfc_openblas_mend(); /* before any thread exists */
+    pfc_openblas_mend();  /* before any thread exists */
+    pfc_h5_quiet_begin(); /* to the end: closing HDF5 after a damaged file prints, too */
     int provided;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     find_ranks(&cli);
