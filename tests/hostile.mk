@@ -13,3 +13,6 @@ EXTRA_DIST += \
     tests/fuzz/seeds/chunk_memory.h5 \
     tests/fuzz/seeds/heap_segfault.h5 \
     tests/fuzz/seeds/names_segfault.h5
+
+SCRIPT_TESTS += tests/faults.sh
+EXTRA_DIST += tests/fault_shim.c

@@ -115,6 +115,21 @@ int pfc_h5_select(hid_t space, const pfc_tensor *t, int64_t first, int64_t rows,
 /* Reads the local block of a tensor that file_read described. rounded counts changed values (may be NULL). Local. */
 int pfc_h5_read_block(hid_t dataset, const pfc_case *c, const char *item, pfc_tensor *t, int64_t *rounded, pfc_diag *diag);
 
+/* ---- MPI calls that fail (mpi_errors.c) ---- */
+
+/* From here on they end all ranks, with a line on stderr and status 5. */
+void pfc_mpi_errors_end_all(void);
+/* But not those of files, where no other rank waits: around independent transfers, which can say which file and item it was. */
+void pfc_mpi_file_errors_return(bool yes);
+
+/* ---- unfinished files (temporary.c) ---- */
+
+/* A file that has no final name yet; it has one, or is gone. Local. */
+void pfc_temporary_add(const char *path);
+void pfc_temporary_drop(const char *path);
+/* Before the program ends in the middle of things. Safe in a signal handler. */
+void pfc_temporary_unlink_all(void);
+
 /* ---- a disposable process reads a file first (probe.c) ---- */
 
 /* `pfc_ref --probe-file FILE` is that process: main calls pfc_probe_limited and returns what it returns. */
