@@ -6,7 +6,7 @@
 nm -D "$PFC_REF" 2>/dev/null | grep __asan >/dev/null && { echo "skipped: the address sanitizer wants to be loaded first"; finish; exit 77; }
 shim=$work/fault_shim.so
 ${CC:-mpicc} -shared -fPIC -O1 -o "$shim" "$PFC_TOP_SRCDIR/tests/fault_shim.c" -ldl || exit 99
-np=3 limit=20
+np=3 limit=20 left=0
 
 # job FOLDER SETTING...: the command of this round under the shim; sets status and seconds.
 job() {
@@ -47,7 +47,10 @@ fault() {
     while IFS= read -r file; do
         name=${file#"$folder"/}
         case $name in
-        *.tmp*) [ "$kind" != error ] && [[ $rank = 0 || $name != *.json.* ]] || fail "$command_line: left $name" ;;
+        *.tmp*)
+            left=$((left + 1))
+            [ "$rank" = 0 ] && [ "$kind" != error ] || fail "$command_line: left $name"
+            ;;
         *.json) [ "$(cat "$file")" = old ] || tail -n 1 "$file" | grep -qx '}' || fail "$command_line: $name is not whole" ;;
         *) [ "$(head -c 4 "$file" | tr -d '\n')" = old ] || cmp -s "$file" "$work/whole/$name" || fail "$command_line: $name is neither the old one nor whole" ;;
         esac
@@ -104,4 +107,5 @@ round /x.h5 x.h5 run "$data/pfc_sampled_global.h5" -o
 comm_faults=5 file_faults=3
 round /x.h5 x.h5 run "$data/bn_sync_w3.h5" --steps -o
 round "" "swav_carried_w3.h5 swav_carried_w3.info.json" golden "$data/swav_carried_w3.h5" -o
+echo "$left unfinished files stayed"
 finish

@@ -14,5 +14,5 @@ EXTRA_DIST += \
     tests/fuzz/seeds/heap_segfault.h5 \
     tests/fuzz/seeds/names_segfault.h5
 
-SCRIPT_TESTS += tests/faults.sh
-EXTRA_DIST += tests/fault_shim.c
+SCRIPT_TESTS += tests/driver_hostile.sh tests/faults.sh
+EXTRA_DIST += tests/fault_shim.c tests/make_hostile_results.py
