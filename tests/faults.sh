@@ -3,7 +3,7 @@
 # line of ours; no file under its final name is new or changed unless it is whole, and an unfinished one stays only where the rank that made it was killed.
 # A spread of calls is tried; PFC_TEST_FULL=1 tries all of them, on every rank.
 . "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99
-nm -D "$PFC_REF" 2>/dev/null | grep __asan >/dev/null && { echo "skipped: the address sanitizer wants to be loaded first"; finish; exit 77; }
+nm -D "$PFC_REF" 2>/dev/null | grep __asan >/dev/null && { echo "skipped: the address sanitizer wants to be loaded first"; exit 77; }
 shim=$work/fault_shim.so
 ${CC:-mpicc} -shared -fPIC -O1 -o "$shim" "$PFC_TOP_SRCDIR/tests/fault_shim.c" -ldl || exit 99
 np=3 limit=20 left=0

@@ -1,6 +1,6 @@
 /* probe.c: a file is read by a disposable process first.
  *
- * HDF5 itself crashes, loops and allocates without limit on some damaged files (doc/case-format.md section 3). So before a file is opened for good,
+ * HDF5 itself crashes, loops and allocates without limit on some damaged files (doc/case-format.md section 5). So before a file is opened for good,
  * rank 0 starts this program once more, on that file alone, with little time and memory: it makes every HDF5 call that the readers make, and keeps
  * nothing. If it does not come back, the file is refused. Started with posix_spawn: a fork of a process that uses MPI is unsafe with some
  * transports. What HDF5 reports as an error is no business of the probe: the readers will name it. */

@@ -7,6 +7,7 @@ set -eu
 seconds=${1:-60} build=${2:-build-fuzz}
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${SOURCE:=$top}"
+export PFC_TOP_SRCDIR=$top
 . "$top/tests/env.sh"
 mkdir -p "$build/corpus" "$build/seeds"
 cd "$build"
