@@ -77,6 +77,7 @@ include tests/batch_norm.mk
 include tests/ports.mk
 include tests/checked.mk
 include tests/emulate.mk
+include tests/hostile.mk
 include tests/cuda.mk
 
 check_LIBRARIES += libpfctest.a

@@ -10,6 +10,7 @@ The case is partial_fc with N = 6, D = 4, C = 5; it fits 1, 2, 3 and 6 ranks.
 """
 import os
 import sys
+import zlib
 
 import h5py
 import numpy as np
@@ -236,6 +237,89 @@ def bad_storage(m):
     change(m.bad("group_instead", "/in/weight", "another object"), group_instead)
 
 
+def bad_links(m):
+    def itself(f):
+        del f["in/weight"]
+        f["in/weight"] = f["in"]
+
+    def root(f):
+        f.move("in", "elsewhere")
+        f["in"] = f["/"]
+
+    def soft(f):
+        del f["in"]
+        f["in"] = h5py.SoftLink("/in")
+
+    def own_file(f):
+        del f["in/weight"]
+        f["in/weight"] = h5py.ExternalLink(os.path.basename(f.filename), "/in/weight")
+
+    def many(f):
+        for k in range(5000):
+            f["in/%d" % k] = h5py.SoftLink("/in/%d" % k)
+
+    change(m.bad("link_to_its_group", "/in/weight", "another object"), itself)
+    change(m.bad("link_to_root", "/in/", "unknown input"), root)
+    change(m.bad("soft_cycle", "/in", "soft link"), soft)
+    change(m.bad("external_cycle", "/in/weight", "link to another file"), own_file)
+    change(m.bad("param_cycle", "/param/again", "object"), lambda f: f["param"].__setitem__("again", f["/"]))
+    change(m.bad("many_links", "/in/", "unknown input"), many)
+
+
+def bad_classes(m):
+    """Classes of types that no tensor and no parameter has."""
+    kinds = {"compound": np.dtype([("a", "<f4"), ("b", "<i8")]), "array": np.dtype(("<f4", (4,))), "opaque": np.dtype("V4"),
+             "texts": h5py.string_dtype(), "lists": h5py.vlen_dtype(np.dtype("<f4")), "references": h5py.ref_dtype, "regions": h5py.regionref_dtype}
+    for name, kind in kinds.items():
+        change(m.bad("weight_" + name, "/in/weight", "expected real numbers"), lambda f, kind=kind: replace(f, "in/weight", shape=(C, D), dtype=kind))
+        change(m.bad("labels_" + name, "/in/labels", "expected integers"), lambda f, kind=kind: replace(f, "in/labels", shape=(N,), dtype=kind))
+
+    def scale(f, kind):
+        del f["param"].attrs["scale"]
+        h5py.h5a.create(f["param"].id, b"scale", h5py.h5t.py_create(kind, logical=True), h5py.h5s.create(h5py.h5s.SCALAR))
+
+    for name, kind in kinds.items():
+        change(m.bad("scale_" + name, "/param/scale", "found"), lambda f, kind=kind: scale(f, kind))
+
+
+def bad_sizes(m):
+    m.bad("long_variable_head", "/param/head", params=dict(PARAMS, head="c" * 10**7))
+    m.bad("head_60000", "/param/head", "a string of 60000 bytes", params=dict(PARAMS, head=b"c" * 60000))
+    m.bad("many_values", "/param/scale", "8000 values", params=dict(PARAMS, scale=np.ones(8000)))
+
+    def dense(f):  # beyond 64 KiB attributes lie outside the header, in the newer format only
+        f.attrs["format"], f.attrs["format_version"], f.attrs["algorithm"] = np.bytes_("pfc-case"), 1, np.bytes_("a" * 10**7)
+
+    path = m.bad("algorithm_10M", "attribute algorithm", "a string of 10000000 bytes")
+    with h5py.File(path, "w", libver="latest") as f:
+        dense(f)
+
+    def many_params(f):
+        for k in range(2000):
+            f["param"].attrs["p%d" % k] = k
+
+    change(m.bad("many_params", "/param/p0", "unknown"), many_params)
+
+    def wide_chunk(f):  # one chunk of 640 MiB, deflated
+        d = replace(f, "in/weight", shape=(C, D), dtype="<f4", chunks=(C, 2**25), maxshape=(None, None), compression="gzip")
+        d.id.write_direct_chunk((0, 0), zlib.compress(b"\0" * 1000))
+
+    def unknown_filter(path):
+        change(path, lambda f: replace(f, "in/weight", inputs()["weight"], chunks=(C, D), compression="gzip"))
+        blob = bytearray(open(path, "rb").read())
+        at = blob.index(b"deflate\0") - 8
+        assert blob[at:at + 2] == b"\1\0"
+        blob[at:at + 2] = (32015).to_bytes(2, "little")
+        open(path, "wb").write(blob)
+
+    change(m.bad("wide_chunk", "/in/weight", "256 MiB"), wide_chunk)
+    change(m.bad("garbage_chunk", "/in/weight", "cannot be read"), lambda f: replace(
+        f, "in/weight", shape=(C, D), dtype="<f4", chunks=(C, D), compression="gzip").id.write_direct_chunk((0, 0), b"no zlib"))
+    change(m.bad("bad_sum", "/in/weight", "cannot be read"), lambda f: replace(
+        f, "in/weight", shape=(C, D), dtype="<f4", chunks=(C, D), fletcher32=True).id.write_direct_chunk((0, 0), b"\1" * (4 * C * D + 4)))
+    unknown_filter(m.bad("unknown_filter", "/in/weight", "cannot be read"))
+
+
 def good_files(m):
     x = inputs()
     m.good("plain")
@@ -285,7 +369,7 @@ def main():
     if len(sys.argv) != 2:
         sys.exit("usage: make_bad_cases.py DIR")
     m = Maker(sys.argv[1])
-    for make in (bad_files, bad_headers, bad_params, bad_shapes, bad_types, bad_storage, good_files):
+    for make in (bad_files, bad_headers, bad_params, bad_shapes, bad_types, bad_storage, bad_links, bad_classes, bad_sizes, good_files):
         make(m)
     m.lists()
 

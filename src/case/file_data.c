@@ -54,7 +54,9 @@ static int read_slab(block_reader *r, int64_t first, int64_t rows, int64_t at, i
         return pfc_case_fail(r->c, r->diag, r->item, "cannot be read: %s", pfc_h5_reason(reason, sizeof reason));
     hsize_t count = (hsize_t)*n;
     hid_t memory = H5Screate_simple(1, &count, NULL);
+    pfc_mpi_file_errors_return(true);
     herr_t bad = memory < 0 ? -1 : H5Dread(r->dataset, type, memory, r->space, H5P_DEFAULT, to);
+    pfc_mpi_file_errors_return(false);
     if (bad < 0) pfc_case_fail(r->c, r->diag, r->item, "cannot be read: %s", pfc_h5_reason(reason, sizeof reason));
     if (memory >= 0) H5Sclose(memory);
     if (bad < 0) return r->diag->exit_status;

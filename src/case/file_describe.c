@@ -17,24 +17,10 @@ hid_t pfc_reader_open_dataset(const pfc_reader *r, hid_t group, const char *name
     return -1;
 }
 
-static int check_storage(const pfc_reader *r, hid_t dataset, const char *item, const pfc_tensor *t)
+static int check_storage(const pfc_reader *r, hid_t dataset, const char *item)
 {
-    hid_t dcpl = H5Dget_create_plist(dataset);
-    H5D_layout_t layout = H5Pget_layout(dcpl);
-    int external = H5Pget_external_count(dcpl);
-    hsize_t chunk[H5S_MAX_RANK], chunks = 0, needed = 1;
-    const char *bad = NULL;
-    if (layout == H5D_VIRTUAL || external > 0) bad = "data that lies in other files, expected it in this file";
-    if (!bad && pfc_tensor_elements(t) > 0 && H5Dget_storage_size(dataset) == 0) bad = "a dataset without stored data, expected its values";
-    if (!bad && layout == H5D_CHUNKED && t->ndim > 0 && H5Pget_chunk(dcpl, H5S_MAX_RANK, chunk) == t->ndim) {
-        for (int k = 0; k < t->ndim; k++) needed *= ((hsize_t)t->dims[k] + chunk[k] - 1) / chunk[k];
-        hid_t space = H5Dget_space(dataset);
-        if (H5Dget_num_chunks(dataset, space, &chunks) < 0 || chunks < needed)
-            bad = "a dataset of which some chunks were never written, expected all its values";
-        H5Sclose(space);
-    }
-    H5Pclose(dcpl);
-    return bad ? pfc_case_fail(r->c, r->diag, item, "found %s", bad) : 0;
+    const char *fault = pfc_h5_storage_fault(dataset);
+    return fault ? pfc_case_fail(r->c, r->diag, item, "found %s", fault) : 0;
 }
 
 static int read_shape(const pfc_reader *r, hid_t dataset, const char *item, int *ndim, int64_t dims[PFC_MAX_DIMS])
@@ -112,7 +98,7 @@ static int describe_open(pfc_reader *r, const pfc_folder *folder, hid_t dataset,
     snprintf(t->stored, sizeof t->stored, "%s", stored);
     cut(r, folder, spec, t);
     if (folder->purpose == PFC_FOR_RESULT) read_notes(dataset, t);
-    return check_storage(r, dataset, item, t);
+    return check_storage(r, dataset, item);
 }
 
 static int describe(pfc_reader *r, const pfc_folder *folder, hid_t group, const char *name, const pfc_tensor_spec *spec)

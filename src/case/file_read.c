@@ -32,6 +32,11 @@ static void look_at_file(const pfc_reader *r)
         fail_file(r, "found %s, expected a case file", S_ISDIR(s.st_mode) ? "a directory" : "a device or pipe");
         return;
     }
+    const char *fault = pfc_probe(r->path, reason, sizeof reason);
+    if (fault) {
+        fail_file(r, "found a damaged file (%s), expected a case file", fault);
+        return;
+    }
     hid_t fapl = pfc_h5_access(MPI_COMM_NULL, false);
     hid_t file = fapl < 0 ? -1 : H5Fopen(r->path, H5F_ACC_RDONLY, fapl);
     if (file < 0) fail_file(r, "found no intact HDF5 file (%s), expected a case file", pfc_h5_reason(reason, sizeof reason));

@@ -103,6 +103,7 @@ static int put_data(const writer *w, hid_t dataset, const char *item, const pfc_
 {
     int64_t most, step = pfc_h5_slab_rows(t, w->ranks, &most), rows = own_rows(w, t), at = 0, n;
     hid_t space = H5Dget_space(dataset), type = pfc_h5_memory_type(t->dtype);
+    pfc_mpi_file_errors_return(true);
     for (int64_t first = 0; first < rows && !w->diag->exit_status; first += step, at += n) {
         herr_t bad = pfc_h5_select(space, t, first, rows - first < step ? rows - first : step, &n);
         if (bad >= 0 && n == 0) break; /* C < P: nothing is mine */
@@ -112,6 +113,7 @@ static int put_data(const writer *w, hid_t dataset, const char *item, const pfc_
             fail_h5(w, item);
         if (memory >= 0) H5Sclose(memory);
     }
+    pfc_mpi_file_errors_return(false);
     H5Sclose(space);
     return pfc_diag_agree(w->comm, w->diag);
 }
@@ -216,7 +218,9 @@ static int make_temporary(writer *w)
             close(fd);
         }
     }
+    if (w->made) pfc_temporary_add(w->temporary);
     MPI_Bcast(w->temporary, (int)sizeof w->temporary, MPI_CHAR, 0, w->comm);
+    if (w->rank > 0) pfc_temporary_add(w->temporary); /* whoever is left takes it away */
     return pfc_diag_agree(w->comm, w->diag);
 }
 
@@ -372,6 +376,7 @@ int pfc_case_write(MPI_Comm comm, const char *path, pfc_case *c, int what, pfc_d
     pfc_h5_quiet saved = pfc_h5_quiet_begin();
     write_case(&w, what);
     if (w.made) unlink(w.temporary);
+    pfc_temporary_drop(w.temporary);
     pfc_h5_quiet_end(saved);
     MPI_Comm_free(&w.comm);
     return diag->exit_status;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLAB_BYTES = 1 << 25, STRING_BYTES = 4096 };
+enum { SLAB_BYTES = 8 * PFC_SLAB_ELEMENTS, STRING_BYTES = 4096, LARGEST_CHUNK = 1 << 28 };
 
 pfc_h5_quiet pfc_h5_quiet_begin(void)
 {
@@ -195,6 +195,38 @@ const char *pfc_h5_stored(hid_t type, char *found, size_t size)
 }
 
 hid_t pfc_h5_memory_type(pfc_dtype dtype) { return dtype == PFC_F32 ? H5T_NATIVE_FLOAT : dtype == PFC_F64 ? H5T_NATIVE_DOUBLE : H5T_NATIVE_INT64; }
+
+/* ---- storage ---- */
+
+/* Whether every chunk was written, and whether one may be read: HDF5 holds a filtered one in memory as a whole. */
+static const char *chunk_fault(hid_t dataset, hid_t dcpl, hid_t space, hid_t type)
+{
+    hsize_t chunk[H5S_MAX_RANK], extent[H5S_MAX_RANK], chunks = 0, needed = 1, bytes = H5Tget_size(type);
+    int n = H5Sget_simple_extent_dims(space, extent, NULL);
+    if (n <= 0 || H5Pget_chunk(dcpl, H5S_MAX_RANK, chunk) != n) return "chunks of other axes than the dataset";
+    for (int k = 0; k < n; k++) {
+        if (chunk[k] == 0 || needed > UINT64_MAX / (extent[k] / chunk[k] + 1) || bytes > LARGEST_CHUNK / chunk[k])
+            return "chunks of more than 256 MiB, expected smaller ones";
+        bytes *= chunk[k];
+        needed *= extent[k] / chunk[k] + (extent[k] % chunk[k] != 0);
+    }
+    if (H5Dget_num_chunks(dataset, space, &chunks) < 0 || chunks < needed) return "a dataset of which some chunks were never written, expected all its values";
+    return NULL;
+}
+
+const char *pfc_h5_storage_fault(hid_t dataset)
+{
+    hid_t dcpl = H5Dget_create_plist(dataset), space = H5Dget_space(dataset), type = H5Dget_type(dataset);
+    const char *fault = dcpl < 0 || space < 0 || type < 0 ? "a dataset that cannot be read" : NULL;
+    H5D_layout_t layout = fault ? H5D_LAYOUT_ERROR : H5Pget_layout(dcpl);
+    if (!fault && (layout == H5D_VIRTUAL || H5Pget_external_count(dcpl) > 0)) fault = "data that lies in other files, expected it in this file";
+    if (!fault && H5Sget_simple_extent_npoints(space) != 0 && H5Dget_storage_size(dataset) == 0) fault = "a dataset without stored data, expected its values";
+    if (!fault && layout == H5D_CHUNKED && H5Sget_simple_extent_npoints(space) != 0) fault = chunk_fault(dataset, dcpl, space, type);
+    if (type >= 0) H5Tclose(type);
+    if (space >= 0) H5Sclose(space);
+    if (dcpl >= 0) H5Pclose(dcpl);
+    return fault;
+}
 
 /* ---- blocks ---- */
 

@@ -104,11 +104,42 @@ int pfc_h5_read_attribute(hid_t object, const char *name, pfc_value *value, char
 const char *pfc_h5_stored(hid_t type, char *found, size_t size);
 hid_t pfc_h5_memory_type(pfc_dtype dtype);
 
+/* Why the values of a dataset are not, or not all, in this file; NULL: they are. Local. */
+const char *pfc_h5_storage_fault(hid_t dataset);
+
+enum { PFC_SLAB_ELEMENTS = 1 << 22 }; /* of one transfer */
 /* Rows of the first axis that make a good transfer, and how many the largest block has. */
 int64_t pfc_h5_slab_rows(const pfc_tensor *t, int ranks, int64_t *most_rows);
 /* Selects local rows [first, first + rows) of the first axis in the file; elements = how many that is. Negative on failure. */
 int pfc_h5_select(hid_t space, const pfc_tensor *t, int64_t first, int64_t rows, int64_t *elements);
 /* Reads the local block of a tensor that file_read described. rounded counts changed values (may be NULL). Local. */
 int pfc_h5_read_block(hid_t dataset, const pfc_case *c, const char *item, pfc_tensor *t, int64_t *rounded, pfc_diag *diag);
+
+/* ---- MPI calls that fail (mpi_errors.c) ---- */
+
+/* From here on they end all ranks, with a line on stderr and status 5. */
+void pfc_mpi_errors_end_all(void);
+/* But not those of files, where no other rank waits: around independent transfers, which can say which file and item it was. */
+void pfc_mpi_file_errors_return(bool yes);
+
+/* ---- unfinished files (temporary.c) ---- */
+
+/* A file that has no final name yet; it has one, or is gone. Local. */
+void pfc_temporary_add(const char *path);
+void pfc_temporary_drop(const char *path);
+/* Before the program ends in the middle of things. Safe in a signal handler. */
+void pfc_temporary_unlink_all(void);
+
+/* ---- a disposable process reads a file first (probe.c) ---- */
+
+/* `pfc_ref --probe-file FILE` is that process: main calls pfc_probe_limited and returns what it returns. */
+#define PFC_PROBE_OPTION "--probe-file"
+int pfc_probe_limited(const char *path);
+int pfc_probe_walk(const char *path); /* without limits */
+/* From here on pfc_probe does its work; before (in programs that are not pfc_ref) it finds every file sound. */
+void pfc_probe_enable(void);
+/* NULL: HDF5 survives this file. Else text says what happens. Local. */
+const char *pfc_probe(const char *path, char *text, size_t size);
+const char *pfc_probe_verdict(int status, char *text, size_t size); /* of waitpid */
 
 #endif

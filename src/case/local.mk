@@ -21,14 +21,17 @@ libpfcdriver_la_SOURCES += \
     src/case/internal.h \
     src/case/operand_bounds.c \
     src/case/operand_bounds.h \
+    src/case/mpi_errors.c \
     src/case/params.c \
     src/case/precision.c \
     src/case/precision.h \
+    src/case/probe.c \
     src/case/reader.h \
     src/case/registry.c \
     src/case/round.c \
     src/case/round.h \
     src/case/shape.c \
+    src/case/temporary.c \
     src/case/tensor.c
 
 ## partial_fc

@@ -1,4 +1,5 @@
 /* json.c: JSON files, written straight through: a temporary name first, renamed when whole. */
+#include "case/internal.h"
 #include "driver/driver.h"
 #include <errno.h>
 #include <math.h>
@@ -50,9 +51,11 @@ static pfc_json *open_alone(const char *path, pfc_diag *diag)
     }
     snprintf(j->path, sizeof j->path, "%s", path);
     snprintf(j->temporary, sizeof j->temporary, "%s.tmp%ld", j->path, (long)getpid());
+    pfc_temporary_add(j->temporary);
     j->file = fopen(j->temporary, "w");
     if (!j->file) {
         pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot write: %s", path, strerror(errno));
+        pfc_temporary_drop(j->temporary);
         free(j);
         return NULL;
     }
@@ -141,6 +144,7 @@ int pfc_json_close(pfc_json **j, const pfc_cli *cli, pfc_diag *diag)
             pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot write: %s", json->path, strerror(errno));
             unlink(json->temporary);
         }
+        pfc_temporary_drop(json->temporary);
         free(json);
     }
     return pfc_diag_agree(cli->comm, diag);

@@ -1,5 +1,7 @@
 /* main.c: starts MPI, reads the command line, runs the command. */
+#include "case/internal.h"
 #include "driver/driver.h"
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,25 +32,25 @@ static bool launched(void)
     return false;
 }
 
-/* An MPI call failed on this rank alone: the others may wait for it for ever, so all must end. */
-static void mpi_failed(MPI_Comm *comm, int *code, ...)
+/* The launcher ends this rank because another one failed, or the user has had enough. */
+static void stopped(int sig)
 {
-    char text[MPI_MAX_ERROR_STRING] = "";
-    int size = 0, rank = -1;
-    (void)comm;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Error_string(*code, text, &size);
-    fprintf(stderr, "pfc_ref: rank %d: MPI failed: %s\n", rank, text);
-    MPI_Abort(MPI_COMM_WORLD, PFC_EXIT_RUNTIME);
+    pfc_temporary_unlink_all();
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+static void catch_signals(void)
+{
+    static const int signals[] = { SIGHUP, SIGINT, SIGTERM };
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        if (signal(signals[i], stopped) == SIG_IGN) signal(signals[i], SIG_IGN); /* nohup */
 }
 
 static void find_ranks(pfc_cli *cli)
 {
-    MPI_Errhandler handler;
     MPI_Comm node;
-    MPI_Comm_create_errhandler(mpi_failed, &handler);
-    MPI_Comm_set_errhandler(MPI_COMM_WORLD, handler);
-    MPI_Errhandler_free(&handler);
+    pfc_mpi_errors_end_all();
     cli->comm = MPI_COMM_WORLD;
     MPI_Comm_rank(cli->comm, &cli->rank);
     MPI_Comm_size(cli->comm, &cli->ranks);
@@ -69,6 +71,8 @@ static int agree(const pfc_cli *cli, int status)
 int main(int argc, char **argv)
 {
     pfc_cli cli = { 0 };
+    if (argc == 3 && strcmp(argv[1], PFC_PROBE_OPTION) == 0) return pfc_probe_limited(argv[2]);
+    pfc_probe_enable();
     /* Alone, help and usage errors need no MPI. Under a launcher all ranks read the line, one speaks. */
     int status = -1;
     bool alone = !launched();
@@ -77,9 +81,11 @@ int main(int argc, char **argv)
         pfc_cli_free(&cli);
         return status;
     }
-    pfc_openblas_mend(); /* before any thread exists */
+    pfc_openblas_mend();  /* before any thread exists */
+    pfc_h5_quiet_begin(); /* to the end: closing HDF5 after a damaged file prints, too */
     int provided;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    catch_signals();
     find_ranks(&cli);
     if (!alone) status = agree(&cli, pfc_cli_parse(&cli, argc, argv, cli.rank == 0));
     if (status < 0) status = agree(&cli, cli.command->run(&cli));

@@ -20,6 +20,11 @@ static hid_t open_file(const char *path, pfc_diag *diag)
         pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: found nothing readable (%s), expected a case file", path, strerror(errno));
         return -1;
     }
+    const char *fault = S_ISREG(s.st_mode) ? pfc_probe(path, reason, sizeof reason) : NULL;
+    if (fault) {
+        pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: found a damaged file (%s), expected a case file", path, fault);
+        return -1;
+    }
     hid_t fapl = pfc_h5_access(MPI_COMM_NULL, false);
     hid_t file = fapl < 0 || !S_ISREG(s.st_mode) ? -1 : H5Fopen(path, H5F_ACC_RDONLY, fapl);
     if (fapl >= 0) H5Pclose(fapl);
@@ -183,8 +188,8 @@ static int read_shape(reader *r, hid_t dataset, const char *item, int *ndim, int
     int64_t memory = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
     if (!pfc_dims_elements(n, dims, &elements) || elements > memory / 8)
         return pfc_case_fail(&r->label, r->diag, item, "found more elements than this machine's memory holds");
-    if (elements > 0 && H5Dget_storage_size(dataset) == 0)
-        return pfc_case_fail(&r->label, r->diag, item, "found a dataset without stored data, expected its values");
+    const char *fault = pfc_h5_storage_fault(dataset);
+    if (fault) return pfc_case_fail(&r->label, r->diag, item, "found %s", fault);
     *ndim = n;
     return 0;
 }
@@ -263,10 +268,12 @@ static int read_bounds(reader *r, hid_t file, const char *dtype, const char *kin
 static int read_header(hid_t h, bool golden, pfc_result_file *file, pfc_diag *diag)
 {
     char format[32];
-    bool has = text_attribute(h, "format", format, sizeof format);
+    bool has = H5Aexists(h, "format") > 0;
+    text_attribute(h, "format", format, sizeof format);
     if ((has || golden) && strcmp(format, "pfc-case"))
         return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: attribute format: found \"%s\", expected \"pfc-case\"", file->path, format);
-    has = text_attribute(h, "algorithm", file->algorithm, sizeof file->algorithm);
+    has = H5Aexists(h, "algorithm") > 0;
+    text_attribute(h, "algorithm", file->algorithm, sizeof file->algorithm);
     if ((has || golden) && !pfc_algorithm_find(file->algorithm))
         return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: attribute algorithm: found \"%s\", expected one of pfc_ref list", file->path, file->algorithm);
     text_attribute(h, "spec", file->spec, sizeof file->spec);
