@@ -87,6 +87,7 @@ static void probe_dataset(hid_t dataset)
     if (type >= 0) H5Tclose(type);
     probe_attribute(dataset, "order");
     probe_attribute(dataset, "sha256");
+    probe_attribute(dataset, "rms");
     if (strcmp(stored, "other") && !pfc_h5_storage_fault(dataset)) probe_data(dataset, stored);
 }
 
