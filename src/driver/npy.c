@@ -31,8 +31,6 @@ typedef struct npy {
     bool big;  /* endian */
 } npy;
 
-#define refuse(n, ...) refuse(n, __VA_ARGS__)
-
 static int refuse(npy *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static int refuse(npy *n, const char *format, ...)
 {

@@ -91,9 +91,19 @@ static bool read_as_text(const char *path)
     return judge("text", &diag);
 }
 
+static bool read_as_npy(const char *path)
+{
+    pfc_tensor_list list = { 0 };
+    pfc_diag diag = { 0 };
+    pfc_npy_read(path, "loss", &list, &diag);
+    pfc_tensor_list_free(&list);
+    return judge("npy", &diag);
+}
+
 pfc_outcome pfc_try_bytes(const char *path, const void *bytes, size_t size)
 {
     put_file(path, bytes, size);
+    if (size >= 6 && memcmp(bytes, "\223NUMPY", 6) == 0) return read_as_npy(path) ? PFC_READABLE : PFC_REFUSED;
     if (size < 4 || memcmp(bytes, "\211HDF", 4)) {
         bool numbers = read_as_text(path);
         if (numbers) return PFC_READABLE;

@@ -16,6 +16,9 @@ export OMPI_CC=clang
 make -s -j "$(nproc)" tests/fuzz/fuzz_readers
 find "$SOURCE/tests/cases" "$SOURCE/data" "$SOURCE/tests/fuzz/seeds" -name '*.h5' -size -40k -exec cp {} seeds \;
 printf '# keys\n0.5\n0x1p-3\n 7 # seven\nnan\n' >seeds/numbers.txt
+for type in '<f4' '>f8' '<i8' '|u1' '<f2'; do # six numbers
+    printf '\223NUMPY\001\000v\000%-117s\n%0*d' "{'descr': '$type', 'fortran_order': True, 'shape': (2, 3), }" $((6 * ${type: -1})) 0 >"seeds/$(tr -dc 'a-z0-9' <<<"$type").npy"
+done
 export ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0:allocator_may_return_null=1" # leaks: the tests under --enable-sanitizers
 exec ./tests/fuzz/fuzz_readers -max_total_time="$seconds" -max_len=65536 -timeout=20 -rss_limit_mb=3000 -malloc_limit_mb=2000 -artifact_prefix=found- \
     -print_final_stats=1 -verbosity=1 corpus seeds
