@@ -125,7 +125,8 @@ class Proof:
     def goldens(self, family, seed):
         names = {x.golden for kind in (family.WRONG, family.RIGHT) for x in self.chosen(kind)}
         specs = {name: family.GOLDENS[name] for name in names}
-        groups = ["f32"] + [t + suffix for t in self.options.types if t != "f32" for suffix in ("", "-rz")]  # gate G2 needs f32, too
+        groups = ["f32"] + [t for t in self.options.types if t != "f32"]  # gate G2 needs f32, too
+        groups += [t + "-rz" for t in self.options.types if t in ("tf32", "bf16")]
         made = {name: self.pool.submit(make_golden, spec, seed, groups, os.path.join(self.work, "%s_%d_%s" % (family.NAME, seed, name)))
                 for name, spec in specs.items()}
         return {name: (f.result(), read(f.result(), specs[name].ranks)) for name, f in made.items()}
@@ -139,7 +140,7 @@ class Proof:
         """The types a port is tried in; in a quick run one of them."""
         types, wrong = self.options.types, hasattr(item, "step")
         if not wrong and (item.options.get("truncate") or item.options.get("finer")):
-            types = [t for t in types if t != "f32"]
+            types = [t for t in types if t in ("tf32", "bf16")]
         self.turn += not wrong
         return types if not self.options.quick else types[-1:] if wrong else [types[self.turn % len(types)]]
 
@@ -190,7 +191,14 @@ def number(x):
 def least(results):
     """The smallest ratio, and what found the fault where that is below 1: a gate on a whole tensor, or a step."""
     r = min(results, key=lambda r: r.ratio)
-    return number(r.ratio) + (" (%s)" % r.found if r.ratio <= 1 and r.found else "")
+    accepted = any(x.status == 0 for x in results)
+    return number(r.ratio) + (" ACCEPTED" if accepted else " (%s)" % r.found if r.ratio <= 1 and r.found else "")
+
+
+def most(results):
+    """The largest ratio of right ports, and what check holds against one."""
+    rejected = [x.found for x in results if x.status != 0]
+    return number(max(r.ratio for r in results)) + (" REJECTED (%s)" % rejected[0] if rejected else "")
 
 
 def wrong_table(rows, types):
@@ -205,7 +213,7 @@ def right_table(rows, types):
     lines = ["| algorithm | golden | variant | " + " | ".join(types) + " |", "| --- " * (3 + len(types)) + "|"]
     for algorithm, item, by_type in rows.values():
         lines.append("| %s | %s | %s | %s |" % (algorithm, item.golden, title(item), " | ".join(
-            number(max(r.ratio for r in by_type[t])) if t in by_type else "" for t in types)))
+            most(by_type[t]) if t in by_type else "" for t in types)))
     return lines
 
 
@@ -223,6 +231,7 @@ real inputs, rounded to the type: %d wrong ones, each with one change, and %d ri
 The ratio is the largest error/bound over all of /out, of wrong ports the smallest over the seeds, of right ones the largest. Below 1 the word behind it says what
 found the fault: G2, the rms error of a whole tensor, G3, a slope or a mean, or a step. First step: what check names as the first divergence; none where only
 results are wrong. "not finite": NaN for a number, a number for NaN, or another integer.
+ACCEPTED of a wrong one and REJECTED of a right one, in some seed, are faults of check.
 
 Two things no check can tell. The last of equal sub-centers for the first: a tie within rounding is nobody's fault. And a factor that later steps take out again,
 as 1/N for 1/K in Sinkhorn's targets: the results are the same. In sinkhorn, batch_norm and group_gather the inputs' roundings are known, and the bounds of a short type
@@ -246,7 +255,7 @@ def main():
     parse.add_argument("--family", choices=FAMILIES)
     parse.add_argument("--only", default="", help="ports whose name or golden contains this")
     parse.add_argument("--kind", choices=("wrong", "right"), help="only these")
-    parse.add_argument("--types", default=",".join(TYPES))
+    parse.add_argument("--types", default=",".join(TYPES), help="of f32, tf32, bf16, f16")
     parse.add_argument("--write", metavar="FILE")
     parse.add_argument("--keep", metavar="FOLDER", help="where the goldens stay")
     options = parse.parse_args()
