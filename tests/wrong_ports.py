@@ -233,8 +233,9 @@ found the fault: G2, the rms error of a whole tensor, G3, a slope or a mean, or 
 results are wrong. "not finite": NaN for a number, a number for NaN, or another integer.
 ACCEPTED of a wrong one and REJECTED of a right one, in some seed, are faults of check.
 
-Two things no check can tell. The last of equal sub-centers for the first: a tie within rounding is nobody's fault. And a factor that later steps take out again,
-as 1/N for 1/K in Sinkhorn's targets: the results are the same. In sinkhorn, batch_norm and group_gather the inputs' roundings are known, and the bounds of a short type
+Not in the tables: the last of equal sub-centers for the first. It is a tie within rounding, so the element's bound is infinite; with many such ties (fill lattice)
+f32 accepts it and gate G3 rejects it in tf32 and bf16 for some seeds. And a factor that later steps take out again, as 1/N for 1/K in Sinkhorn's targets (tried): no
+result and no step shows it. In sinkhorn, batch_norm and group_gather the inputs' roundings are known, and the bounds of a short type
 are little more than what they cost: right ports come near 1 and never above."""
 
 
