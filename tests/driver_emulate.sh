@@ -19,7 +19,7 @@ make_case() { # NAME NP ALGORITHM OPTION...: $work/NAME.h5, a golden with bounds
 
 # ---- the command line ----
 make_case fc 1 partial_fc --size N=24,C=37,D=8 --param head=cos,scale=16,margin=0.2,lr=0.1,xgrad_scale=1
-for bad in f32 bf16-sound float; do
+for bad in f32 bf16-sound float -stored f32-stored bf16-stored-stored; do
     expect 2 alone run "$work/fc.h5" -o "$work/no.h5" --emulate "$bad"
     says err "--emulate $bad: expected tf32, bf16 or f16"
 done
@@ -47,7 +47,11 @@ for type in tf32 bf16 f16; do
         [ $case = swav ] && np=2 || np=1
         expect 0 $np run "$work/$case.h5" -o "$work/$case.$type.h5" --mode exact --emulate $type --steps
         numpy ports $type "$work/$case.$type.h5"
-        numpy rms $type "$work/$case.h5" "$work/$case.$type.h5"
+        expect 0 $np run "$work/$case.h5" -o "$work/$case.stored.h5" --mode exact --emulate $type-stored --steps
+        numpy ports $type-stored "$work/$case.stored.h5"
+        numpy rms $type "$work/$case.h5" "$work/$case.stored.h5"
+        expect 0 $np run "$work/$case.h5" -o "$work/$case.stored.h5" --emulate $type-stored --steps
+        expect 0 alone check "$work/$case.h5" "$work/$case.stored.h5" --dtype $type
     done
 done
 

@@ -1,6 +1,6 @@
 """What a port in tf32, bf16 or f16 computes, in float64 NumPy with rounded operands, for tests/driver_emulate.sh.
 
-    emulated_ports.py ports TYPE RESULT...            results of `run --mode exact --emulate TYPE --steps` have these numbers
+    emulated_ports.py ports TYPE RESULT...            results of `run --mode exact --emulate TYPE --steps` have these numbers; TYPE also with -stored
     emulated_ports.py rms TYPE GOLDEN RESULT          attribute rms of the golden's bounds says how far such a result is from the golden
     emulated_ports.py rounded TYPE CASE OUT           the case with its narrow inputs rounded, to be run as it is
     emulated_ports.py same FILE FILE NAME...          datasets have the same bits
@@ -37,6 +37,9 @@ def f32(x):
     return x.astype(np.float32).astype(np.float64)
 
 
+kept = f32  # how the result of a product is kept
+
+
 def unit(x):
     n = np.sqrt((x * x).sum(-1, keepdims=True))
     return x / n, n
@@ -51,10 +54,10 @@ def partial_fc(to, param, inputs, out, step):
     (x, nx), (w, nw) = unit(inputs["features"]), unit(inputs["weight"])
     if param["head"] == "linear":
         x, w = inputs["features"], inputs["weight"]
-    yield "cosine", step["cosine"], f32(to(x) @ to(w).T)
+    yield "cosine", step["cosine"], kept(to(x) @ to(w).T)
     assert param["head"] in ("linear", "cos")
     h = to(step["dlogits"] * param["scale"])
-    F, dw = f32(h @ to(w)), f32(h.T @ to(x))
+    F, dw = kept(h @ to(w)), kept(h.T @ to(x))
     if param["head"] != "linear":
         F, dw = back(F, x, nx), back(dw, w, nw)
     yield "x_grad", out["x_grad"], F * param["xgrad_scale"]
@@ -63,28 +66,28 @@ def partial_fc(to, param, inputs, out, step):
 
 def arcface_head(to, param, inputs, out, step):
     x, w = unit(inputs["features"])[0], unit(inputs["weight"])[0]
-    cosine = f32(to(x) @ to(w).T).reshape(len(x), -1, param["num_subcenters"]).max(-1)
+    cosine = kept(to(x) @ to(w).T).reshape(len(x), -1, param["num_subcenters"]).max(-1)
     yield "cosine", step["cosine"], cosine
 
 
 def swav(to, param, inputs, out, step):
     (z, nz), (c, _) = unit(inputs["embedding"]), unit(inputs["prototypes"])
     h = to(step["dscores"])
-    yield "scores", step["scores"], f32(to(z) @ to(c).T)
-    yield "embedding_grad", out["embedding_grad"], back(f32(h @ to(c)), z, nz)
-    yield "prototypes_grad", out["prototypes_grad"], f32(np.einsum("pnk,pnd->kd", h, to(z))) / len(z)
+    yield "scores", step["scores"], kept(to(z) @ to(c).T)
+    yield "embedding_grad", out["embedding_grad"], back(kept(h @ to(c)), z, nz)
+    yield "prototypes_grad", out["prototypes_grad"], kept(np.einsum("pnk,pnd->kd", h, to(z))) / len(z)
 
 
 def moco(to, param, inputs, out, step, ranks=1):
     (q, nq), (k, _), s = unit(inputs["query"]), unit(inputs["key"]), 1.0 / param["temperature"]
     u = inputs["queue"]
-    logits = np.concatenate([f32((to(q) * to(k)).sum(-1, keepdims=True)), f32(to(q) @ to(u).T)], 1) * s
+    logits = np.concatenate([kept((to(q) * to(k)).sum(-1, keepdims=True)), kept(to(q) @ to(u).T)], 1) * s
     yield "logits", step["logits"], logits
     p = np.exp(logits - logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
     p[:, 0] -= 1
     h = to(p * s / len(q))
-    yield "query_grad", out["query_grad"], back(f32(h[:, 1:] @ to(u)) + h[:, :1] * to(k), q, nq)
+    yield "query_grad", out["query_grad"], back(kept(kept(h[:, 1:] @ to(u)) + h[:, :1] * to(k)), q, nq)
 
 
 def open_result(path):
@@ -143,7 +146,10 @@ if __name__ == "__main__":
     elif command == "rms":
         ok = rms(*args)
     elif command == "ports":
-        ok = ports(rounder(args[0]), args[1:])
+        to = rounder(args[0].replace("-stored", ""))
+        if args[0].endswith("-stored"):
+            kept = to
+        ok = ports(to, args[1:])
     else:
         ok = rounded(rounder(args[0]), args[1], args[2])
     sys.exit(0 if ok else 1)

@@ -1,6 +1,7 @@
 /* emulate.c: see emulate.h. */
 #include "case/emulate.h"
 
+#include "backend/emulate/emulate.h"
 #include "case/family.h"
 #include "core/ctx.h"
 
@@ -47,14 +48,15 @@ static int narrow_inputs(MPI_Comm comm, pfc_case *c, const pfc_precision *p, voi
     return pfc_diag_agree(comm, diag);
 }
 
-int pfc_case_run_emulated(pfc_ctx *ctx, pfc_case *c, const pfc_precision *p, bool want_steps, pfc_diag *diag)
+int pfc_case_run_emulated(pfc_ctx *ctx, pfc_case *c, const pfc_precision *p, bool stored, bool want_steps, pfc_diag *diag)
 {
+    int how = (p->truncates ? PFC_EMULATE_TRUNCATE : 0) | (stored ? PFC_EMULATE_STORE : 0);
     void *saved[MOST_NARROW] = { NULL };
     if (p->u == 0) return c->algorithm->run(ctx, c, want_steps, diag);
-    if (pfc_case_status(diag, pfc_ctx_emulate(ctx, pfc_format_find(p->type), p->truncates), ctx, c)) return diag->exit_status;
+    if (pfc_case_status(diag, pfc_ctx_emulate(ctx, pfc_format_find(p->type), how), ctx, c)) return diag->exit_status;
     if (!narrow_inputs(ctx->comm.mpi, c, p, saved, diag)) c->algorithm->run(ctx, c, want_steps, diag);
     restore_inputs(c, saved);
-    pfc_ctx_emulate(ctx, NULL, false);
+    pfc_ctx_emulate(ctx, NULL, 0);
     return diag->exit_status;
 }
 
@@ -91,7 +93,7 @@ int pfc_case_bound_rms(pfc_ctx *ctx, pfc_case *c, const pfc_precision *p, pfc_di
 {
     const pfc_tensor_list out = c->out, step = c->step;
     c->out = c->step = (pfc_tensor_list){ 0 };
-    pfc_case_run_emulated(ctx, c, p, c->bound_step.count > 0, diag);
+    pfc_case_run_emulated(ctx, c, p, true, c->bound_step.count > 0, diag);
     for (int k = 0; k < c->bound_out.count && !diag->exit_status; k++) bound_rms(ctx->comm.mpi, &c->out, &out, &c->bound_out.items[k], diag);
     for (int k = 0; k < c->bound_step.count && !diag->exit_status; k++) bound_rms(ctx->comm.mpi, &c->step, &step, &c->bound_step.items[k], diag);
     pfc_tensor_list_free(&c->out);

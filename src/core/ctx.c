@@ -75,7 +75,7 @@ const char *pfc_ctx_engine_name(const pfc_ctx *ctx) { return ctx->be->engine ? c
 const char *pfc_ctx_transport(const pfc_ctx *ctx) { return ctx->be->transport ? ctx->be->transport : "host"; }
 const char *pfc_ctx_error(const pfc_ctx *ctx) { return ctx->error; }
 
-pfc_status pfc_ctx_emulate(pfc_ctx *ctx, const pfc_format *format, bool truncate) { return pfc_agree(ctx, pfc_emulate(ctx->be, format, truncate)); }
+pfc_status pfc_ctx_emulate(pfc_ctx *ctx, const pfc_format *format, int how) { return pfc_agree(ctx, pfc_emulate(ctx->be, format, how)); }
 
 void pfc_ctx_set_tap(pfc_ctx *ctx, pfc_tap_fn tap, void *user)
 {

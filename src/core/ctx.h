@@ -25,7 +25,7 @@ pfc_status pfc_agree(pfc_ctx *ctx, pfc_status mine);
 
 /* The context's matrix products take their operands as a port in this type does (backend/emulate/emulate.h); format NULL: as they are. No layer exists that
  * would see the change. Collective. */
-pfc_status pfc_ctx_emulate(pfc_ctx *ctx, const pfc_format *format, bool truncate);
+pfc_status pfc_ctx_emulate(pfc_ctx *ctx, const pfc_format *format, int how);
 
 /* The integers of exact mode hold sums of up to 2^24 terms (doc/exact-v1.md 1.5). */
 enum { PFC_MAX_TERMS = 1 << 24 };

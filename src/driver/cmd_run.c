@@ -3,6 +3,8 @@
 #include "driver/driver.h"
 #include <string.h>
 
+#define STORED "-stored"
+
 static void print_results(const pfc_cli *cli, const pfc_case *c, const pfc_ctx *ctx, double seconds)
 {
     static const char *const titles[] = { "result", "shape", "sha256" };
@@ -41,11 +43,18 @@ static int write_json(const pfc_cli *cli, const pfc_ctx *ctx, const pfc_case *c,
     return pfc_json_close(&j, cli, diag);
 }
 
+/* Of --emulate: the results of products are stored in the type. */
+static bool stored(const pfc_cli *cli)
+{
+    size_t n = strlen(cli->emulate), tail = strlen(STORED);
+    return n > tail && strcmp(cli->emulate + n - tail, STORED) == 0;
+}
+
 /* as: NULL, or the precision of --emulate. */
 static int compute(const pfc_cli *cli, pfc_ctx *ctx, const pfc_precision *as, pfc_case *c, pfc_diag *diag)
 {
     double start = MPI_Wtime();
-    if (as ? pfc_case_run_emulated(ctx, c, as, cli->steps, diag) : c->algorithm->run(ctx, c, cli->steps, diag)) return diag->exit_status;
+    if (as ? pfc_case_run_emulated(ctx, c, as, stored(cli), cli->steps, diag) : c->algorithm->run(ctx, c, cli->steps, diag)) return diag->exit_status;
     snprintf(c->spec, sizeof c->spec, "%s", pfc_ctx_mode(ctx) == PFC_EXACT && !as ? PFC_SPEC_EXACT : "fast"); /* an emulation is none of exact-v1's results */
     double seconds = MPI_Wtime() - start;
     int what = (cli->no_inputs ? 0 : PFC_WRITE_INPUTS) | (cli->steps ? PFC_WRITE_STEPS : 0);
@@ -56,13 +65,16 @@ static int compute(const pfc_cli *cli, pfc_ctx *ctx, const pfc_precision *as, pf
     return write_json(cli, ctx, c, seconds, diag);
 }
 
-/* Of --emulate: a narrow type, or one with operands truncated. */
+/* Of --emulate: a narrow type, operands truncated or not. */
 static int choose_type(const pfc_cli *cli, const pfc_precision **as, pfc_diag *diag)
 {
+    char name[32];
     if (!cli->emulate) return 0;
-    *as = pfc_precision_find(cli->emulate);
+    snprintf(name, sizeof name, "%s", cli->emulate);
+    if (stored(cli) && strlen(cli->emulate) < sizeof name) name[strlen(name) - strlen(STORED)] = 0;
+    *as = pfc_precision_find(name);
     if (*as && (*as)->u > 0 && !(*as)->sound) return 0;
-    return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--emulate %s: expected tf32, bf16 or f16, or one of them with -rz", cli->emulate);
+    return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--emulate %s: expected tf32, bf16 or f16, any with -rz, -stored or -rz-stored", cli->emulate);
 }
 
 int pfc_cmd_run(pfc_cli *cli)

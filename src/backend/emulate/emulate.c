@@ -23,7 +23,7 @@ struct pfc_emulation {
     const pfc_ops *inner;
     pfc_ops table;
     const pfc_format *format;
-    bool truncate;
+    bool truncate, store;
 };
 
 static const pfc_ops *inner_of(const pfc_backend *be) { return be->emulation->inner; }
@@ -80,14 +80,16 @@ static void round_view(const pfc_backend *be, pfc_view v)
     }
 }
 
-/* Exact mode: a result as an accumulator in float32 holds it at the end. */
+/* A result as an accumulator in float32 holds it at the end (fast mode has it so), or as it is stored in T. */
 static void round_result(const pfc_backend *be, pfc_view v)
 {
-    for (int64_t i = 0; be->ops->mode == PFC_EXACT && i < v.rows; i++)
-        for (int64_t j = 0; j < v.cols; j++) {
-            double *x = (double *)row_at(v, i) + j;
-            *x = (double)(float)*x;
-        }
+    const pfc_emulation *e = be->emulation;
+    if (v.dtype == PFC_F32 && !e->store) return;
+    for (int64_t i = 0; i < v.rows; i++) {
+        pfc_view row = pfc_view_make(row_at(v, i), v.dtype, 1, v.cols);
+        if (e->store) round_view(be, row);
+        for (int64_t j = 0; j < v.cols && !e->store; j++) ((double *)row.data)[j] = (double)(float)((double *)row.data)[j];
+    }
 }
 
 /* Copies of rows, divided by max(norm, 1e-12) if normalised. */
@@ -324,7 +326,7 @@ void pfc_emulate_end(pfc_backend *be)
     be->emulation = NULL;
 }
 
-pfc_status pfc_emulate(pfc_backend *be, const pfc_format *format, bool truncate)
+pfc_status pfc_emulate(pfc_backend *be, const pfc_format *format, int how)
 {
     pfc_emulate_end(be);
     if (!format) return PFC_OK;
@@ -334,7 +336,7 @@ pfc_status pfc_emulate(pfc_backend *be, const pfc_format *format, bool truncate)
     }
     pfc_emulation *e = malloc(sizeof *e);
     if (!e) return nomem(be);
-    *e = (pfc_emulation){ be->ops, *be->ops, format, truncate };
+    *e = (pfc_emulation){ be->ops, *be->ops, format, how & PFC_EMULATE_TRUNCATE, how & PFC_EMULATE_STORE };
     e->table.operand_create = emulated_operand_create;
     e->table.operand_destroy = emulated_operand_destroy;
     e->table.cosines = emulated_cosines;
