@@ -1,5 +1,6 @@
 /* arcface_head_data.c: rows and columns between the caller's host memory and the backend's place. */
 #include "algo/arcface_head.h"
+#include "algo/host_rows.h"
 
 #include <stdlib.h>
 
@@ -14,11 +15,12 @@ pfc_status pfc_arcface_upload(pfc_ctx *ctx, pfc_view host, int64_t rows, int64_t
     const pfc_ops *ops = ctx->be->ops;
     size_t bytes = (size_t)cols * pfc_dtype_size(ops->real);
     PFC_TRY(pfc_ws_view(ctx, ops->real, rows, cols, out));
+    if (!transposed) return pfc_host_in(ctx, host, true, *out);
     void *row = malloc(bytes + 8);
     pfc_status st = row ? PFC_OK : pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
     for (int64_t i = 0; st == PFC_OK && i < rows; i++) {
         for (int64_t j = 0; j < cols; j++) {
-            float x = transposed ? element(host, j, i) : element(host, i, j);
+            float x = element(host, j, i);
             if (ops->real == PFC_F64)
                 ((double *)row)[j] = (double)x;
             else

@@ -122,7 +122,7 @@ static void softmax(bound *v)
         down += v->p[j] * (1.0 - px_exp(-v->el[j]));
     }
     double es = smaller(larger(px_log(1.0 + up), down < 1.0 ? -px_log(1.0 - down) : PX_INF), most) + r;
-    bool beyond = v->t->sound || v->t->u > 0;
+    bool beyond = !pfc_precision_is_f32(v->t);
     if (beyond) pfc_softmax_errors(c, v->p, v->el, v->ep, v->elog);
     for (int64_t j = 0; j < c; j++) {
         double el = v->el[j], p = v->p[j], others = j == at ? rest / sum : 1.0 - p, rho = 1.06 * ((1.0 - p) * el + larger(es - p * el, 0));

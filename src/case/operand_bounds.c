@@ -1,5 +1,6 @@
 /* operand_bounds.c: operands of products in T, and the softmax of logits with large errors (operand_bounds.h). */
 #include "case/operand_bounds.h"
+#include "core/format.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -7,22 +8,12 @@
 
 /* ---- operands ---- */
 
-/* Binary digits after the leading one: 7 bf16, 10 tf32 and f16. */
-static int digits(const pfc_precision *p)
+/* Whether T has x; subnormal numbers count as rounded. f: T. */
+static bool has(const pfc_precision *p, const pfc_format *f, double x)
 {
-    int kept = 0;
-    for (double u = p->u; u < 0.5; u *= 2) kept++;
-    return kept;
-}
-
-/* Whether T has x; subnormal numbers count as rounded. */
-static bool has(const pfc_precision *p, int kept, double x)
-{
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
     if (x == 0 || !px_finite(x)) return true;
-    if (p->truncates || fabs(x) > p->largest || (p->tiny > 0 && fabs(x) < 0x1p-14) || fabs(x) < 0x1p-126) return false;
-    return (bits & ((UINT64_C(1) << (52 - kept)) - 1)) == 0;
+    if (p->truncates || fabs(x) > f->largest || fabs(x) < px_pow2(f->least)) return false;
+    return pfc_format_round(f, PFC_ROUND_EVEN, x) == x;
 }
 
 typedef struct pfc_operand_place {
@@ -55,11 +46,11 @@ static void look_at(pfc_operands *o, const pfc_precision *p, int64_t row, bool k
     const double *v = o->v + row * o->d;
     int32_t *group = o->group + row * o->d;
     place *sorted = o->sorted;
-    int kept = digits(p);
+    const pfc_format *f = pfc_format_find(p->type);
     int64_t rounded = 0;
     for (int64_t k = 0; k < o->d; k++) {
         group[k] = -1;
-        if (!(known || v[k] == 0) || !has(p, kept, v[k])) sorted[rounded++] = (place){ fabs(v[k]), (int32_t)k };
+        if (!(known || v[k] == 0) || !has(p, f, v[k])) sorted[rounded++] = (place){ fabs(v[k]), (int32_t)k };
     }
     if (rounded > 1) qsort(sorted, (size_t)rounded, sizeof *sorted, by_size);
     int64_t groups = group_by_size(sorted, rounded, p->u / 8, group);
@@ -148,7 +139,7 @@ double pfc_operands_product(const pfc_precision *p, const pfc_operands *a, int64
     double of_x = together(a, i, x, y, squares), of_y = together(b, j, x, y, squares), e;
     int exact = (a->kind[i] == PFC_OPERANDS_EXACT) + (b->kind[j] == PFC_OPERANDS_EXACT);
     if (exact == 2)
-        e = has(p, digits(p), z) ? 0 : pfc_round_number(p, z);
+        e = has(p, pfc_format_find(p->type), z) ? 0 : pfc_round_number(p, z);
     else
         e = pfc_operands_round(p, (of_x + of_y) / 2, sizes, z, z);
     if (exact < 2) *random = e;

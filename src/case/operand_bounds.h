@@ -105,7 +105,4 @@ void pfc_gradient_sum_swap(pfc_gradient_sum *g, double h, const double *a, doubl
 /* eown: error of own (NULL: none). */
 void pfc_gradient_sum_end(pfc_gradient_sum *g, const double *eown);
 
-/* Whether a precision needs none of this: the plain bounds of float32. */
-static inline bool pfc_precision_is_f32(const pfc_precision *p) { return p->u == 0 && !p->sound; }
-
 #endif

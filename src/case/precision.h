@@ -31,6 +31,9 @@ extern const pfc_precision pfc_precisions[PFC_PRECISIONS + 1];
 /* NULL: no such name. Local. */
 const pfc_precision *pfc_precision_find(const char *name);
 
+/* Whether the plain bounds of float32 will do. */
+static inline bool pfc_precision_is_f32(const pfc_precision *p) { return p->u == 0 && !p->sound; }
+
 /* Four units in the last place of a float32: the unit in which its rounding errors are counted. */
 #define PFC_BOUND_EPS 0x1p-22
 

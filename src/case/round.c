@@ -1,23 +1,15 @@
 /* round.c: what a type T costs a number, a product sum and a softmax (doc/numerics.md section 14). */
 #include "case/round.h"
 
-#include "core/format.h"
-
 static double size(double x) { return x < 0 ? -x : x; }
 static double smaller(double a, double b) { return a < b ? a : b; }
 
 double pfc_round_to(const pfc_precision *p, pfc_rounding how, double x)
 {
     const pfc_format *f = pfc_format_find(p->type);
-    double a = size(x);
     if (!f || x == 0 || !px_finite(x)) return x;
-    if (a > f->largest) return x < 0 ? -PX_INF : PX_INF;
-    double ulp = px_pow2(px_expo(x)) * p->u, least = px_pow2(f->least - f->digits + 1);
-    if (ulp < least) ulp = least;
-    double t = a / ulp, whole = (double)(int64_t)t, rest = t - whole; /* t < 2^11 */
-    bool up = how == PFC_ROUND_AWAY ? rest >= 0.5 : how == PFC_ROUND_EVEN && (rest > 0.5 || (rest == 0.5 && (int64_t)whole % 2 != 0));
-    a = (whole + (up ? 1 : 0)) * ulp;
-    return x < 0 ? -a : a;
+    if (size(x) > f->largest) return x < 0 ? -PX_INF : PX_INF;
+    return pfc_format_round(f, how, x);
 }
 
 bool pfc_round_inputs(const pfc_precision *p, pfc_rounding how, const double *x, int64_t n, double *out)

@@ -3,9 +3,7 @@
 #define PFC_CASE_ROUND_H
 
 #include "case/precision.h"
-
-/* How a port may round to T. Ties: hardware that converts to tf32 rounds them away from 0. */
-typedef enum pfc_rounding { PFC_ROUND_EVEN, PFC_ROUND_AWAY, PFC_ROUND_TO_ZERO, PFC_ROUNDINGS } pfc_rounding;
+#include "core/format.h"
 
 /* x in T; infinite beyond T's largest number. Local. */
 double pfc_round_to(const pfc_precision *p, pfc_rounding how, double x);

@@ -376,7 +376,7 @@ static void put_all(const step *t, pfc_case *c)
 static void compute(const pfc_swav_inputs *in, const pfc_precision *precision, pfc_case *c, pfc_diag *diag)
 {
     step t = { .precision = precision,
-               .beyond = precision->sound || precision->u > 0,
+               .beyond = !pfc_precision_is_f32(precision),
                .in = in,
                .P = in->ranks,
                .bs = in->bs,

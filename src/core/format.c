@@ -3,6 +3,9 @@
 
 #include "core/px.h"
 
+#include <stdbool.h>
+#include <string.h>
+
 static const pfc_format formats[] = {
     { "tf32", 11, -126, 0x1.ffcp127 },
     { "bf16", 8, -126, 0x1.fep127 },
@@ -17,8 +20,9 @@ const pfc_format *pfc_format_find(const char *name)
     return NULL;
 }
 
-double pfc_format_round(const pfc_format *f, bool truncate, double x)
+double pfc_format_round(const pfc_format *f, pfc_rounding how, double x)
 {
+    bool truncate = how == PFC_ROUND_TO_ZERO;
     int64_t exponent = (int64_t)(px_bits(x) >> 52 & 0x7ff) - 1023; /* 2^exponent <= |x| */
     if (exponent == 1024) return x;                                /* not finite */
     if (exponent < f->least) exponent = f->least;
@@ -28,6 +32,7 @@ double pfc_format_round(const pfc_format *f, bool truncate, double x)
     else
         y = (x + PX_MAGIC * unit) - PX_MAGIC * unit; /* the nearest multiple of unit: that has 2^51 units more, so its last place is one */
     if (truncate && PX_ABS(y) > PX_ABS(x)) y -= __builtin_copysign(unit, x);
+    if (how == PFC_ROUND_AWAY && PX_ABS(x) - PX_ABS(y) == unit / 2) y += __builtin_copysign(unit, x);
     if (y == 0) return __builtin_copysign(0.0, x);
     if (PX_ABS(y) <= f->largest) return y;
     return __builtin_copysign(truncate ? f->largest : PX_INF, x);

@@ -2,7 +2,6 @@
 #ifndef PFC_CORE_FORMAT_H
 #define PFC_CORE_FORMAT_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct pfc_format {
@@ -12,11 +11,14 @@ typedef struct pfc_format {
     double largest;
 } pfc_format;
 
+/* How a port rounds. Ties: hardware that converts to tf32 takes them away from 0. */
+typedef enum pfc_rounding { PFC_ROUND_EVEN, PFC_ROUND_TO_ZERO, PFC_ROUND_AWAY, PFC_ROUNDINGS } pfc_rounding;
+
 /* NULL: no such type; float32 is none, as nothing is to be done for it. */
 const pfc_format *pfc_format_find(const char *name);
 
-/* x to the format: to nearest, ties to even, beyond the largest number infinity; or (truncate) towards zero, then the largest number stays. Subnormal numbers
- * are kept, NaN and infinities pass. */
-double pfc_format_round(const pfc_format *f, bool truncate, double x);
+/* x to the format: to nearest, beyond the largest number infinity; or towards zero, then the largest number stays. Subnormal numbers are kept, NaN and
+ * infinities pass. */
+double pfc_format_round(const pfc_format *f, pfc_rounding how, double x);
 
 #endif
