@@ -184,8 +184,8 @@ pfc_status pfc_fast_weight_grad(pfc_backend *be, int lane, const pfc_operand *x,
     if (!s) return no_scratch(be, w.count, x->n);
     if (normalised) set_classes(s, w, wnorm, normalised);
     if (normalised) set_projection(s, w.count, wnorm, wdot);
-    pfc_fast_kernels_of(be)->weight_grad(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, rows_in(s), normalised ? s->a : NULL, s->winv, x->d, dw.data,
-                                         dw.ld);
+    pfc_fast_kernels_of(be)->weight_grad(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, rows_in(s), normalised ? s->a : NULL, s->winv, x->d,
+                                         dw.data, dw.ld);
     return PFC_OK;
 }
 
@@ -198,7 +198,8 @@ pfc_status pfc_fast_weight_update(pfc_backend *be, int lane, const pfc_operand *
     set_classes(s, w, wnorm, normalised);
     if (normalised) set_projection(s, w.count, wnorm, wdot);
     for (int64_t c = 0; c < w.count; c++) s->m[c] = pfc_fast_at(momentum, w.index ? w.index[c] : w.first + c);
-    pfc_fast_kernels_of(be)->weight_update(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, s->w, s->m, normalised ? s->a : NULL, s->winv, x->d, &f);
+    pfc_fast_kernels_of(be)->weight_update(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, s->w, s->m, normalised ? s->a : NULL, s->winv, x->d,
+                                           &f);
     return PFC_OK;
 }
 
