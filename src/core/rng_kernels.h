@@ -11,7 +11,7 @@ typedef struct rng_range {
 } rng_range;
 
 typedef struct pfc_rng_kernels {
-    void (*uniform)(rng_range r, int64_t count, double *out);     /* out[i] of counter i, as pfc_uniform */
+    void (*uniform)(rng_range r, int64_t count, double *out);      /* out[i] of counter i, as pfc_uniform */
     void (*normal_pairs)(rng_range r, int64_t count, double *out); /* out[2i], out[2i + 1] of counter i, as pfc_normal_pair */
 } pfc_rng_kernels;
 
