@@ -1,6 +1,7 @@
 /* test_core.c: the ground that exact mode stands on: counters, shards, wide integers, elementwise functions, sums, the list of required operations, and the
  * two guards (self-check, floating-point environment). */
 #include "backend/cpu/exact.h"
+#include "core/rng_kernels.h"
 #include "tests/pfc_test.h"
 
 #include <math.h>
@@ -50,12 +51,13 @@ START_TEST(ranges_hold_the_numbers_of_their_indices)
     double got[MOST + 1], want[MOST];
     for (int cap = 0; cap < 3; cap++) {
         setenv("PFC_MAX_ISA", caps[cap], 1);
+        const pfc_rng_kernels *k = pfc_rng_best();
         for (int f = 0; f < 7; f++)
             for (int normal = 0; normal < 2; normal++) {
                 for (int64_t i = 0; i < MOST; i++) want[i] = (normal ? pfc_normal : pfc_uniform)(-7, firsts[f] + i, 3, 4);
                 for (int64_t n = 0; n <= MOST; n += n < 70 ? 1 : 53) {
                     got[n] = -1.0;
-                    (normal ? pfc_normal_range : pfc_uniform_range)(-7, firsts[f], n, 3, 4, got);
+                    (normal ? pfc_normal_range : pfc_uniform_range)(k, -7, firsts[f], n, 3, 4, got);
                     ck_assert_mem_eq(got, want, (size_t)n * sizeof *got);
                     ck_assert(got[n] == -1.0);
                 }

@@ -28,10 +28,6 @@ double pfc_normal(int64_t seed, int64_t index, uint32_t step, uint32_t stream);
 /* Both numbers of a counter: elements 2*pair and 2*pair + 1. */
 void pfc_normal_pair(int64_t seed, int64_t pair, uint32_t step, uint32_t stream, double out[2]);
 
-/* out[i] <- the number of index first + i, i < count: the same bits, several at a time with the vector instructions of this CPU. */
-void pfc_uniform_range(int64_t seed, int64_t first, int64_t count, uint32_t step, uint32_t stream, double *out);
-void pfc_normal_range(int64_t seed, int64_t first, int64_t count, uint32_t step, uint32_t stream, double *out);
-
 #ifdef __cplusplus
 }
 #endif

@@ -47,7 +47,7 @@ static pfc_status make_rows(void *arg, int lane, int64_t c, int64_t count)
     int64_t D = layer->cfg.embedding_size, room = m->piece * D;
     double *number = m->number + lane * room;
     float *value = m->value + lane * room;
-    pfc_normal_range(layer->cfg.seed, (layer->shard.start + c) * D, count * D, 0, PFC_STREAM_WEIGHT, number);
+    pfc_normal_range(layer->ctx->rng, layer->cfg.seed, (layer->shard.start + c) * D, count * D, 0, PFC_STREAM_WEIGHT, number);
     for (int64_t i = 0; i < count * D; i++) value[i] = (float)(0.01 * number[i]);
     return pfc_host_in(layer->ctx, pfc_view_make(value, PFC_F32, count, D), false, pfc_view_rows(layer->weight, c, count));
 }

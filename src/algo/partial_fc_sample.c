@@ -104,7 +104,7 @@ static pfc_status choose_negatives(pfc_ctx *ctx, bool global, const double *keys
 static void take_keys(const pfc_partial_fc *layer, pfc_view given, double *keys)
 {
     int64_t n = layer->shard.count, step = layer->cfg.first_step + layer->steps_done;
-    if (!given.data) pfc_uniform_range(layer->cfg.seed, layer->shard.start, n, (uint32_t)step, PFC_STREAM_CLASS_KEY, keys);
+    if (!given.data) pfc_uniform_range(layer->ctx->rng, layer->cfg.seed, layer->shard.start, n, (uint32_t)step, PFC_STREAM_CLASS_KEY, keys);
     for (int64_t c = 0; given.data && c < n; c++) keys[c] = ((const double *)given.data)[c * given.ld];
 }
 

@@ -17,4 +17,11 @@ typedef struct pfc_rng_kernels {
 
 extern const pfc_rng_kernels pfc_rng_kernels_scalar, pfc_rng_kernels_avx2, pfc_rng_kernels_avx512;
 
+/* Those of the best instruction set up to PFC_MAX_ISA. Asks the CPU, which takes some 50 us on a virtual machine: once per context. */
+const pfc_rng_kernels *pfc_rng_best(void);
+
+/* out[i] <- the number of index first + i, i < count, bit for bit that of pfc_uniform and pfc_normal (pfc/rng.h). */
+void pfc_uniform_range(const pfc_rng_kernels *k, int64_t seed, int64_t first, int64_t count, uint32_t step, uint32_t stream, double *out);
+void pfc_normal_range(const pfc_rng_kernels *k, int64_t seed, int64_t first, int64_t count, uint32_t step, uint32_t stream, double *out);
+
 #endif

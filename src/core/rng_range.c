@@ -1,13 +1,11 @@
-/* rng_range.c: random numbers of consecutive indices by the kernels of the best instruction set. */
+/* rng_range.c: random numbers of consecutive indices by the kernels of an instruction set. */
 #include "backend/backend.h"
 #include "core/rng_kernels.h"
 
 #include <pfc/rng.h>
 #include <string.h>
 
-enum { FEW = 32 }; /* below, asking which CPU this is costs more than the kernels save */
-
-static const pfc_rng_kernels *kernels(void)
+const pfc_rng_kernels *pfc_rng_best(void)
 {
     char why[128];
     const char *isa = pfc_cpu_isa(why, sizeof why);
@@ -25,21 +23,15 @@ static rng_range range(int64_t seed, int64_t first, uint32_t step, uint32_t stre
     return (rng_range){ { (uint32_t)(uint64_t)seed, (uint32_t)((uint64_t)seed >> 32) }, step, stream, (uint64_t)first };
 }
 
-void pfc_uniform_range(int64_t seed, int64_t first, int64_t count, uint32_t step, uint32_t stream, double *out)
+void pfc_uniform_range(const pfc_rng_kernels *k, int64_t seed, int64_t first, int64_t count, uint32_t step, uint32_t stream, double *out)
 {
-    if (count >= FEW)
-        kernels()->uniform(range(seed, first, step, stream), count, out);
-    else
-        for (int64_t i = 0; i < count; i++) out[i] = pfc_uniform(seed, first + i, step, stream);
+    k->uniform(range(seed, first, step, stream), count, out);
 }
 
-void pfc_normal_range(int64_t seed, int64_t first, int64_t count, uint32_t step, uint32_t stream, double *out)
+void pfc_normal_range(const pfc_rng_kernels *k, int64_t seed, int64_t first, int64_t count, uint32_t step, uint32_t stream, double *out)
 {
     int64_t odd = count > 0 && first % 2 != 0, pairs = (count - odd) / 2;
     if (odd) out[0] = pfc_normal(seed, first, step, stream);
-    if (count >= FEW)
-        kernels()->normal_pairs(range(seed, (first + odd) >> 1, step, stream), pairs, out + odd);
-    else
-        for (int64_t i = 0; i < pairs; i++) pfc_normal_pair(seed, ((first + odd) >> 1) + i, step, stream, out + odd + 2 * i);
+    k->normal_pairs(range(seed, (first + odd) >> 1, step, stream), pairs, out + odd);
     if (odd + 2 * pairs < count) out[count - 1] = pfc_normal(seed, first + count - 1, step, stream);
 }
