@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 pfc_status pfc_cpu_nomem(pfc_backend *be, size_t bytes)
 {
@@ -11,11 +12,17 @@ pfc_status pfc_cpu_nomem(pfc_backend *be, size_t bytes)
     return PFC_ERR_NOMEM;
 }
 
+/* Large memory asks for huge pages: fewer faults when it is first touched, fewer misses when rows are picked from it. */
 pfc_status pfc_cpu_alloc(pfc_backend *be, size_t bytes, void **out)
 {
-    size_t rounded = (bytes + 63) / 64 * 64;
-    *out = aligned_alloc(64, rounded ? rounded : 64);
-    return *out ? PFC_OK : pfc_cpu_nomem(be, bytes);
+    const size_t huge = (size_t)1 << 21, unit = bytes >= 4 * huge ? huge : 64;
+    size_t rounded = (bytes + unit - 1) / unit * unit;
+    *out = aligned_alloc(unit, rounded ? rounded : unit);
+    if (!*out) return pfc_cpu_nomem(be, bytes);
+#ifdef MADV_HUGEPAGE
+    if (unit == huge) madvise(*out, rounded, MADV_HUGEPAGE); /* a hint: without it the pages are small */
+#endif
+    return PFC_OK;
 }
 
 void pfc_cpu_free(pfc_backend *be, void *p)
