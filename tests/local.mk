@@ -56,6 +56,7 @@ SCRIPT_TESTS = \
     tests/driver_goldens.sh \
     tests/driver_inputs.sh \
     tests/driver_isa.sh \
+    tests/driver_memory.sh \
     tests/driver_ports.sh \
     tests/driver_ranks.sh \
     tests/driver_sizes.sh \

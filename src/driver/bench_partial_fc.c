@@ -24,7 +24,8 @@ typedef struct bench {
     float *x;
     int64_t *labels, *mask;
     double *x_grad;
-    void *gemm; /* X, W, F, DX, DW of the three products */
+    void *gemm; /* X, W, F, DX, DW of the three products of `piece` classes */
+    int64_t piece;
     pfc_timing step, product;
     int64_t rss;
     pfc_peaks peaks;
@@ -73,8 +74,9 @@ static int take_inputs(bench *b)
     b->x = malloc((size_t)(b->rows * b->d) * sizeof *b->x + 1);
     b->labels = malloc((size_t)b->rows * sizeof *b->labels + 1);
     b->x_grad = malloc((size_t)(b->rows * b->d) * sizeof *b->x_grad + 1);
-    b->mask = malloc((size_t)b->own * sizeof *b->mask + 1);
-    if (!b->x || !b->labels || !b->x_grad || !b->mask) return pfc_diag_fail(b->diag, PFC_EXIT_RUNTIME, "out of memory for the inputs");
+    bool all = !pfc_partial_fc_case_samples(b->c); /* then nobody has to tell which classes */
+    b->mask = all ? NULL : malloc((size_t)b->own * sizeof *b->mask + 1);
+    if (!b->x || !b->labels || !b->x_grad || (!all && !b->mask)) return pfc_diag_fail(b->diag, PFC_EXIT_RUNTIME, "out of memory for the inputs");
     int64_t first = b->rows * b->cli->rank;
     for (int64_t i = 0; i < b->rows * b->d; i++) b->x[i] = (float)pfc_normal(1, first * b->d + i, 0, PFC_STREAM_FILL);
     for (int64_t i = 0; i < b->rows; i++) b->labels[i] = (int64_t)(pfc_uniform(1, first + i, 1, PFC_STREAM_FILL) * (double)b->classes) % b->classes;
@@ -102,14 +104,17 @@ static int one_step(bench *b, pfc_timing *timing)
     return 0;
 }
 
-/* ---- the three products ---- */
+/* ---- the three products, at most MOST_CLASSES at a time: their operands are not larger than the layer ---- */
+
+enum { MOST_CLASSES = 1 << 20 };
 
 static int open_products(bench *b)
 {
-    b->sampled = 0;
-    for (int64_t i = 0; i < b->own; i++) b->sampled += b->mask[i] != 0;
+    b->sampled = b->mask ? 0 : b->own;
+    for (int64_t i = 0; b->mask && i < b->own; i++) b->sampled += b->mask[i] != 0;
     MPI_Allreduce(&b->sampled, &b->all_sampled, 1, MPI_INT64_T, MPI_SUM, b->cli->comm);
-    size_t elements = (size_t)(2 * b->n * b->d + 2 * b->sampled * b->d + b->n * b->sampled);
+    b->piece = b->sampled < MOST_CLASSES ? b->sampled : MOST_CLASSES;
+    size_t elements = (size_t)(2 * b->n * b->d + 2 * b->piece * b->d + b->n * b->piece);
     size_t size = b->mode == PFC_FAST ? sizeof(float) : sizeof(double);
     b->gemm = malloc(elements * size + 1);
     if (!b->gemm) pfc_diag_fail(b->diag, PFC_EXIT_RUNTIME, "out of memory for the plain products");
@@ -123,21 +128,21 @@ static int open_products(bench *b)
     return pfc_diag_agree(b->cli->comm, b->diag);
 }
 
-static void products_f32(const bench *b)
+static void products_f32(const bench *b, int64_t classes, bool first)
 {
-    int n = (int)b->n, c = (int)b->sampled, d = (int)b->d;
-    float *x = b->gemm, *dx = x + b->n * b->d, *w = dx + b->n * b->d, *dw = w + b->sampled * b->d, *f = dw + b->sampled * b->d;
+    int n = (int)b->n, c = (int)classes, d = (int)b->d;
+    float *x = b->gemm, *dx = x + b->n * b->d, *w = dx + b->n * b->d, *dw = w + classes * b->d, *f = dw + classes * b->d;
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, c, d, 1.0f, x, d, w, d, 0.0f, f, c);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, d, c, 1.0f, f, c, w, d, 0.0f, dx, d);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, d, c, 1.0f, f, c, w, d, first ? 0.0f : 1.0f, dx, d);
     cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, c, d, n, 1.0f, f, c, x, d, 0.0f, dw, d);
 }
 
-static void products_f64(const bench *b)
+static void products_f64(const bench *b, int64_t classes, bool first)
 {
-    int n = (int)b->n, c = (int)b->sampled, d = (int)b->d;
-    double *x = b->gemm, *dx = x + b->n * b->d, *w = dx + b->n * b->d, *dw = w + b->sampled * b->d, *f = dw + b->sampled * b->d;
+    int n = (int)b->n, c = (int)classes, d = (int)b->d;
+    double *x = b->gemm, *dx = x + b->n * b->d, *w = dx + b->n * b->d, *dw = w + classes * b->d, *f = dw + classes * b->d;
     cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, c, d, 1.0, x, d, w, d, 0.0, f, c);
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, d, c, 1.0, f, c, w, d, 0.0, dx, d);
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, d, c, 1.0, f, c, w, d, first ? 0.0 : 1.0, dx, d);
     cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, c, d, n, 1.0, f, c, x, d, 0.0, dw, d);
 }
 
@@ -145,8 +150,13 @@ static void one_product(bench *b, pfc_timing *timing)
 {
     pfc_openblas_threads(b->threads);
     pfc_clock start = pfc_clock_start(b->cli->comm);
-    if (b->sampled > 0 && b->mode == PFC_FAST) products_f32(b);
-    if (b->sampled > 0 && b->mode == PFC_EXACT) products_f64(b);
+    for (int64_t done = 0; done < b->sampled; done += b->piece) {
+        int64_t classes = b->sampled - done < b->piece ? b->sampled - done : b->piece;
+        if (b->mode == PFC_FAST)
+            products_f32(b, classes, done == 0);
+        else
+            products_f64(b, classes, done == 0);
+    }
     if (timing) pfc_clock_stop(b->cli->comm, start, timing);
     pfc_openblas_threads(1);
 }

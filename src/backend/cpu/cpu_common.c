@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Arrays from this size on lie on huge pages where the system gives them: rows picked from a large matrix otherwise miss the TLB one by one. */
+/* Arrays from this size on lie on huge pages where the system gives them: fewer faults when they are first touched, and rows picked from a large
+ * matrix otherwise miss the TLB one by one. */
 enum { HUGE_PAGE = 2 << 20, HUGE_FROM = 2 * HUGE_PAGE };
 
 pfc_status pfc_cpu_nomem(pfc_backend *be, size_t bytes)
