@@ -26,6 +26,8 @@
 #include <config.h>
 #endif
 
+#include "backend/cpuid.h"
+
 #include <pfc/ctx.h>
 #include <pfc/partial_fc.h>
 #include <pfc/sinkhorn.h>
@@ -360,8 +362,8 @@ pfc_status pfc_backend_finish(pfc_backend *be, char *why, size_t size);
  * PFC_MAX_ISA has another value. */
 const char *pfc_cpu_isa(char *why, size_t size);
 
-/* Whether tiles (int8 AMX) may be used: in the build, the CPU, the operating system, and not below PFC_MAX_ISA. false: why. */
-bool pfc_cpu_amx(char *why, size_t size);
+/* Whether tiles (AMX) may be used: in the build, the CPU, the operating system, and not below PFC_MAX_ISA. false: why. */
+bool pfc_cpu_amx(pfc_tile_kind kind, char *why, size_t size);
 
 /* CPU tables; NULL where this build has no such kernels. */
 extern const pfc_ops pfc_ops_exact_scalar, pfc_ops_fast_scalar;

@@ -33,6 +33,7 @@ libpfc_la_SOURCES += \
     src/backend/cpu/fast_ops.inc \
     src/backend/cpuid.c \
     src/backend/cpuid.h \
+    src/backend/cpuid_tiles.c \
     src/backend/cuda_module.c \
     src/backend/cuda_module.h \
     src/backend/emulate/emulate.c \
@@ -70,7 +71,7 @@ libpfc_avx512_la_SOURCES += \
     src/backend/cpu/fast_avx512.c
 endif
 if PFC_HAVE_AMX
-libpfc_amx_la_SOURCES += src/backend/cpu/exact_amx.c
+libpfc_amx_la_SOURCES += src/backend/cpu/exact_amx.c src/backend/cpu/tiles.h
 endif
 
 ## partial_fc

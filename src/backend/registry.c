@@ -26,7 +26,7 @@ static int isa_cap(char *why, size_t size)
     return -1;
 }
 
-bool pfc_cpu_amx(char *why, size_t size)
+bool pfc_cpu_amx(pfc_tile_kind kind, char *why, size_t size)
 {
     int cap = isa_cap(why, size);
     if (cap < 0) return false;
@@ -35,8 +35,9 @@ bool pfc_cpu_amx(char *why, size_t size)
         return false;
     }
 #ifdef PFC_HAVE_AMX
-    return pfc_cpu_has_amx(why, size);
+    return pfc_cpu_has_amx(kind, why, size);
 #else
+    (void)kind;
     snprintf(why, size, "this build has no AMX kernels");
     return false;
 #endif
