@@ -6,10 +6,11 @@ if PFC_HAVE_AMX
 check_LIBRARIES += libpfctiles.a
 libpfctiles_a_SOURCES = \
     src/backend/cpu/exact_amx.c \
+    src/backend/cpu/fast_bf16.c \
     tests/tiles/tile_model.c
 libpfctiles_a_CPPFLAGS = $(AM_CPPFLAGS) -DPFC_TILE_MODEL -I$(top_srcdir)/tests/tiles
 libpfctiles_a_CFLAGS = $(kernel_cflags) $(PFC_AVX512_CFLAGS)
-tile_ldflags = $(AM_LDFLAGS) -static -Wl,--undefined=pfc_amx_kernels_table
+tile_ldflags = $(AM_LDFLAGS) -static -Wl,--undefined=pfc_amx_kernels_table -Wl,--undefined=pfc_bf16_kernels_table
 tile_test_ldadd = libpfctest.a libpfctiles.a $(everything) $(CHECK_LIBS)
 
 check_PROGRAMS += tests/tiles/pfc_ref tests/tiles/test_engines tests/tiles/test_tiles
