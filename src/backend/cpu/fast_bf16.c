@@ -202,14 +202,10 @@ static void quotients(const float *out, int n_rows, int cols, const float *xd, c
         }
 }
 
-static void scaled(const float *out, int n_rows, int cols, const float *up, float *z, int64_t ldz)
+static void copy(const float *out, int n_rows, int cols, float *z, int64_t ldz)
 {
     for (int i = 0; i < n_rows; i++)
-        for (int j = 0; j < cols; j += 16) {
-            __mmask16 mask = first_lanes(cols - j);
-            __m512 x = _mm512_load_ps(out + i * BF16_PANEL + j);
-            _mm512_mask_storeu_ps(z + i * ldz + j, mask, up ? _mm512_mul_ps(x, _mm512_maskz_loadu_ps(mask, up + j)) : x);
-        }
+        for (int j = 0; j < cols; j += 16) _mm512_mask_storeu_ps(z + i * ldz + j, first_lanes(cols - j), _mm512_load_ps(out + i * BF16_PANEL + j));
 }
 
 static void add(const float *out, int n_rows, int cols, float *f, int64_t ldf)
@@ -252,7 +248,7 @@ const pfc_bf16_kernels pfc_bf16_kernels_table = {
     .finite = all_finite,
     .chain = chain,
     .quotients = quotients,
-    .scaled = scaled,
+    .copy = copy,
     .add = add,
     .projected = projected,
     .largest = largest,

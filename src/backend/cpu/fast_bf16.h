@@ -47,8 +47,7 @@ typedef struct pfc_bf16_kernels {
 
     /* What becomes of a product. z_ij = out_ij / (xd_j wd_i), xinv = 1/xd, winv = 1/wd. */
     void (*quotients)(const float *out, int rows, int cols, const float *xd, const float *xinv, const float *wd, const float *winv, float *z, int64_t ldz);
-    /* z_ij = out_ij up_j; up NULL: 1. */
-    void (*scaled)(const float *out, int rows, int cols, const float *up, float *z, int64_t ldz);
+    void (*copy)(const float *out, int rows, int cols, float *z, int64_t ldz);
     /* f += out. */
     void (*add)(const float *out, int rows, int cols, float *f, int64_t ldf);
     /* dw_ij = fma(a_i, w[i][at + j], out_ij up_i) winv_i; a NULL: out_ij up_i. */

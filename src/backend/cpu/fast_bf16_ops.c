@@ -24,28 +24,17 @@ static const pfc_bf16_kernels *const tiles = &pfc_bf16_kernels_table;
 struct pfc_operand {
     int64_t n, d;
     pfc_view x;
-    uint8_t *columns;                /* right panels over n, K = d, of x_n 2^-e_n: cosines */
-    uint8_t *rows, *unit;            /* right panels over d, K = n, of x and of x / divisor: weight_grad; unit NULL without norms */
-    float *divisor, *inverse;        /* max(||x||, 1e-12) and its inverse; NULL without norms, and so are the others */
-    float *near, *near_inverse, *up; /* divisor 2^-e_n in [1/2, 1) and its inverse; 2^e_n */
+    uint8_t *columns;         /* right panels over n, K = d: cosines */
+    uint8_t *rows, *unit;     /* right panels over d, K = n, of x and of x / divisor: weight_grad; unit NULL without norms */
+    float *divisor, *inverse; /* max(||x||, 1e-12) and its inverse; NULL without norms */
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* A power of two that brings x to [1/2, 1); 1 for zero and what is not finite. */
-static float power_for(float x)
-{
-    int e = 0;
-    if (!(x > 0.0f) || x > 0x1.fffffep127f) return 1.0f;
-    frexpf(x, &e);
-    return ldexpf(1.0f, e > 126 ? -126 : e < -126 ? 126 : -e);
-}
-
 void pfc_bf16x6_operand_destroy(pfc_backend *be, pfc_operand *x)
 {
     if (!x) return;
-    pfc_cpu_free(be, x->columns);
-    pfc_cpu_free(be, x->divisor);
+    pfc_cpu_free(be, x->columns); /* the others are in the same memory */
     free(x);
 }
 
@@ -57,28 +46,17 @@ static void *place(uint8_t **at, int64_t bytes)
     return p;
 }
 
-static void fill_norms(pfc_operand *o, pfc_view norm, float *scale)
-{
-    for (int64_t i = 0; i < o->n; i++) {
-        o->divisor[i] = pfc_fast_divisor(*pfc_fast_at(norm, i));
-        o->inverse[i] = 1.0f / o->divisor[i];
-        scale[i] = power_for(o->divisor[i]);
-        o->near[i] = o->divisor[i] * scale[i];
-        o->near_inverse[i] = 1.0f / o->near[i];
-        o->up[i] = 1.0f / scale[i];
-    }
-}
-
-/* work: pointers to the rows, their scales, and all of x / divisor. */
-static void fill_panels(pfc_operand *o, const float **row, const float *scale, float *unit)
+/* row, unit: work memory, n pointers and n x d floats. */
+static void fill_panels(pfc_operand *o, pfc_view norm, const float **row, float *unit)
 {
     for (int64_t i = 0; i < o->n; i++) row[i] = pfc_fast_at(o->x, i);
     for (int64_t i = 0; i < o->n; i += BF16_PANEL)
-        tiles->rows_right(row + i, o->up ? scale + i : NULL, (int)smaller(BF16_PANEL, o->n - i), o->d,
-                          o->columns + i / BF16_PANEL * pfc_bf16_panel_bytes(o->d));
+        tiles->rows_right(row + i, NULL, (int)smaller(BF16_PANEL, o->n - i), o->d, o->columns + i / BF16_PANEL * pfc_bf16_panel_bytes(o->d));
     tiles->columns_right(row, NULL, o->n, o->d, o->rows);
-    if (!o->divisor) return;
+    if (!norm.data) return;
     for (int64_t i = 0; i < o->n; i++) {
+        o->divisor[i] = pfc_fast_divisor(*pfc_fast_at(norm, i));
+        o->inverse[i] = 1.0f / o->divisor[i];
         for (int64_t j = 0; j < o->d; j++) unit[i * o->d + j] = row[i][j] / o->divisor[i];
         row[i] = unit + i * o->d;
     }
@@ -88,28 +66,21 @@ static void fill_panels(pfc_operand *o, const float **row, const float *scale, f
 static pfc_status operand_fill(pfc_backend *be, pfc_view norm, pfc_operand *o)
 {
     int64_t by_n = pfc_bf16_panels(o->n) * pfc_bf16_panel_bytes(o->d), by_d = pfc_bf16_panels(o->d) * pfc_bf16_panel_bytes(o->n);
-    int64_t each = (o->n + 16) * (int64_t)sizeof(float);
+    int64_t floats = (o->n + 16) * (int64_t)sizeof(float), pointers = o->n * (int64_t)sizeof(float *);
     void *memory = NULL, *work = NULL;
-    PFC_TRY(pfc_cpu_alloc(be, (size_t)(by_n + (norm.data ? 2 : 1) * by_d), &memory));
+    PFC_TRY(pfc_cpu_alloc(be, (size_t)(by_n + 2 * by_d + 2 * floats + 256), &memory));
     uint8_t *at = memory;
     o->columns = place(&at, by_n);
     o->rows = place(&at, by_d);
     if (norm.data) {
         o->unit = place(&at, by_d);
-        PFC_TRY(pfc_cpu_alloc(be, (size_t)(5 * (each + 64)), &memory));
-        at = memory;
-        o->divisor = place(&at, each);
-        o->inverse = place(&at, each);
-        o->near = place(&at, each);
-        o->near_inverse = place(&at, each);
-        o->up = place(&at, each);
+        o->divisor = place(&at, floats);
+        o->inverse = place(&at, floats);
     }
-    PFC_TRY(pfc_cpu_alloc(be, (size_t)(3 * (each + 64) + o->n * o->d * (int64_t)sizeof(float)), &work));
+    PFC_TRY(pfc_cpu_alloc(be, (size_t)(pointers + 64 + o->n * o->d * (int64_t)sizeof(float)), &work));
     at = work;
-    const float **row = place(&at, 2 * each);
-    float *scale = place(&at, each);
-    if (norm.data) fill_norms(o, norm, scale);
-    fill_panels(o, row, scale, (float *)(void *)at);
+    const float **row = place(&at, pointers);
+    fill_panels(o, norm, row, (float *)(void *)at);
     pfc_cpu_free(be, work);
     return PFC_OK;
 }
@@ -132,11 +103,10 @@ pfc_status pfc_bf16x6_operand_create(pfc_backend *be, pfc_view x, pfc_view norm,
 
 /* ---- a block ---- */
 
-/* Work memory of a product with K = k: a product, what `chain` reads, 32 rows of either operand, and `extra` bytes. */
+/* Work memory of a product with K = k: the product, the operands of `chain`, and `extra` bytes. */
 typedef struct bf16_work {
     float *out, *right;
     const float *left[BF16_PANEL];
-    float up[BF16_PANEL];
     uint8_t *extra;
 } bf16_work;
 
@@ -164,9 +134,11 @@ static void start_chain(bf16_work *w, int rows, int cols, const float *start, in
         for (int j = 0; j < BF16_PANEL; j++) w->out[i * BF16_PANEL + j] = start && j < cols ? start[i * ld + j] : 0.0f;
 }
 
-/* Divisors of 32 rows of W: as they are, and as close to 1 as powers of two bring them. */
+/* ---- cosines ---- */
+
+/* max(||w||, 1e-12) of 32 classes, and its inverse. */
 typedef struct class_norms {
-    float wd[BF16_PANEL], winv[BF16_PANEL], near[BF16_PANEL], near_inverse[BF16_PANEL], scale[BF16_PANEL];
+    float wd[BF16_PANEL], winv[BF16_PANEL];
 } class_norms;
 
 static void set_norms(class_norms *c, pfc_view wnorm, int64_t first, int count)
@@ -174,31 +146,23 @@ static void set_norms(class_norms *c, pfc_view wnorm, int64_t first, int count)
     for (int i = 0; i < count; i++) {
         c->wd[i] = pfc_fast_divisor(*pfc_fast_at(wnorm, first + i));
         c->winv[i] = 1.0f / c->wd[i];
-        c->scale[i] = power_for(c->wd[i]);
-        c->near[i] = c->wd[i] * c->scale[i];
-        c->near_inverse[i] = 1.0f / c->near[i];
     }
 }
 
-/* ---- cosines ---- */
-
-/* Columns n0.. of z for the strip; the product is in w->out. */
+/* Columns n0.. of z for the strip; the product is in w->out. c NULL: not normalised. */
 static void finish_cosines(bf16_work *w, const pfc_operand *x, int64_t n0, int rows, const class_norms *c, float *z, int64_t ldz)
 {
     int cols = (int)smaller(BF16_PANEL, x->n - n0);
-    bool good = tiles->finite(w->out, rows, cols);
-    if (!good) {
+    if (!tiles->finite(w->out, rows, cols)) {
         for (int64_t t = 0; t < x->d; t++)
             for (int j = 0; j < BF16_PANEL; j++) w->right[t * BF16_PANEL + j] = j < cols ? pfc_fast_at(x->x, n0 + j)[t] : 0.0f;
         start_chain(w, rows, cols, NULL, 0);
         tiles->chain(w->left, 1, w->right, x->d, rows, w->out);
     }
-    if (!c)
-        tiles->scaled(w->out, rows, cols, good && x->up ? x->up + n0 : NULL, z, ldz);
-    else if (good)
-        tiles->quotients(w->out, rows, cols, x->near + n0, x->near_inverse + n0, c->near, c->near_inverse, z, ldz);
-    else
+    if (c)
         tiles->quotients(w->out, rows, cols, x->divisor + n0, x->inverse + n0, c->wd, c->winv, z, ldz);
+    else
+        tiles->copy(w->out, rows, cols, z, ldz);
 }
 
 pfc_status pfc_bf16x6_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z)
@@ -213,7 +177,7 @@ pfc_status pfc_bf16x6_cosines(pfc_backend *be, int lane, const pfc_operand *x, p
         int rows = (int)smaller(BF16_PANEL, w.count - c);
         for (int i = 0; i < rows; i++) work.left[i] = pfc_fast_row(w, c + i);
         if (normalised) set_norms(&norms, wnorm, c, rows);
-        tiles->rows(work.left, normalised ? norms.scale : NULL, rows, x->d, work.extra);
+        tiles->rows(work.left, NULL, rows, x->d, work.extra);
         for (int64_t n0 = 0; n0 < x->n; n0 += BF16_PANEL) {
             tiles->product(work.extra, x->columns + n0 / BF16_PANEL * bytes, x->d, work.out);
             finish_cosines(&work, x, n0, rows, normalised ? &norms : NULL, pfc_fast_at(z, c) + n0, z.ld);
@@ -258,7 +222,7 @@ static void finish_feature(bf16_work *work, const feature_block *b, int64_t n0, 
     for (int i = 0; i < rows; i++) work->left[i] = b->h[0] + n0 + i;
     start_chain(work, rows, cols, f, ldf);
     tiles->chain(work->left, ldh, work->right, b->classes, rows, work->out);
-    tiles->scaled(work->out, rows, cols, NULL, f, ldf);
+    tiles->copy(work->out, rows, cols, f, ldf);
 }
 
 pfc_status pfc_bf16x6_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature)
@@ -294,8 +258,18 @@ pfc_status pfc_bf16x6_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_ro
 typedef struct weight_strip {
     int rows;
     const float *w[BF16_PANEL];
-    float a[BF16_PANEL], winv[BF16_PANEL], scale[BF16_PANEL], up[BF16_PANEL];
+    float a[BF16_PANEL], winv[BF16_PANEL];
+    float scale[BF16_PANEL], up[BF16_PANEL]; /* of the rows of H: those of classes that no row is near are tiny */
 } weight_strip;
+
+/* A power of two that brings x to [1/2, 1) or close; 1 for zero and what is not finite. */
+static float power_for(float x)
+{
+    int e = 0;
+    if (!(x > 0.0f) || x > 0x1.fffffep127f) return 1.0f;
+    frexpf(x, &e);
+    return ldexpf(1.0f, e > 126 ? -126 : e < -126 ? 126 : -e);
+}
 
 static void set_strip(weight_strip *s, bf16_work *work, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised, int64_t c)
 {
