@@ -80,6 +80,7 @@ include tests/checked.mk
 include tests/emulate.mk
 include tests/hostile.mk
 include tests/cuda.mk
+include tests/tiles.mk
 
 check_LIBRARIES += libpfctest.a
 libpfctest_a_SOURCES = tests/pfc_test.c tests/pfc_test.h

@@ -19,6 +19,9 @@ static const pfc_fast_kernels *kernels_for(const pfc_ops *ops)
 #ifdef PFC_HAVE_AVX2
     if (ops == &pfc_ops_fast_avx2) return &pfc_fast_kernels_avx2;
 #endif
+#ifdef PFC_HAVE_AMX
+    if (ops == &pfc_ops_fast_bf16x6) return &pfc_fast_kernels_avx512;
+#endif
 #ifdef PFC_HAVE_AVX512
     if (ops == &pfc_ops_fast_avx512) return &pfc_fast_kernels_avx512;
 #endif
@@ -40,7 +43,7 @@ void pfc_fast_state_destroy(pfc_backend *be)
 {
     pfc_fast_state *state = be->state;
     if (!state) return;
-    for (int i = 0; i < FAST_LANES; i++) free(state->lane[i].memory);
+    for (int i = 0; i < FAST_LANES; i++) free(state->lane[i].memory), free(state->tiles[i].memory);
     free(state);
     be->state = NULL;
 }
