@@ -74,7 +74,8 @@ static void bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *flo
     double elements = (double)c->size['N' - 'A'] * (double)c->size['C' - 'A'] * (double)pfc_batch_norm_case_inner(c);
     (void)ranks;
     *flops = 17.0 * elements;
-    *bytes = 5.0 * elements * (double)pfc_dtype_size(real);
+    bytes[PFC_BYTES_COPY] = 2.0 * elements * (double)pfc_dtype_size(real);
+    bytes[PFC_BYTES_TRIAD] = 3.0 * elements * (double)pfc_dtype_size(real);
 }
 
 static const char *const narrow[] = { "x", "grad_y", NULL };

@@ -18,8 +18,10 @@ const pfc_command pfc_commands[] = {
       "Compares a candidate's results (a file, or a folder of .npy files) with a golden: by digest (exact), or within the golden's bounds for the type the "
       "candidate was computed in.",
       2, 2, "dRPDO", pfc_cmd_check },
-    { "bench", "ALGORITHM", "Times steps of an algorithm on generated inputs; partial_fc beside plain matrix products of the same shapes.", 1, 1, "sprfe",
-      pfc_cmd_bench },
+    { "bench", "[ALGORITHM]",
+      "Measures the machine, then times steps on generated inputs: every algorithm at its standard sizes, or one, partial_fc beside plain matrix products of the "
+      "same shapes.",
+      0, 1, "sprfeQg", pfc_cmd_bench },
     { NULL, NULL, NULL, 0, 0, NULL, NULL },
 };
 

@@ -35,6 +35,8 @@ static const struct argp_option own_options[] = {
     { "seed", 'e', "N", 0, "of the generated inputs", 4 },
     { "name", 'n', "NAME", 0, "file name of a generated case, without .h5", 4 },
     { "rounds", 'r', "N", 0, "measured steps", 5 },
+    { "quick", 'Q', NULL, 0, "small standard sizes", 5 },
+    { "plot", 'g', "FILE.svg", 0, "draw the shares of the bound, by gnuplot; or FILE.png", 5 },
     { "rank", 'R', "R", 0, "the candidate holds only this rank's part", 6 },
     { "of", 'P', "P", 0, "ranks of the port", 6 },
     { "sound", 'D', NULL, 0, "use bounds that no correct port exceeds, whatever its roundings; wider", 6 },
@@ -154,6 +156,8 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
     case 'n': cli->name = arg; return 0;
     case 'e': return parse_int(state, "seed", arg, INT64_MIN, INT64_MAX, &cli->seed);
     case 'r': return parse_small(state, "rounds", arg, 1, &cli->rounds);
+    case 'Q': cli->quick = true; return 0;
+    case 'g': cli->plot = arg; return 0;
     case 'R': return parse_small(state, "rank", arg, 0, &cli->shard_rank);
     case 'P': return parse_small(state, "of", arg, 1, &cli->shard_of);
     case 'D': cli->sound = true; return 0;
@@ -196,7 +200,7 @@ static const char top_doc[] = "CPU and MPI reference of distributed training alg
                               "  run      compute a case\n"
                               "  golden   make goldens: inputs, results, bounds, digests\n"
                               "  check    compare a port's results with a golden\n"
-                              "  bench    time an algorithm\n"
+                              "  bench    measure the machine, then time an algorithm or all of them\n"
                               "Exit status: 0 done and matching, 1 different, 2 usage, 3 bad or incomplete file, 4 backend not available, 5 run-time failure.";
 
 static int parse_command(parser *p, int argc, char **argv, bool speak, unsigned flags)
