@@ -2,7 +2,7 @@
 if PFC_SANITIZE
 example_extra = tests/sanitize_dlclose.c
 endif
-example_libs = libpfc.la $(OPENBLAS_LIBS)
+example_libs = libpfc.la $(HDF5_LIBS) $(SHA_LIBS) $(OPENBLAS_LIBS)
 examplesdir = $(docdir)/examples
 dist_examples_DATA = examples/torch_port.py
 
