@@ -6,6 +6,8 @@ libpfc_la_SOURCES += \
     src/train/checkpoint_folder.c \
     src/train/checkpoint_read.c \
     src/train/checkpoint_write.c \
+    src/train/examples.c \
+    src/train/examples.h \
     src/train/nearest.c \
     src/train/schedule.c \
     src/train/trainer.c \
