@@ -1,4 +1,5 @@
 /* trainer_state.c: a trainer as a list of checkpoint items, written and read. */
+#include "train/checkpoint.h"
 #include "train/trainer.h"
 
 #include <stdio.h>
@@ -147,12 +148,12 @@ pfc_status pfc_trainer_save(pfc_trainer *t, const char *folder, int keep, const 
     return st;
 }
 
-static pfc_status take(pfc_trainer *t, const state *s)
+static pfc_status take(pfc_trainer *t, const char *path, const state *s)
 {
     size_t bytes = (size_t)(s->weight.rows * s->weight.cols) * pfc_dtype_size(s->weight.dtype);
     if (s->step < 0 || s->step > t->cfg.total_steps)
-        return pfc_fail(t->ctx, PFC_ERR_DATA, "/fact/step: found %lld, expected 0 to %lld, the steps of this run", (long long)s->step,
-                        (long long)t->cfg.total_steps);
+        return pfc_checkpoint_fail(t->ctx, PFC_ERR_DATA, path, "/fact/step", "found %lld, expected 0 to %lld, the steps of this run", (long long)s->step,
+                                   (long long)t->cfg.total_steps);
     if (t->layer) {
         PFC_TRY(pfc_partial_fc_set_state(t->layer, s->weight, s->momentum));
         pfc_partial_fc_set_steps(t->layer, s->step);
@@ -169,7 +170,7 @@ pfc_status pfc_trainer_load(pfc_trainer *t, const char *path, const pfc_item *mo
     state s;
     pfc_status st = pfc_agree(t->ctx, describe(t, more, more_count, &s));
     if (st == PFC_OK) st = pfc_checkpoint_read(t->ctx, path, s.items, s.count);
-    if (st == PFC_OK) st = pfc_agree(t->ctx, take(t, &s));
+    if (st == PFC_OK) st = pfc_agree(t->ctx, take(t, path, &s));
     release(&s);
     return st;
 }
