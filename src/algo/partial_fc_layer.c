@@ -136,3 +136,7 @@ pfc_status pfc_partial_fc_get_state(pfc_partial_fc *layer, pfc_view weight, pfc_
     PFC_TRY(copy_state(layer, weight, layer->weight, false));
     return copy_state(layer, momentum, layer->momentum, false);
 }
+
+void pfc_partial_fc_set_lr(pfc_partial_fc *layer, double lr) { layer->cfg.lr = lr; }
+int64_t pfc_partial_fc_steps(const pfc_partial_fc *layer) { return layer->steps_done; }
+void pfc_partial_fc_set_steps(pfc_partial_fc *layer, int64_t steps) { layer->steps_done = steps; }

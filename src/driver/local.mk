@@ -15,10 +15,13 @@ libpfcdriver_la_SOURCES += \
     src/driver/check_tell.c \
     src/driver/cmd_bench.c \
     src/driver/cmd_check.c \
+    src/driver/cmd_export.c \
     src/driver/cmd_golden.c \
     src/driver/cmd_info.c \
+    src/driver/cmd_inspect.c \
     src/driver/cmd_list.c \
     src/driver/cmd_run.c \
+    src/driver/cmd_train.c \
     src/driver/cmd_verify.c \
     src/driver/common.c \
     src/driver/driver.h \
@@ -35,10 +38,17 @@ libpfcdriver_la_SOURCES += \
     src/driver/peak_kernels.inc \
     src/driver/results.c \
     src/driver/shard_part.c \
+    src/driver/stored_file.c \
+    src/driver/stored_file.h \
     src/driver/suite.c \
     src/driver/suite.h \
     src/driver/table.c \
-    src/driver/text_input.c
+    src/driver/text_input.c \
+    src/driver/train.h \
+    src/driver/train_array.c \
+    src/driver/train_data.c \
+    src/driver/train_log.c \
+    src/driver/train_settings.c
 pfc_ref_SOURCES += src/driver/main.c
 
 ## The loops that bench measures a machine with, for each instruction set.
