@@ -1,8 +1,9 @@
 /* fast_bf16_ops.c: the kernel set bf16x6 of fast mode: the AVX-512 table with the three products of a block on bf16 tiles (fast_bf16.h). Compiled with
  * baseline flags.
  *
- * cosines: strips of 32 rows of W times panels of X, K = D. weight_grad: strips of 32 rows of H times panels of X, K = N. Both panels are made once per
- * step. feature_grad: H^T times W, K = classes of the block, both made per block. A result depends on its block, never on the thread. */
+ * cosines: rows of W times X, K = D. weight_grad: rows of H times X, K = N. X is packed once per step, W or H per block; each panel of X meets the block's
+ * three panels before the next one, so that X may be larger than the L2. feature_grad: H^T times W, K = classes of the block, both packed per block. A
+ * result depends on its block, never on the thread. */
 #include "backend/cpu/fast_bf16.h"
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/fast.h"
@@ -103,10 +104,9 @@ pfc_status pfc_bf16x6_operand_create(pfc_backend *be, pfc_view x, pfc_view norm,
 
 /* ---- a block ---- */
 
-/* Work memory of a product with K = k: the product, the operands of `chain`, and `extra` bytes. */
+/* Work memory of a product with K = k: the product, the right operand of `chain`, and `extra` bytes. */
 typedef struct bf16_work {
     float *out, *right;
-    const float *left[BF16_PANEL];
     uint8_t *extra;
 } bf16_work;
 
@@ -127,6 +127,13 @@ static pfc_status get_work(pfc_backend *be, int lane, int64_t k, int64_t extra, 
     return PFC_OK;
 }
 
+/* Left panels of rows, one after the other. */
+static void pack_rows(const float *const *row, const float *scale, int64_t count, int64_t k, uint8_t *panels)
+{
+    for (int64_t i = 0; i < count; i += BF16_PANEL)
+        tiles->rows(row + i, scale ? scale + i : NULL, (int)smaller(BF16_PANEL, count - i), k, panels + i / BF16_PANEL * pfc_bf16_panel_bytes(k));
+}
+
 /* Sums are wanted from `start` (rows x cols), or from zero. */
 static void start_chain(bf16_work *w, int rows, int cols, const float *start, int64_t ld)
 {
@@ -136,52 +143,58 @@ static void start_chain(bf16_work *w, int rows, int cols, const float *start, in
 
 /* ---- cosines ---- */
 
-/* max(||w||, 1e-12) of 32 classes, and its inverse. */
-typedef struct class_norms {
-    float wd[BF16_PANEL], winv[BF16_PANEL];
-} class_norms;
+/* At most BLOCK classes: their rows of W, max(||w||, 1e-12) and its inverse. */
+typedef struct cosine_block {
+    int64_t first, count;
+    const float *w[BLOCK];
+    float wd[BLOCK], winv[BLOCK];
+} cosine_block;
 
-static void set_norms(class_norms *c, pfc_view wnorm, int64_t first, int count)
+static void set_cosine_block(cosine_block *b, pfc_rowset w, pfc_view wnorm, int normalised, int64_t first)
 {
-    for (int i = 0; i < count; i++) {
-        c->wd[i] = pfc_fast_divisor(*pfc_fast_at(wnorm, first + i));
-        c->winv[i] = 1.0f / c->wd[i];
+    b->first = first;
+    b->count = smaller(BLOCK, w.count - first);
+    for (int64_t i = 0; i < b->count; i++) {
+        b->w[i] = pfc_fast_row(w, first + i);
+        if (!normalised) continue;
+        b->wd[i] = pfc_fast_divisor(*pfc_fast_at(wnorm, first + i));
+        b->winv[i] = 1.0f / b->wd[i];
     }
 }
 
-/* Columns n0.. of z for the strip; the product is in w->out. c NULL: not normalised. */
-static void finish_cosines(bf16_work *w, const pfc_operand *x, int64_t n0, int rows, const class_norms *c, float *z, int64_t ldz)
+/* Classes c.. of the block, columns n0.. of z; the product is in work->out. */
+static void finish_cosines(bf16_work *work, const pfc_operand *x, const cosine_block *b, int normalised, int64_t c, int64_t n0, pfc_view z)
 {
-    int cols = (int)smaller(BF16_PANEL, x->n - n0);
-    if (!tiles->finite(w->out, rows, cols)) {
+    int rows = (int)smaller(BF16_PANEL, b->count - c), cols = (int)smaller(BF16_PANEL, x->n - n0);
+    float *to = pfc_fast_at(z, b->first + c) + n0;
+    if (!tiles->finite(work->out, rows, cols)) {
         for (int64_t t = 0; t < x->d; t++)
-            for (int j = 0; j < BF16_PANEL; j++) w->right[t * BF16_PANEL + j] = j < cols ? pfc_fast_at(x->x, n0 + j)[t] : 0.0f;
-        start_chain(w, rows, cols, NULL, 0);
-        tiles->chain(w->left, 1, w->right, x->d, rows, w->out);
+            for (int j = 0; j < BF16_PANEL; j++) work->right[t * BF16_PANEL + j] = j < cols ? pfc_fast_at(x->x, n0 + j)[t] : 0.0f;
+        start_chain(work, rows, cols, NULL, 0);
+        tiles->chain(b->w + c, 1, work->right, x->d, rows, work->out);
     }
-    if (c)
-        tiles->quotients(w->out, rows, cols, x->divisor + n0, x->inverse + n0, c->wd, c->winv, z, ldz);
+    if (normalised)
+        tiles->quotients(work->out, rows, cols, x->divisor + n0, x->inverse + n0, b->wd + c, b->winv + c, to, z.ld);
     else
-        tiles->copy(w->out, rows, cols, z, ldz);
+        tiles->copy(work->out, rows, cols, to, z.ld);
 }
 
 pfc_status pfc_bf16x6_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z)
 {
     bf16_work work;
-    class_norms norms;
+    cosine_block b;
     int64_t bytes = pfc_bf16_panel_bytes(x->d);
     (void)wexpo;
-    PFC_TRY(get_work(be, lane, x->d, bytes, &work));
+    PFC_TRY(get_work(be, lane, x->d, pfc_bf16_panels(BLOCK) * bytes, &work));
     tiles->configure();
-    for (int64_t c = 0; c < w.count; c += BF16_PANEL) {
-        int rows = (int)smaller(BF16_PANEL, w.count - c);
-        for (int i = 0; i < rows; i++) work.left[i] = pfc_fast_row(w, c + i);
-        if (normalised) set_norms(&norms, wnorm, c, rows);
-        tiles->rows(work.left, NULL, rows, x->d, work.extra);
-        for (int64_t n0 = 0; n0 < x->n; n0 += BF16_PANEL) {
-            tiles->product(work.extra, x->columns + n0 / BF16_PANEL * bytes, x->d, work.out);
-            finish_cosines(&work, x, n0, rows, normalised ? &norms : NULL, pfc_fast_at(z, c) + n0, z.ld);
-        }
+    for (int64_t first = 0; first < w.count; first += BLOCK) {
+        set_cosine_block(&b, w, wnorm, normalised, first);
+        pack_rows(b.w, NULL, b.count, x->d, work.extra);
+        for (int64_t n0 = 0; n0 < x->n; n0 += BF16_PANEL)
+            for (int64_t c = 0; c < b.count; c += BF16_PANEL) {
+                tiles->product(work.extra + c / BF16_PANEL * bytes, x->columns + n0 / BF16_PANEL * bytes, x->d, work.out);
+                finish_cosines(&work, x, &b, normalised, c, n0, z);
+            }
     }
     tiles->release();
     return PFC_OK;
@@ -219,9 +232,10 @@ static void finish_feature(bf16_work *work, const feature_block *b, int64_t n0, 
     }
     for (int64_t t = 0; t < b->classes; t++)
         for (int j = 0; j < BF16_PANEL; j++) work->right[t * BF16_PANEL + j] = j < cols ? b->w[t][d0 + j] * (b->scale ? b->scale[t] : 1.0f) : 0.0f;
-    for (int i = 0; i < rows; i++) work->left[i] = b->h[0] + n0 + i;
+    const float *left[BF16_PANEL];
+    for (int i = 0; i < rows; i++) left[i] = b->h[0] + n0 + i;
     start_chain(work, rows, cols, f, ldf);
-    tiles->chain(work->left, ldh, work->right, b->classes, rows, work->out);
+    tiles->chain(left, ldh, work->right, b->classes, rows, work->out);
     tiles->copy(work->out, rows, cols, f, ldf);
 }
 
@@ -254,13 +268,13 @@ pfc_status pfc_bf16x6_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_ro
 
 /* ---- weight_grad ---- */
 
-/* A strip of 32 classes: its rows of H, and of W with the projection -(w / d) q; below the clamp there is none. */
-typedef struct weight_strip {
-    int rows;
-    const float *w[BF16_PANEL];
-    float a[BF16_PANEL], winv[BF16_PANEL];
-    float scale[BF16_PANEL], up[BF16_PANEL]; /* of the rows of H: those of classes that no row is near are tiny */
-} weight_strip;
+/* At most BLOCK classes: their rows of H, and of W with the projection -(w / d) q; below the clamp there is none. */
+typedef struct weight_block {
+    int64_t first, count;
+    const float *h[BLOCK], *w[BLOCK];
+    float a[BLOCK], winv[BLOCK];
+    float scale[BLOCK], up[BLOCK]; /* of the rows of H: those of classes that no row of X is near are tiny */
+} weight_block;
 
 /* A power of two that brings x to [1/2, 1) or close; 1 for zero and what is not finite. */
 static float power_for(float x)
@@ -271,80 +285,84 @@ static float power_for(float x)
     return ldexpf(1.0f, e > 126 ? -126 : e < -126 ? 126 : -e);
 }
 
-static void set_strip(weight_strip *s, bf16_work *work, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised, int64_t c)
+static void set_weight_block(weight_block *b, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised, int64_t first)
 {
-    s->rows = (int)smaller(BF16_PANEL, w.count - c);
-    for (int i = 0; i < s->rows; i++) {
-        work->left[i] = pfc_fast_at(h, c + i);
-        s->scale[i] = power_for(tiles->largest(work->left[i], h.cols));
-        s->up[i] = 1.0f / s->scale[i];
+    b->first = first;
+    b->count = smaller(BLOCK, w.count - first);
+    for (int64_t i = 0; i < b->count; i++) {
+        int64_t c = first + i;
+        b->h[i] = pfc_fast_at(h, c);
+        b->scale[i] = power_for(tiles->largest(b->h[i], h.cols));
+        b->up[i] = 1.0f / b->scale[i];
         if (!normalised) continue;
-        float norm = *pfc_fast_at(wnorm, c + i), wd = pfc_fast_divisor(norm);
-        s->w[i] = pfc_fast_row(w, c + i);
-        s->winv[i] = 1.0f / wd;
-        s->a[i] = norm < 1e-12f ? 0.0f : -(*pfc_fast_at(wdot, c + i) / wd);
+        float norm = *pfc_fast_at(wnorm, c), wd = pfc_fast_divisor(norm);
+        b->w[i] = pfc_fast_row(w, c);
+        b->winv[i] = 1.0f / wd;
+        b->a[i] = norm < 1e-12f ? 0.0f : -(*pfc_fast_at(wdot, c) / wd);
     }
 }
 
-/* Columns d0.. of the strip's dw; the product is in work->out. */
-static void finish_weight(bf16_work *work, const pfc_operand *x, const weight_strip *s, int normalised, int64_t d0, float *dw, int64_t lddw)
+/* Classes c.. of the block, columns d0.. of dw, whose first row is the block's; the product is in work->out. */
+static void finish_weight(bf16_work *work, const pfc_operand *x, const weight_block *b, int normalised, int64_t c, int64_t d0, float *dw, int64_t lddw)
 {
     static const float ones[BF16_PANEL] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
-    int cols = (int)smaller(BF16_PANEL, x->d - d0);
-    const float *up = s->up;
-    if (!tiles->finite(work->out, s->rows, cols)) {
+    int rows = (int)smaller(BF16_PANEL, b->count - c), cols = (int)smaller(BF16_PANEL, x->d - d0);
+    const float *up = b->up + c;
+    if (!tiles->finite(work->out, rows, cols)) {
         for (int64_t t = 0; t < x->n; t++)
             for (int j = 0; j < BF16_PANEL; j++)
                 work->right[t * BF16_PANEL + j] = j < cols ? pfc_fast_at(x->x, t)[d0 + j] / (normalised ? x->divisor[t] : 1.0f) : 0.0f;
-        start_chain(work, s->rows, cols, NULL, 0);
-        tiles->chain(work->left, 1, work->right, x->n, s->rows, work->out);
+        start_chain(work, rows, cols, NULL, 0);
+        tiles->chain(b->h + c, 1, work->right, x->n, rows, work->out);
         up = ones;
     }
-    tiles->projected(work->out, s->rows, cols, up, s->w, d0, normalised ? s->a : NULL, s->winv, dw, lddw);
+    tiles->projected(work->out, rows, cols, up, b->w + c, d0, normalised ? b->a + c : NULL, b->winv + c, dw + c * lddw + d0, lddw);
 }
 
-static void weight_strip_times(bf16_work *work, const pfc_operand *x, const weight_strip *s, int normalised, uint8_t *left, float *dw, int64_t lddw)
+static void weight_products(bf16_work *work, const pfc_operand *x, const weight_block *b, int normalised, float *dw, int64_t lddw)
 {
+    int64_t bytes = pfc_bf16_panel_bytes(x->n);
     const uint8_t *right = normalised ? x->unit : x->rows;
-    tiles->rows(work->left, s->scale, s->rows, x->n, left);
-    for (int64_t d0 = 0; d0 < x->d; d0 += BF16_PANEL) {
-        tiles->product(left, right + d0 / BF16_PANEL * pfc_bf16_panel_bytes(x->n), x->n, work->out);
-        finish_weight(work, x, s, normalised, d0, dw + d0, lddw);
-    }
+    pack_rows(b->h, b->scale, b->count, x->n, work->extra);
+    for (int64_t d0 = 0; d0 < x->d; d0 += BF16_PANEL)
+        for (int64_t c = 0; c < b->count; c += BF16_PANEL) {
+            tiles->product(work->extra + c / BF16_PANEL * bytes, right + d0 / BF16_PANEL * bytes, x->n, work->out);
+            finish_weight(work, x, b, normalised, c, d0, dw, lddw);
+        }
 }
 
 pfc_status pfc_bf16x6_weight_grad(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
                                   pfc_view dw)
 {
     bf16_work work;
-    weight_strip strip;
-    PFC_TRY(get_work(be, lane, x->n, pfc_bf16_panel_bytes(x->n), &work));
+    weight_block b;
+    PFC_TRY(get_work(be, lane, x->n, pfc_bf16_panels(BLOCK) * pfc_bf16_panel_bytes(x->n), &work));
     tiles->configure();
-    for (int64_t c = 0; c < w.count; c += BF16_PANEL) {
-        set_strip(&strip, &work, h, w, wnorm, wdot, normalised, c);
-        weight_strip_times(&work, x, &strip, normalised, work.extra, pfc_fast_at(dw, c), dw.ld);
+    for (int64_t first = 0; first < w.count; first += BLOCK) {
+        set_weight_block(&b, h, w, wnorm, wdot, normalised, first);
+        weight_products(&work, x, &b, normalised, pfc_fast_at(dw, first), dw.ld);
     }
     tiles->release();
     return PFC_OK;
 }
 
-/* The gradient of a strip stays in cache until its rows are updated. */
+/* The gradient of a block stays in cache until its rows are updated. */
 pfc_status pfc_bf16x6_weight_update(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
                                     pfc_view momentum, const pfc_sgd *sgd)
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
     const fast_sgd f = pfc_fast_sgd_of(sgd);
     bf16_work work;
-    weight_strip strip;
-    int64_t bytes = pfc_bf16_panel_bytes(x->n), ld = pfc_round16(x->d);
-    PFC_TRY(get_work(be, lane, x->n, bytes + BF16_PANEL * ld * (int64_t)sizeof(float), &work));
+    weight_block b;
+    int64_t bytes = pfc_bf16_panels(BLOCK) * pfc_bf16_panel_bytes(x->n), ld = pfc_round16(x->d);
+    PFC_TRY(get_work(be, lane, x->n, bytes + BLOCK * ld * (int64_t)sizeof(float), &work));
     float *dw = (float *)(void *)(work.extra + bytes);
     tiles->configure();
-    for (int64_t c = 0; c < w.count; c += BF16_PANEL) {
-        set_strip(&strip, &work, h, w, wnorm, wdot, normalised, c);
-        weight_strip_times(&work, x, &strip, normalised, work.extra, dw, ld);
-        for (int i = 0; i < strip.rows; i++) {
-            int64_t row = w.index ? w.index[c + i] : w.first + c + i;
+    for (int64_t first = 0; first < w.count; first += BLOCK) {
+        set_weight_block(&b, h, w, wnorm, wdot, normalised, first);
+        weight_products(&work, x, &b, normalised, dw, ld);
+        for (int64_t i = 0; i < b.count; i++) {
+            int64_t row = w.index ? w.index[first + i] : w.first + first + i;
             k->sgd_row(dw + i * ld, pfc_fast_at(w.base, row), pfc_fast_at(momentum, row), x->d, &f);
         }
     }
