@@ -39,6 +39,8 @@ int pfc_cpu_has_avx512(void)
     return pfc_cpu_has_avx2() && (saved_state() & 0xe6) == 0xe6 && has_leaf7(bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL);
 }
 
+int pfc_cpu_has_ifma(void) { return pfc_cpu_has_avx512() && has_leaf7(bit_AVX512IFMA); }
+
 /* Linux gives the 8 KB of tile registers only to a process that asks. ENOSPC: an alternate signal stack is too small for them. */
 static bool tile_permission(char *why, size_t size)
 {
@@ -75,4 +77,5 @@ bool pfc_cpu_has_amx(char *why, size_t size)
 }
 int pfc_cpu_has_avx2(void) { return 0; }
 int pfc_cpu_has_avx512(void) { return 0; }
+int pfc_cpu_has_ifma(void) { return 0; }
 #endif

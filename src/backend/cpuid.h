@@ -6,6 +6,7 @@
 
 int pfc_cpu_has_avx2(void);   /* AVX2 and FMA */
 int pfc_cpu_has_avx512(void); /* F, DQ, BW, VL, and the above */
+int pfc_cpu_has_ifma(void);   /* AVX512-IFMA and the above */
 /* AMX int8 tiles and the above; asks Linux for the permission to use them (once per process is enough, again does no harm). false: why, in one line. */
 bool pfc_cpu_has_amx(char *why, size_t size);
 #endif
