@@ -40,6 +40,17 @@ void pfc_json_params(pfc_json *j, const pfc_case *c);
 /* Any algorithm, by its bench hooks, or by `run` (bench_step.c). c: a case with the command line's parameters and sizes; adds one object to json.
  * Collective. */
 int pfc_bench_any(pfc_cli *cli, pfc_case *c, pfc_json *json, pfc_diag *diag);
+/* Exact mode's three products alone on the cpu backend (bench_products.c). n, c, d: the batch, the classes of this rank, the dimension. x (n,d), w (c,d) and
+ * f (c,n) are memory of the caller that is overwritten, here and by other products of the same shapes between runs (not x and w). Collective. */
+typedef struct pfc_bench_products pfc_bench_products;
+pfc_bench_products *pfc_bench_products_open(MPI_Comm comm, const char *engine, int threads, int64_t n, int64_t c, int64_t d, double *x, double *w, double *f,
+                                            pfc_diag *diag);
+int pfc_bench_products_run(pfc_bench_products *b, pfc_diag *diag);
+void pfc_bench_products_close(pfc_bench_products *b);
+/* Lines on stdout; keys in an open object. plain: the three DGEMMs. */
+void pfc_bench_products_print(const pfc_bench_products *b, const pfc_timing *plain);
+void pfc_bench_products_json(const pfc_bench_products *b, const pfc_timing *plain, pfc_json *j);
+
 /* partial_fc beside three plain products of the same shapes. */
 int pfc_bench_partial_fc(pfc_cli *cli, pfc_case *c, pfc_json *json, pfc_diag *diag);
 

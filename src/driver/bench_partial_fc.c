@@ -24,7 +24,8 @@ typedef struct bench {
     float *x;
     int64_t *labels, *mask;
     double *x_grad;
-    void *gemm; /* X, W, F, DX, DW of the three products */
+    void *gemm;                /* X, W, F, DX, DW of the three products */
+    pfc_bench_products *exact; /* NULL: fast mode, or not on the cpu backend */
     pfc_timing step, product;
     int64_t rss;
     pfc_peaks peaks;
@@ -123,6 +124,15 @@ static int open_products(bench *b)
     return pfc_diag_agree(b->cli->comm, b->diag);
 }
 
+/* X, dX, W, dW, F in b->gemm. */
+static int open_exact_products(bench *b)
+{
+    if (b->mode != PFC_EXACT || strcmp(pfc_ctx_backend_name(b->ctx), "cpu") != 0) return 0;
+    double *x = b->gemm, *w = x + 2 * b->n * b->d, *f = w + 2 * b->sampled * b->d;
+    b->exact = pfc_bench_products_open(b->cli->comm, pfc_ctx_engine_name(b->ctx), b->threads, b->n, b->sampled, b->d, x, w, f, b->diag);
+    return b->diag->exit_status;
+}
+
 static void products_f32(const bench *b)
 {
     int n = (int)b->n, c = (int)b->sampled, d = (int)b->d;
@@ -156,11 +166,12 @@ static int measure(bench *b)
 {
     if (one_step(b, NULL) || one_step(b, NULL)) return b->diag->exit_status;
     b->rss = pfc_peak_rss(b->cli->comm);
-    if (open_products(b)) return b->diag->exit_status;
+    if (open_products(b) || open_exact_products(b)) return b->diag->exit_status;
     one_product(b, NULL);
     for (int i = 0; i < b->cli->rounds; i++) {
         if (one_step(b, &b->step)) return b->diag->exit_status;
         one_product(b, &b->product);
+        if (b->exact && pfc_bench_products_run(b->exact, b->diag)) return b->diag->exit_status;
     }
     b->peaks = pfc_measure_peaks(b->cli->comm, b->mode, b->threads, b->diag);
     return b->diag->exit_status;
@@ -197,6 +208,7 @@ static void print(const bench *b, const figures *f)
     for (int i = 0; i < b->step.count; i++) printf("  round %-3d     %.6f s CPU  %.6f s wall\n", i + 1, b->step.cpu[i], b->step.wall[i]);
     printf("three %ss    %.6f s CPU  %.6f s wall\n", gemm, f->gemm_cpu, f->gemm_wall);
     printf("step/products   %.2f CPU  %.2f wall\n", f->step_cpu / f->gemm_cpu, f->step_wall / f->gemm_wall);
+    if (b->exact) pfc_bench_products_print(b->exact, &b->product);
     printf("work            %.3f GFLOP, %.1f MB at least\n", f->flops * 1e-9, f->bytes * 1e-6);
     printf("peaks           %.1f GFLOP/s (%s 512^3), %.1f GB/s (a = b + 3 c)\n", b->peaks.flops * 1e-9, gemm, b->peaks.memory * 1e-9);
     printf("bound           %.6f s, reached %.0f %% by wall time\n", f->bound, 100.0 * f->bound / f->step_wall);
@@ -224,6 +236,7 @@ static void write_json(const bench *b, const figures *f, pfc_json *j)
     pfc_json_timing(j, "gemm_seconds", "gemm_wall_seconds", &b->product);
     pfc_json_real(j, "step_over_gemm", f->step_cpu / f->gemm_cpu);
     pfc_json_real(j, "step_over_gemm_wall", f->step_wall / f->gemm_wall);
+    if (b->exact) pfc_bench_products_json(b->exact, &b->product, j);
     pfc_json_int(j, "peak_rss_bytes", b->rss);
     pfc_json_real(j, "flops", f->flops);
     pfc_json_real(j, "bytes", f->bytes);
@@ -235,6 +248,7 @@ static void write_json(const bench *b, const figures *f, pfc_json *j)
 
 static void close_bench(bench *b)
 {
+    pfc_bench_products_close(b->exact);
     pfc_partial_fc_destroy(&b->layer);
     pfc_cli_context_close(&b->ctx, b->diag);
     free(b->x);

@@ -4,6 +4,7 @@ libpfcdriver_la_SOURCES += \
     src/driver/bench.c \
     src/driver/bench.h \
     src/driver/bench_partial_fc.c \
+    src/driver/bench_products.c \
     src/driver/bench_step.c \
     src/driver/check.h \
     src/driver/check_gates.c \
