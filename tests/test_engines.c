@@ -134,29 +134,44 @@ static void same(const char *what, const char *engine, const void *a, const void
                          (unsigned long long)u[i], (unsigned long long)v[i], kind, (int)p->n, (int)p->d, (int)p->c);
 }
 
-static bool amx_here(void)
+static bool tiles_allowed(char *why, size_t size) { return pfc_cpu_amx(PFC_TILES_INT8, why, size); }
+
+/* Engines besides int128 and dgemm, and what the backend's registry says of the instructions they need. */
+static const struct {
+    const char *name;
+    bool (*usable)(char *why, size_t size), (*allowed)(char *why, size_t size);
+} special[] = { { "ifma", pfc_engine_ifma_usable, pfc_cpu_ifma }, { "amx", pfc_engine_amx_usable, tiles_allowed } };
+enum { SPECIAL = sizeof special / sizeof *special };
+
+static bool here(int i)
 {
     char why[256];
-    bool usable = pfc_engine_amx_usable(why, sizeof why);
-    if (usable) return true;
-    printf("# engine amx not tested: %s\n", why);
-    ck_assert_msg(!pfc_cpu_amx(PFC_TILES_INT8, why, sizeof why), "the tiles may be used here, but the engine finds them wrong");
+    if (special[i].usable(why, sizeof why)) return true;
+    printf("# engine %s not tested: %s\n", special[i].name, why);
+    ck_assert_msg(!special[i].allowed(why, sizeof why), "engine %s may be used here, but finds its instructions wrong", special[i].name);
     return false;
 }
 
-static void compare(int kind, int64_t n, int64_t d, int64_t c, const char *reference, int times, bool amx)
+static void compare_engine(const problem *p, int kind, const char *engine, int times, const outcome *want)
 {
-    static const char *const others[] = { "dgemm", "amx" };
+    int64_t n = p->n, d = p->d, c = p->c;
+    outcome got = compute(p, engine, (n + d) & 1 ? 1 : -1, times);
+    same("cosines", engine, got.z, want->z, c * n, p, kind);
+    same("weight_grad", engine, got.dw, want->dw, c * d, p, kind);
+    same("limbs", engine, got.limb, want->limb, n * d * PFC_LIMBS, p, kind);
+    same("feature_grad", engine, got.feature, want->feature, n * d, p, kind);
+    free_outcome(&got);
+}
+
+static void compare(int kind, int64_t n, int64_t d, int64_t c, const char *reference, int times)
+{
+    static int can[SPECIAL] = { -1, -1 };
     problem p = make_problem(kind, n, d, c);
     outcome want = compute(&p, reference, -1, times);
-    for (int i = 0; i < 2; i++) {
-        if (strcmp(others[i], reference) == 0 || (i == 1 && !amx)) continue;
-        outcome got = compute(&p, others[i], (n + d) & 1 ? 1 : -1, times);
-        same("cosines", others[i], got.z, want.z, c * n, &p, kind);
-        same("weight_grad", others[i], got.dw, want.dw, c * d, &p, kind);
-        same("limbs", others[i], got.limb, want.limb, n * d * PFC_LIMBS, &p, kind);
-        same("feature_grad", others[i], got.feature, want.feature, n * d, &p, kind);
-        free_outcome(&got);
+    if (strcmp(reference, "dgemm") != 0) compare_engine(&p, kind, "dgemm", times, &want);
+    for (int i = 0; i < SPECIAL; i++) {
+        if (can[i] < 0) can[i] = here(i);
+        if (can[i]) compare_engine(&p, kind, special[i].name, times, &want);
     }
     free_outcome(&want);
     free(p.x);
@@ -167,12 +182,11 @@ static void compare(int kind, int64_t n, int64_t d, int64_t c, const char *refer
 /* Every size 1..70 as N, D and C, on every kind of data. */
 START_TEST(small_sizes)
 {
-    bool amx = amx_here();
     for (int i = 1; i <= 70; i++)
         for (int kind = 0; kind < KIND_COUNT; kind++) {
-            compare(kind, i, 1 + i * 7 % 37, 1 + i * 5 % 41, "int128", 1, amx);
-            compare(kind, 1 + i * 5 % 29, i, 1 + i * 11 % 43, "int128", 1, amx);
-            compare(kind, 1 + i * 3 % 31, 1 + i * 13 % 35, i, "int128", 1, amx);
+            compare(kind, i, 1 + i * 7 % 37, 1 + i * 5 % 41, "int128", 1);
+            compare(kind, 1 + i * 5 % 29, i, 1 + i * 11 % 43, "int128", 1);
+            compare(kind, 1 + i * 3 % 31, 1 + i * 13 % 35, i, "int128", 1);
         }
 }
 END_TEST
@@ -180,14 +194,13 @@ END_TEST
 /* Sums longer than a chunk of the tiles and a chunk of the slices. */
 START_TEST(long_sums)
 {
-    bool amx = amx_here();
     for (int kind = 0; kind < KIND_COUNT; kind++) {
-        compare(kind, 9, 1030, 35, "int128", 1, amx);
-        compare(kind, 600, 33, 9, "int128", 1, amx);
-        compare(kind, 7, 40, 577, "int128", 1, amx);
-        compare(kind, 64, 512, 128, "int128", 1, amx);
-        compare(kind, 40, 2160, 70, "dgemm", 1, amx);
-        compare(kind, 2100, 40, 70, "dgemm", 1, amx);
+        compare(kind, 9, 1030, 35, "int128", 1);
+        compare(kind, 600, 33, 9, "int128", 1);
+        compare(kind, 7, 40, 577, "int128", 1);
+        compare(kind, 64, 512, 128, "int128", 1);
+        compare(kind, 40, 2160, 70, "dgemm", 1);
+        compare(kind, 2100, 40, 70, "dgemm", 1);
     }
 }
 END_TEST
@@ -195,8 +208,7 @@ END_TEST
 /* More blocks than an accumulator takes without carrying. */
 START_TEST(many_blocks)
 {
-    bool amx = amx_here();
-    for (int kind = 0; kind < KIND_COUNT; kind++) compare(kind, 3, 5, 2, "int128", 2500, amx);
+    for (int kind = 0; kind < KIND_COUNT; kind++) compare(kind, 3, 5, 2, "int128", 2500);
 }
 END_TEST
 
@@ -211,7 +223,7 @@ START_TEST(self_check_notices_a_wrong_digit)
     problem p = make_problem(KIND_RANDOM, N, D, C);
     double norm[N + C], z[C * N], dw[C * D];
     int32_t expo[N + C];
-    for (int wrong = 0; amx_here() && wrong < 3; wrong++) {
+    for (int wrong = 0; here(1) && wrong < 3; wrong++) {
         pfc_view x = pfc_view_make(p.x, PFC_F64, N, D), h = pfc_view_make(p.h, PFC_F64, C, N), xnorm = pfc_view_make(norm, PFC_F64, N, 1),
                  wnorm = pfc_view_make(norm + N, PFC_F64, C, 1), none = { 0 };
         pfc_rowset xs = { x, NULL, 0, N }, ws = { pfc_view_make(p.w, PFC_F64, C, D), NULL, 0, C };
@@ -255,15 +267,19 @@ START_TEST(selection)
     pfc_options options = { PFC_EXACT, "cpu", "auto", 1, -1 };
     pfc_backend *be;
     char why[256];
-    static const char *const caps[] = { "scalar", "avx2", "avx512", "amx" };
-    for (int i = 0; i < 4; i++) {
+    static const char *const caps[] = { "scalar", "avx2", "avx512", "ifma", "amx" };
+    for (int i = 0; i < 5; i++) {
         setenv("PFC_MAX_ISA", caps[i], 1);
         ck_assert_int_eq(pfc_backend_open(&options, &be, why, sizeof why), PFC_OK);
-        ck_assert_str_eq(be->engine, i == 3 && pfc_engine_amx_usable(why, sizeof why) ? "amx" : "dgemm");
+        const char *best = pfc_engine_ifma_usable(why, sizeof why) ? "ifma" : "dgemm";
+        ck_assert_str_eq(be->engine, pfc_engine_amx_usable(why, sizeof why) ? "amx" : best);
+        if (i < 3) ck_assert_str_eq(be->engine, "dgemm");
+        if (i == 3) ck_assert_str_ne(be->engine, "amx");
         pfc_backend_close(be);
     }
     unsetenv("PFC_MAX_ISA");
-    refused("amx", "avx512", "PFC_MAX_ISA is avx512");
+    refused("amx", "ifma", "PFC_MAX_ISA is ifma");
+    refused("ifma", "avx512", "PFC_MAX_ISA is avx512");
     refused("dgemm", "sse9", "PFC_MAX_ISA is 'sse9'");
     refused("abacus", NULL, "unknown product engine 'abacus'");
 }

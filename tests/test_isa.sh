@@ -9,7 +9,7 @@ failed=0 plain=0
 while IFS= read -r object; do
     case ${object##*/} in
     libpfc*_amx_la-*|libpfctiles_a-*) continue ;;
-    libpfc*_avx512_la-*) registers=t ;;
+    libpfc*_avx512_la-*|libpfc_ifma_la-*) registers=t ;;
     libpfc*_avx2_la-*) registers='z|t' ;;
         *) registers='y|z|t' plain=$((plain + 1)) ;;
     esac

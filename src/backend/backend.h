@@ -368,6 +368,8 @@ pfc_status pfc_backend_finish(pfc_backend *be, char *why, size_t size);
  * PFC_MAX_ISA has another value. */
 const char *pfc_cpu_isa(char *why, size_t size);
 
+/* Whether 52-bit multiply-add (AVX512-IFMA) may be used: in the build, the CPU, the operating system, and not below PFC_MAX_ISA. false: why. */
+bool pfc_cpu_ifma(char *why, size_t size);
 /* Whether tiles (AMX) may be used: in the build, the CPU, the operating system, and not below PFC_MAX_ISA. false: why. */
 bool pfc_cpu_amx(pfc_tile_kind kind, char *why, size_t size);
 

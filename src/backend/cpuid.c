@@ -30,8 +30,11 @@ int pfc_cpu_has_avx512(void)
     return pfc_cpu_has_avx2() && (pfc_cpu_saved_state() & 0xe6) == 0xe6 && has_leaf7(bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL);
 }
 
+int pfc_cpu_has_ifma(void) { return pfc_cpu_has_avx512() && has_leaf7(bit_AVX512IFMA); }
+
 #else
 unsigned pfc_cpu_saved_state(void) { return 0; }
 int pfc_cpu_has_avx2(void) { return 0; }
 int pfc_cpu_has_avx512(void) { return 0; }
+int pfc_cpu_has_ifma(void) { return 0; }
 #endif

@@ -6,6 +6,7 @@
 
 int pfc_cpu_has_avx2(void);         /* AVX2 and FMA */
 int pfc_cpu_has_avx512(void);       /* F, DQ, BW, VL, and the above */
+int pfc_cpu_has_ifma(void);         /* AVX512-IFMA and the above */
 unsigned pfc_cpu_saved_state(void); /* register state that the operating system saves, as XCR0: bit 1 SSE, 2 AVX, 5-7 AVX-512, 17-18 tiles */
 
 typedef enum pfc_tile_kind { PFC_TILES_INT8, PFC_TILES_BF16 } pfc_tile_kind;

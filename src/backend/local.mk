@@ -12,10 +12,14 @@ libpfc_la_SOURCES += \
     src/backend/cpu/engine_amx.h \
     src/backend/cpu/engine_amx_test.c \
     src/backend/cpu/engine_dgemm.c \
+    src/backend/cpu/engine_ifma.c \
+    src/backend/cpu/engine_ifma.h \
+    src/backend/cpu/engine_ifma_test.c \
     src/backend/cpu/engine_int128.c \
     src/backend/cpu/exact.h \
     src/backend/cpu/exact_acc.c \
     src/backend/cpu/exact_amx.h \
+    src/backend/cpu/exact_ifma.h \
     src/backend/cpu/exact_kernels.h \
     src/backend/cpu/exact_matrix.c \
     src/backend/cpu/exact_ops.inc \
@@ -72,6 +76,9 @@ if PFC_HAVE_AVX512
 libpfc_avx512_la_SOURCES += \
     src/backend/cpu/exact_avx512.c \
     src/backend/cpu/fast_avx512.c
+endif
+if PFC_HAVE_IFMA
+libpfc_ifma_la_SOURCES += src/backend/cpu/exact_ifma.c
 endif
 if PFC_HAVE_AMX
 libpfc_amx_la_SOURCES += \

@@ -15,26 +15,40 @@
 #include <string.h>
 
 /* PFC_MAX_ISA as a position in `names`; -1 and a reason: not one of them. */
-static const char *const names[] = { "scalar", "avx2", "avx512", "amx" };
-enum { ISA_AMX = 3 };
+static const char *const names[] = { "scalar", "avx2", "avx512", "ifma", "amx" };
+enum { ISA_IFMA = 3, ISA_AMX = 4 };
 static int isa_cap(char *why, size_t size)
 {
     const char *asked = getenv("PFC_MAX_ISA");
     if (!asked || !*asked) return ISA_AMX;
     for (int cap = 0; cap <= ISA_AMX; cap++)
         if (strcmp(asked, names[cap]) == 0) return cap;
-    snprintf(why, size, "PFC_MAX_ISA is '%s'; expected scalar, avx2, avx512 or amx", asked);
+    snprintf(why, size, "PFC_MAX_ISA is '%s'; expected scalar, avx2, avx512, ifma or amx", asked);
     return -1;
+}
+
+static bool allowed(int isa, char *why, size_t size)
+{
+    int cap = isa_cap(why, size);
+    if (cap >= 0 && cap < isa) snprintf(why, size, "PFC_MAX_ISA is %s", names[cap]);
+    return cap >= isa;
+}
+
+bool pfc_cpu_ifma(char *why, size_t size)
+{
+    if (!allowed(ISA_IFMA, why, size)) return false;
+#ifdef PFC_HAVE_IFMA
+    if (pfc_cpu_has_ifma()) return true;
+    snprintf(why, size, "the CPU has no AVX512-IFMA, or the operating system does not save its registers");
+#else
+    snprintf(why, size, "this build has no AVX512-IFMA kernels");
+#endif
+    return false;
 }
 
 bool pfc_cpu_amx(pfc_tile_kind kind, char *why, size_t size)
 {
-    int cap = isa_cap(why, size);
-    if (cap < 0) return false;
-    if (cap < ISA_AMX) {
-        snprintf(why, size, "PFC_MAX_ISA is %s", names[cap]);
-        return false;
-    }
+    if (!allowed(ISA_AMX, why, size)) return false;
 #ifdef PFC_HAVE_AMX
     return pfc_cpu_has_amx(kind, why, size);
 #else

@@ -117,4 +117,17 @@ int pfc_bench_plot_check(const pfc_cli *cli, pfc_diag *diag);
 /* Share of the bound of each case as bars. Collective. */
 int pfc_bench_plot(const pfc_bench *bench, const pfc_bench_record *records, int count, pfc_diag *diag);
 
+/* ---- exact products alone (bench_products.c) ---- */
+
+/* Exact mode's three products alone on the cpu backend (bench_products.c). n, c, d: the batch, the classes of this rank, the dimension. x (n,d), w (c,d) and
+ * f (c,n) are memory of the caller that is overwritten, here and by other products of the same shapes between runs (not x and w). Collective. */
+typedef struct pfc_bench_products pfc_bench_products;
+pfc_bench_products *pfc_bench_products_open(MPI_Comm comm, const char *engine, int threads, int64_t n, int64_t c, int64_t d, double *x, double *w, double *f,
+                                            pfc_diag *diag);
+int pfc_bench_products_run(pfc_bench_products *b, pfc_diag *diag);
+void pfc_bench_products_close(pfc_bench_products *b);
+/* Lines on stdout; keys in an open object. plain: the three DGEMMs. */
+void pfc_bench_products_print(const pfc_bench_products *b, const pfc_timing *plain);
+void pfc_bench_products_json(const pfc_bench_products *b, const pfc_timing *plain, pfc_json *j);
+
 #endif

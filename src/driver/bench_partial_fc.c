@@ -25,7 +25,8 @@ typedef struct bench {
     float *x;
     int64_t *labels, *mask;
     double *x_grad;
-    void *gemm; /* X, W, F, DX, DW of the three products of `piece` classes */
+    void *gemm;                /* X, W, F, DX, DW of the three products of `piece` classes */
+    pfc_bench_products *exact; /* NULL: fast mode, not on the cpu backend, or more than one piece */
     int64_t piece;
     pfc_timing product;
 } bench;
@@ -124,6 +125,15 @@ static int open_products(bench *b)
     return pfc_diag_agree(b->cli->comm, b->diag);
 }
 
+/* X, dX, W, dW, F in b->gemm. */
+static int open_exact_products(bench *b)
+{
+    if (b->mode != PFC_EXACT || strcmp(pfc_ctx_backend_name(b->ctx), "cpu") != 0 || b->piece < b->sampled) return 0;
+    double *x = b->gemm, *w = x + 2 * b->n * b->d, *f = w + 2 * b->sampled * b->d;
+    b->exact = pfc_bench_products_open(b->cli->comm, pfc_ctx_engine_name(b->ctx), b->threads, b->n, b->sampled, b->d, x, w, f, b->diag);
+    return b->diag->exit_status;
+}
+
 static void products_f32(const bench *b, int64_t classes, bool first)
 {
     int n = (int)b->n, c = (int)classes, d = (int)b->d;
@@ -178,12 +188,13 @@ static int measure(bench *b)
     b->r->peak = pfc_rss_peak(b->cli->comm);
     count_sampled(b);
     if (b->run->alone) {
-        if (open_products(b)) return b->diag->exit_status;
+        if (open_products(b) || open_exact_products(b)) return b->diag->exit_status;
         one_product(b, NULL);
     }
     for (int i = 0; i < b->cli->rounds; i++) {
         if (one_step(b, &b->r->step)) return b->diag->exit_status;
         if (b->run->alone) one_product(b, &b->product);
+        if (b->exact && pfc_bench_products_run(b->exact, b->diag)) return b->diag->exit_status;
     }
     if (!b->run->alone) b->r->peak = pfc_rss_peak(b->cli->comm);
     return figure_out(b);
@@ -203,6 +214,7 @@ static void print(const bench *b)
     pfc_bench_print(b->run, b->r);
     printf("three %ss    %.6f s CPU  %.6f s wall\n", gemm, cpu, wall);
     printf("step/products   %.2f CPU  %.2f wall\n", b->r->cpu / cpu, b->r->wall / wall);
+    if (b->exact) pfc_bench_products_print(b->exact, &b->product);
 }
 
 static void write_json(const bench *b, pfc_json *j)
@@ -224,11 +236,13 @@ static void write_json(const bench *b, pfc_json *j)
         pfc_json_real(j, "step_over_gemm", b->r->cpu / pfc_median(b->product.cpu, b->product.count));
         pfc_json_real(j, "step_over_gemm_wall", b->r->wall / pfc_median(b->product.wall, b->product.count));
     }
+    if (b->exact) pfc_bench_products_json(b->exact, &b->product, j);
     pfc_json_end(j);
 }
 
 static void close_bench(bench *b)
 {
+    pfc_bench_products_close(b->exact);
     pfc_partial_fc_destroy(&b->layer);
     pfc_cli_context_close(&b->ctx, b->diag);
     free(b->x);

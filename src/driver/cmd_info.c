@@ -147,6 +147,7 @@ static const struct {
     { "exact", NULL, PFC_EXACT, NULL },
     { "fast", NULL, PFC_FAST, NULL },
     { "exact, amx", "cpu", PFC_EXACT, "amx" },
+    { "exact, ifma", "cpu", PFC_EXACT, "ifma" },
     { "exact, dgemm", "cpu", PFC_EXACT, "dgemm" },
     { "exact, int128", "cpu", PFC_EXACT, "int128" },
     { "fast, bf16x6", "cpu", PFC_FAST, "bf16x6" },

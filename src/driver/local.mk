@@ -7,6 +7,7 @@ libpfcdriver_la_SOURCES += \
     src/driver/bench_machine.c \
     src/driver/bench_partial_fc.c \
     src/driver/bench_plot.c \
+    src/driver/bench_products.c \
     src/driver/bench_report.c \
     src/driver/bench_step.c \
     src/driver/check.h \

@@ -1,4 +1,4 @@
-/* openblas.c: moves OpenBLAS off the kernels of a CPU that this one is not. */
+/* openblas.c: moves OpenBLAS off kernels that are slower than this CPU's. */
 #include "driver/driver.h"
 #include <cblas.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@ static void read_core(char *text, size_t size)
     snprintf(text, size, "%s", core ? core : "unknown");
 }
 
-/* The kernels this CPU can run, NULL if the slowest are all there is. */
+/* The kernels for this CPU, NULL if the slowest are all there is. */
 static const char *wanted_core(void)
 {
 #ifdef __x86_64__
@@ -30,11 +30,14 @@ static const char *wanted_core(void)
     return NULL;
 }
 
-static bool is_fallback(const char *core)
+/* OpenBLAS takes the slowest kernels for a CPU it does not know, and those for AVX2 for one by AMD that has AVX-512. */
+static bool is_slower(const char *core, const char *wanted)
 {
-    static const char *const slow[] = { "Prescott", "Generic", "Core2", "Unknown", NULL };
+    static const char *const slow[] = { "Prescott", "Generic", "Core2", "Unknown", NULL }, *const avx2[] = { "Haswell", "Zen", NULL };
     for (int i = 0; slow[i]; i++)
         if (strcasecmp(core, slow[i]) == 0) return true;
+    for (int i = 0; strcmp(wanted, "SkylakeX") == 0 && avx2[i]; i++)
+        if (strcasecmp(core, avx2[i]) == 0) return true;
     return false;
 }
 
@@ -42,7 +45,7 @@ pfc_openblas pfc_openblas_mend(void)
 {
     read_core(state.found, sizeof state.found);
     const char *wanted = wanted_core(), *given = getenv("OPENBLAS_CORETYPE");
-    if (!(given && *given) && wanted && is_fallback(state.found) && gotoblas_dynamic_quit && gotoblas_dynamic_init) {
+    if (!(given && *given) && wanted && is_slower(state.found, wanted) && gotoblas_dynamic_quit && gotoblas_dynamic_init) {
         setenv("OPENBLAS_CORETYPE", wanted, 1);
         gotoblas_dynamic_quit();
         gotoblas_dynamic_init();

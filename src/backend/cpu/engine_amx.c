@@ -10,8 +10,6 @@
 
 #ifdef PFC_HAVE_AMX
 
-enum { MAX_PENDING = 1000 }; /* chunks added to words that start below 2^32: each adds less than 2^53 */
-
 /* ---- memory of panels ---- */
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -58,8 +56,6 @@ static int64_t *scratch_work(exact_lane *lane, int64_t extra, pfc_amx_work *w)
 
 /* ---- self-check: A*(B*r) = C*r modulo 2^64, digits read as a polynomial in y: true for any y, and every level counts ---- */
 
-static uint64_t odd(int64_t i) { return ((uint64_t)i * 0x9E3779B97F4A7C15u + 0xD1B54A32D192ED03u) | 1; }
-
 /* sum of digits * y^(7-q), from the value itself. */
 static uint64_t polynomial(double x, int32_t e)
 {
@@ -90,8 +86,8 @@ static void check_operand(const pfc_operand *x, const struct amx_operand *op)
     for (int64_t i = 0; i < x->n; i++)
         for (int64_t j = 0; j < x->d; j++) {
             uint64_t v = polynomial(((const double *)x->x.data)[i * x->x.ld + j], x->expo[i]);
-            op->rows_r[j] += v * odd(i);
-            op->cols_r[i] += v * odd(j);
+            op->rows_r[j] += v * exact_odd(i);
+            op->cols_r[i] += v * exact_odd(j);
         }
 }
 
@@ -198,7 +194,7 @@ static pfc_status rows_times(exact_lane *lane, pfc_rowset a, const int32_t *expo
     uint64_t *check = lane->self_check ? (uint64_t *)pfc_exact_scratch(lane, SCRATCH_CHECK, a.count + b->cols) : NULL, *odds = check ? check + a.count : NULL;
     if (!sum || !left || (lane->self_check && !check)) return PFC_ERR_NOMEM;
     if (check) memset(check, 0, (size_t)a.count * sizeof *check);
-    for (int64_t j = 0; odds && j < b->cols; j++) odds[j] = odd(j);
+    for (int64_t j = 0; odds && j < b->cols; j++) odds[j] = exact_odd(j);
     k->configure();
     for (int64_t i = 0; i < a.count; i += AMX_PANEL) {
         point_at(a, expo, i, AMX_PANEL, row, scale);
@@ -224,18 +220,6 @@ static pfc_status weight(exact_lane *lane, pfc_rowset g, const int32_t *expo, co
 
 /* ---- feature_grad ---- */
 
-/* Words below the first back to [0, 2^32). */
-static void carry(int64_t *sum, int64_t size)
-{
-    for (int i = 3; i > 0; i--) {
-        int64_t *low = sum + i * size, *high = low - size;
-        for (int64_t j = 0; j < size; j++) {
-            high[j] += low[j] >> 32;
-            low[j] &= 0xffffffff;
-        }
-    }
-}
-
 static pfc_status check_feature(exact_lane *lane, pfc_rowset h, const int32_t *grid, pfc_rowset w, const int32_t *expo, const uint64_t *check)
 {
     int64_t n = h.base.cols, d = w.base.cols;
@@ -244,7 +228,7 @@ static pfc_status check_feature(exact_lane *lane, pfc_rowset h, const int32_t *g
     memset(want, 0, (size_t)n * sizeof *want);
     for (int64_t c = 0; c < h.count; c++) {
         uint64_t r = 0;
-        for (int64_t j = 0; j < d; j++) r += polynomial(exact_row(w, c)[j], expo[c]) * odd(j);
+        for (int64_t j = 0; j < d; j++) r += polynomial(exact_row(w, c)[j], expo[c]) * exact_odd(j);
         for (int64_t i = 0; i < n; i++) want[i] += polynomial(exact_row(h, c)[i], grid[i]) * r;
     }
     return memcmp(want, check, (size_t)n * sizeof *want) == 0 ? PFC_OK : check_failed(lane, n, d, h.count);
@@ -272,23 +256,18 @@ static pfc_status feature(exact_lane *lane, pfc_rowset h, const int32_t *grid, p
     const pfc_amx_kernels *k = &pfc_amx_kernels_table;
     int64_t count = h.count, n = h.base.cols, d = w.base.cols, chunks = ceil_div(count, AMX_CHUNK);
     pfc_amx_work work;
-    acc->sum = pfc_exact_zeros(acc->sum, 4 * n * d);
     pfc_amx_panel *hp = scratch_panels(lane, SCRATCH_H, ceil_div(n, AMX_PANEL), count), *wp = scratch_panels(lane, SCRATCH_W, ceil_div(d, AMX_PANEL), count);
     double *scale = pfc_exact_scratch(lane, SCRATCH_ROWS, n);
     uint64_t *check = lane->self_check ? (uint64_t *)pfc_exact_scratch(lane, SCRATCH_CHECK, n + d) : NULL, *odds = check ? check + n : NULL;
-    if (!acc->sum || !hp || !wp || !scale || !scratch_work(lane, 0, &work) || (lane->self_check && !check)) return PFC_ERR_NOMEM;
-    if (acc->pending + chunks > MAX_PENDING) {
-        carry(acc->sum, n * d);
-        acc->pending = 0;
-    }
-    acc->pending += chunks;
+    if (!hp || !wp || !scale || !scratch_work(lane, 0, &work) || (lane->self_check && !check)) return PFC_ERR_NOMEM;
+    PFC_TRY(pfc_exact_sum_words(acc, n * d, chunks));
     for (int64_t i = 0; i < n; i++) scale[i] = px_pow2(62 - grid[i]);
     for (int64_t i = 0; i < n; i += AMX_PANEL)
         k->columns(hp + i / AMX_PANEL, (const double *)h.base.data + h.first * h.base.ld + i, h.base.ld, scale + i,
                    (int)(n - i < AMX_PANEL ? n - i : AMX_PANEL), count);
     interleave_rows(wp, w, expo);
     if (check) memset(check, 0, (size_t)n * sizeof *check);
-    for (int64_t j = 0; odds && j < d; j++) odds[j] = odd(j);
+    for (int64_t j = 0; odds && j < d; j++) odds[j] = exact_odd(j);
     k->configure();
     feature_products(hp, wp, n, d, chunks, acc->sum, check, odds, &work);
     k->release();

@@ -13,7 +13,6 @@ enum { K_CHUNK = 2048, K_BUDGET = 8192 };
 
 /* ---- self-check: C*r = A*(B*r) modulo 2^64 for a vector r of odd numbers ---- */
 
-static uint64_t odd(int64_t i) { return ((uint64_t)i * 0x9E3779B97F4A7C15u + 0xD1B54A32D192ED03u) | 1; }
 static uint64_t word(double x) { return (uint64_t)(int64_t)x; }
 
 typedef struct gemm_call {
@@ -33,7 +32,7 @@ static void times_r(const double *c, int64_t m, int64_t n, int64_t ld, bool tran
 {
     memset(out, 0, (size_t)m * sizeof *out);
     for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++) out[i] += word(transposed ? c[j * ld + i] : c[i * ld + j]) * odd(j);
+        for (int64_t j = 0; j < n; j++) out[i] += word(transposed ? c[j * ld + i] : c[i * ld + j]) * exact_odd(j);
 }
 
 static int verified(const gemm_call *g, const uint64_t *before, uint64_t *br, uint64_t *after)

@@ -81,7 +81,7 @@ typedef struct exact_product_acc {
     double *level; /* 5 x rows x cols, exact integers */
     int64_t *high; /* 6 x rows x cols, carried */
     int64_t *limb; /* rows x cols x PFC_LIMBS (int128 engine) */
-    int64_t *sum;  /* 4 x rows x cols words of base 2^32 (amx engine) */
+    int64_t *sum;  /* 4 x rows x cols words of base 2^32 (engines amx and ifma) */
     unsigned char *mark;
     double *max;     /* per row: largest |term|, before the grid is fixed */
     int64_t pending; /* terms in `level`, or chunks in `sum`, since the last carry */
@@ -113,10 +113,12 @@ typedef struct pfc_engine {
     pfc_status (*feature)(exact_lane *lane, pfc_rowset h, const int32_t *grid, pfc_rowset w, const int32_t *expo, exact_product_acc *acc);
 } pfc_engine;
 
-extern const pfc_engine pfc_engine_dgemm, pfc_engine_int128, pfc_engine_amx;
+extern const pfc_engine pfc_engine_dgemm, pfc_engine_int128, pfc_engine_ifma, pfc_engine_amx;
 const pfc_engine *pfc_engine_find(const char *name); /* NULL: unknown */
 /* Whether the amx engine can run here: built, CPU, operating system, permission, known answers, PFC_MAX_ISA. false: why, in one line. */
 bool pfc_engine_amx_usable(char *why, size_t size);
+/* The same of the ifma engine. */
+bool pfc_engine_ifma_usable(char *why, size_t size);
 
 /* Slices (exact_slices.c). by_k: [s2; s1; s0], for sums over the rows; else [s0|s1|s2] per row. Scratch `which`. */
 pfc_status pfc_slice_rows(exact_lane *lane, int which, pfc_rowset w, const int32_t *expo, bool by_k, exact_slices *out);
@@ -189,6 +191,12 @@ pfc_status pfc_exact_aims_sum(pfc_backend *be, int lane, pfc_view l, int64_t c0,
                               pfc_acc *loss);
 pfc_status pfc_exact_subcenter_grad(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, pfc_view l, pfc_view winner, int64_t k, int64_t c0,
                                     const pfc_rows_info *rows, const pfc_aims *aims, pfc_view h, pfc_view bias_grad);
+
+/* r of the self-checks: an odd number per column. */
+static inline uint64_t exact_odd(int64_t i) { return ((uint64_t)i * 0x9E3779B97F4A7C15u + 0xD1B54A32D192ED03u) | 1; }
+
+/* Makes acc->sum (`size` outputs) if it is not there, and room in its words for `chunks` more terms of less than 2^53. */
+pfc_status pfc_exact_sum_words(exact_product_acc *acc, int64_t size, int64_t chunks);
 
 /* Row i of a set. */
 static inline const double *exact_row(pfc_rowset set, int64_t i)

@@ -33,6 +33,32 @@ static void free_lanes(pfc_acc *acc)
 
 void *pfc_exact_zeros(void *p, int64_t count) { return p ? p : calloc((size_t)count + 1, 8); }
 
+enum { MAX_PENDING = 1000 }; /* terms of less than 2^53 added to words that start below 2^32 */
+
+/* Words below the first back to [0, 2^32). */
+static void carry_words(int64_t *sum, int64_t size)
+{
+    for (int i = 3; i > 0; i--) {
+        int64_t *low = sum + i * size, *high = low - size;
+        for (int64_t j = 0; j < size; j++) {
+            high[j] += low[j] >> 32;
+            low[j] &= 0xffffffff;
+        }
+    }
+}
+
+pfc_status pfc_exact_sum_words(exact_product_acc *acc, int64_t size, int64_t chunks)
+{
+    acc->sum = pfc_exact_zeros(acc->sum, 4 * size);
+    if (!acc->sum) return PFC_ERR_NOMEM;
+    if (acc->pending + chunks > MAX_PENDING) {
+        carry_words(acc->sum, size);
+        acc->pending = 0;
+    }
+    acc->pending += chunks;
+    return PFC_OK;
+}
+
 static bool make_lanes(pfc_acc *acc)
 {
     size_t rows = (size_t)acc->rows + 1;

@@ -12,7 +12,7 @@
 #include <xmmintrin.h>
 #endif
 
-static const pfc_engine *const engines[] = { &pfc_engine_dgemm, &pfc_engine_int128, &pfc_engine_amx, NULL };
+static const pfc_engine *const engines[] = { &pfc_engine_dgemm, &pfc_engine_int128, &pfc_engine_ifma, &pfc_engine_amx, NULL };
 
 const pfc_engine *pfc_engine_find(const char *name)
 {
@@ -44,6 +44,20 @@ pfc_status pfc_exact_environment(exact_lane *lane)
     return PFC_OK;
 }
 
+static bool engine_usable(const pfc_engine *engine, char *why, size_t size)
+{
+    if (engine == &pfc_engine_amx) return pfc_engine_amx_usable(why, size);
+    if (engine == &pfc_engine_ifma) return pfc_engine_ifma_usable(why, size);
+    return true;
+}
+
+static const pfc_engine *best_engine(void)
+{
+    char why[160];
+    if (pfc_engine_amx_usable(why, sizeof why)) return &pfc_engine_amx;
+    return pfc_engine_ifma_usable(why, sizeof why) ? &pfc_engine_ifma : &pfc_engine_dgemm;
+}
+
 pfc_status pfc_exact_open(pfc_backend *be, const char *engine, const pfc_exact_kernels *k)
 {
     pfc_exact *ex = calloc(1, sizeof *ex);
@@ -52,15 +66,14 @@ pfc_status pfc_exact_open(pfc_backend *be, const char *engine, const pfc_exact_k
     ex->k = k;
     ex->lanes = be->lanes;
     char why[160];
-    if (strcmp(engine, "auto") == 0) engine = pfc_engine_amx_usable(why, sizeof why) ? "amx" : "dgemm";
-    ex->engine = pfc_engine_find(engine);
+    ex->engine = strcmp(engine, "auto") == 0 ? best_engine() : pfc_engine_find(engine);
     if (!ex->engine) {
-        snprintf(be->error, sizeof be->error, "%s product engine '%s'; expected auto, amx, dgemm or int128",
+        snprintf(be->error, sizeof be->error, "%s product engine '%s'; expected auto, amx, ifma, dgemm or int128",
                  strcmp(engine, "bf16x6") == 0 ? "only fast mode has the" : "unknown", engine);
         return PFC_ERR_UNSUPPORTED;
     }
-    if (ex->engine == &pfc_engine_amx && !pfc_engine_amx_usable(why, sizeof why)) {
-        snprintf(be->error, sizeof be->error, "product engine amx cannot run here: %s", why);
+    if (!engine_usable(ex->engine, why, sizeof why)) {
+        snprintf(be->error, sizeof be->error, "product engine %s cannot run here: %s", ex->engine->name, why);
         return PFC_ERR_UNSUPPORTED;
     }
     be->engine = ex->engine->name;

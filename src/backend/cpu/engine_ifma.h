@@ -1,0 +1,14 @@
+/* engine_ifma.h: memory of strips and panels, for the ifma engine and its tests. */
+#ifndef PFC_ENGINE_IFMA_H
+#define PFC_ENGINE_IFMA_H
+
+#include "backend/cpu/exact.h"
+#include "backend/cpu/exact_ifma.h"
+
+/* 8-byte words of `count` strips or panels with K = k <= IFMA_CHUNK, and the strips or panels in 64-byte aligned memory of that size. by_k: for columns. */
+int64_t pfc_ifma_strips_words(int64_t count, int64_t k);
+pfc_ifma_strip *pfc_ifma_strips_place(void *memory, int64_t count, int64_t k, bool by_k);
+int64_t pfc_ifma_panels_words(int64_t count, int64_t k);
+pfc_ifma_panel *pfc_ifma_panels_place(void *memory, int64_t count, int64_t k);
+
+#endif
