@@ -48,6 +48,7 @@ SCRIPT_TESTS = \
     tests/bit_matrix.sh \
     tests/doc_blocks.py \
     tests/driver_bad_files.sh \
+    tests/driver_bench.sh \
     tests/driver_cases.sh \
     tests/driver_check.sh \
     tests/driver_check_gates.sh \
