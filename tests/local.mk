@@ -64,6 +64,7 @@ SCRIPT_TESTS = \
     tests/driver_suite.sh \
     tests/driver_verify.sh \
     tests/exact_integers.sh \
+    tests/peer_agree.sh \
     tests/peer_torch.sh \
     tests/test_harness.sh \
     tests/test_headers.sh \
