@@ -5,7 +5,7 @@
 
 cases=(
     "arcface_head --size N=19,C=37,D=21 --param num_subcenters=3"
-    "sinkhorn --size N=45,K=83" "sinkhorn --size N=45,K=83 --param version=log" "sinkhorn --size N=45,K=83 --param epsilon=0.004,version=v2,stabilise=0"
+    "sinkhorn --size N=45,K=83" "sinkhorn --size N=300,K=83" "sinkhorn --size N=45,K=83 --param version=log" "sinkhorn --size N=45,K=83 --param epsilon=0.004,version=v2,stabilise=0"
     "swav --size B=7,K=37,D=19,L=14 --param crops=3"
     "moco --size N=9,K=71,D=19,M=37 --param queue_wrap=1"
     "batch_norm --size N=9,C=5,H=7,W=3" "batch_norm --size N=8,C=3 --param kind=sub,num_splits=2"

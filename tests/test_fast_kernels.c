@@ -317,6 +317,78 @@ START_TEST(zero_rows)
 }
 END_TEST
 
+/* ---- rows of Sinkhorn ---- */
+
+enum { ROW = 208, PARTS = 3 };
+
+typedef struct sinkhorn_rows {
+    float e[ROW], q[ROW], sum[ROW], column[ROW], r[ROW], max[16], min[16];
+    double folded[ROW], total;
+} sinkhorn_rows;
+
+/* One row through all of its kernels; parts (PARTS, ROW). offset: where e and q start, stream: past the caches from the first aligned place on. */
+static void sinkhorn_row(const pfc_fast_kernels *k, const float *a, const float *parts, int n, int offset, int stream, sinkhorn_rows *out)
+{
+    float *e = out->e + offset % 3, *q = out->q + offset % 5;
+    memset(out, 0, sizeof *out);
+    for (int i = 0; i < 16; i++) out->max[i] = -INFINITY, out->min[i] = INFINITY;
+    for (int i = 0; i < ROW; i++) out->sum[i] = (float)i, out->column[i] = 1.0f, out->r[i] = i < n ? 1.0f / (float)(i + 1) : 0.0f;
+    k->exp_row_sum(a, 20.0f, 3.0f, n, e, out->sum, out->max, out->min, stream);
+    memcpy(q, e, (size_t)n * sizeof *q);
+    k->scale_sample(e, out->r, 0.25f, n, out->column);
+    k->finish_sample(q, out->r, n);
+    out->total = k->fold_parts(parts, ROW, PARTS, out->r, 0.3, n, out->folded);
+    k->next_factors(out->r, out->folded, 0.125f, n);
+}
+
+static void near(double found, double want) { ck_assert_double_le(fabs(found - want), 2e-6 * fabs(want)); }
+
+static void sinkhorn_row_is_right(const float *a, const float *parts, int n, int offset, const sinkhorn_rows *got)
+{
+    const float *e = got->e + offset % 3, *q = got->q + offset % 5;
+    double mass = 0, total = 0, high = -INFINITY, low = INFINITY, found_high = -INFINITY, found_low = INFINITY;
+    for (int i = 0; i < n; i++) mass += (double)e[i] / (i + 1), high = fmax(high, (double)a[i]), low = fmin(low, (double)a[i]);
+    for (int i = 0; i < 16; i++) found_high = fmax(found_high, (double)got->max[i]), found_low = fmin(found_low, (double)got->min[i]);
+    ck_assert_double_eq(found_high, high);
+    ck_assert_double_eq(found_low, low);
+    for (int i = 0; i < n; i++) {
+        double folded = 0;
+        for (int part = 0; part < PARTS; part++) folded += (double)parts[part * ROW + i];
+        near((double)e[i], exp((double)a[i] * 20 - 3));
+        near((double)got->sum[i], (double)e[i] + i);
+        near((double)got->column[i], 1 + (double)e[i] * 0.25 / mass);
+        near((double)q[i], (double)e[i] / (i + 1) / mass);
+        near(got->folded[i], folded / (i + 1) * 0.3);
+        near((double)got->r[i], 0.125 / (folded * 0.3));
+        total += got->folded[i];
+    }
+    near(got->total, total);
+}
+
+/* Every length, e at every place of a vector, streamed or not: the bits of plain C, and those are right; nothing is written beyond the row. */
+START_TEST(sinkhorn_rows_agree)
+{
+    const pfc_ops *tables[2];
+    const pfc_fast_kernels *kernels[2];
+    int count = vector_tables(tables, kernels);
+    static float a[ROW + 8], parts[PARTS * ROW];
+    static sinkhorn_rows want, got;
+    for (int i = 0; i < ROW; i++) a[i] = (float)(i * i % 97 - 48) * 0.01f;
+    for (int i = 0; i < PARTS * ROW; i++) parts[i] = (float)(1 + i * i % 89) * 0.1f;
+    for (int n = 1; n <= 200; n++) {
+        sinkhorn_row(&pfc_fast_kernels_scalar, a + n % 7, parts, n, n, 0, &want);
+        sinkhorn_row_is_right(a + n % 7, parts, n, n, &want);
+        ck_assert(want.sum[n] == (float)n && want.e[n + n % 3] == 0.0f && want.folded[n] == 0.0);
+        for (int t = -1; t < count; t++)
+            for (int stream = 0; stream < 2; stream++) {
+                sinkhorn_row(t < 0 ? &pfc_fast_kernels_scalar : kernels[t], a + n % 7, parts, n, n, stream, &got);
+                for (int i = 0; i < 16; i++) got.max[i] = want.max[i], got.min[i] = want.min[i]; /* which of the sixteen has them is not said */
+                ck_assert_mem_eq(&got, &want, sizeof want);
+            }
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("fast kernels");
@@ -325,6 +397,7 @@ int main(void)
     tcase_add_test(tc, isas_agree);
     tcase_add_test(tc, kernels_agree);
     tcase_add_test(tc, agrees_with_double);
+    tcase_add_test(tc, sinkhorn_rows_agree);
     tcase_add_test(tc, exp_is_accurate);
     tcase_add_test(edges, arc_poles);
     tcase_add_test(edges, arc_fallbacks);

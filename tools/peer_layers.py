@@ -3,11 +3,14 @@
 
     OPENBLAS_CORETYPE=SkylakeX python3 tools/peer_layers.py [--turns 5] [--rounds 7] [--cases "batch_norm 2"]
 
-sinkhorn    K = 3000 prototypes, 64, 512 and 4096 samples, 3 iterations, the arrangement of the source (main_swav.py: Q *= u, Q *= c / column sums)
-batch_norm  forward and backward of a 64x64x56x56 batch on every rank, NaiveSyncBatchNorm of the source (mean and mean of squares, gather and sum over the
-            group). One rank, and two in one group: two processes with gloo there, two MPI ranks here
+sinkhorn    K = 3000 prototypes, 64, 512 and 4096 samples, 3 iterations
+  natural   the arrangement of the source (main_swav.py: Q *= u, Q *= c / column sums)
+  tuned     scaling vectors instead of the matrix, in place, no fresh memory; a group of samples is scaled and summed while it is in the cache
+batch_norm  forward and backward of a 64x64x56x56 batch on every rank. One rank, and two in one group: two processes with gloo there, two MPI ranks here
+  natural   NaiveSyncBatchNorm of the source (mean and mean of squares, gather and sum over the group)
+  tuned     torch.nn.BatchNorm2d, every rank for itself: no synchronisation
 
-Turns alternate, so that other load on the machine meets both. PyTorch is measured as it comes and with glibc told to keep freed memory ("malloc");
+Turns alternate, so that other load on the machine meets all. PyTorch is measured as it comes and with glibc told to keep freed memory ("malloc");
 the better by CPU time counts. The median over all rounds of all turns; CPU and memory are sums over the ranks, wall the slowest rank. Memory is the
 largest of a process, "own" without what it has before it makes its data.
 """
@@ -42,6 +45,37 @@ def sinkhorn(torch, samples):
             q *= (r / u).unsqueeze(1)
             q *= (c / torch.sum(q, dim=0)).unsqueeze(0)
         return (q / torch.sum(q, dim=0, keepdim=True)).t().float()
+    return step
+
+
+def sinkhorn_tuned(torch, samples, group=256):
+    """The same assignment, to rounding: Q = diag(b) E diag(r), E = exp(scores / epsilon). The products with b and r go group by group of the samples."""
+    scores, e, out = torch.randn(samples, 3000) * 0.1, torch.empty(samples, 3000), torch.empty(samples, 3000)
+    groups = [(s, x, o) for s, x, o in zip(scores.split(group), e.split(group), out.split(group))]
+    ones, b, r, u = torch.ones(min(group, samples)), torch.empty(min(group, samples)), torch.empty(3000), torch.empty(3000)
+
+    def step():
+        u.zero_()
+        for s, x, _ in groups:
+            torch.mul(s, 20.0, out=x)
+            x.exp_()
+            u.addmv_(x.t(), ones[:len(x)])
+        torch.reciprocal(u, out=r)
+        for _ in range(2):
+            u.zero_()
+            for _, x, _ in groups:
+                v = b[:len(x)]
+                torch.mv(x, r, out=v)
+                v.reciprocal_()
+                u.addmv_(x.t(), v)
+            torch.reciprocal(u, out=r)
+        for _, x, o in groups:
+            v = b[:len(x)]
+            torch.mv(x, r, out=v)
+            v.reciprocal_()
+            torch.mul(x, r, out=o)
+            o.mul_(v.unsqueeze(1))
+        return out
     return step
 
 
@@ -86,7 +120,26 @@ def batch_norm(torch, dist, samples, world):
     return step
 
 
-def child(name, rank, world, port, rounds, out):
+def batch_norm_plain(torch, samples):
+    """torch.nn.BatchNorm2d on the same batch."""
+    layer = torch.nn.BatchNorm2d(64)
+    x, g = torch.randn(samples, 64, 56, 56, requires_grad=True), torch.randn(samples, 64, 56, 56)
+
+    def step():
+        x.grad = None
+        layer.zero_grad(set_to_none=True)
+        layer(x).backward(g)
+    return step
+
+
+def make_step(torch, dist, name, style, world):
+    kind = name.split()
+    if kind[0] == "sinkhorn":
+        return (sinkhorn_tuned if style == "tuned" else sinkhorn)(torch, int(kind[1]))
+    return batch_norm_plain(torch, 64) if style == "tuned" else batch_norm(torch, dist, 64, world)
+
+
+def child(name, style, rank, world, port, rounds, out):
     import torch
     import torch.distributed as dist
     torch.set_num_threads(1)
@@ -94,10 +147,9 @@ def child(name, rank, world, port, rounds, out):
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         dist.init_process_group("gloo", rank=rank, world_size=world)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    kind = name.split()
-    step = sinkhorn(torch, int(kind[1])) if kind[0] == "sinkhorn" else batch_norm(torch, dist, 64, world)
+    step = make_step(torch, dist, name, style, world)
     wall, cpu = [], []
-    for i in range(-1, rounds):
+    for i in range(-2, rounds):
         if world > 1:
             dist.barrier()
         start = time.perf_counter(), time.process_time()
@@ -109,14 +161,14 @@ def child(name, rank, world, port, rounds, out):
     json.dump({"wall": wall, "cpu": cpu, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "before": before}, open(out, "w"))
 
 
-def run_peer(name, port, a, malloc):
+def run_peer(name, style, port, a, malloc):
     world = CASES[name][1]
     env = dict(os.environ, OMP_NUM_THREADS="1")
     if malloc:
         env["GLIBC_TUNABLES"] = TUNABLES
     with tempfile.TemporaryDirectory() as folder:
         outs = [os.path.join(folder, str(r)) for r in range(world)]
-        ranks = [subprocess.Popen([sys.executable, os.path.abspath(__file__), "--child", json.dumps([name, r, world, port, a.rounds, outs[r]])], env=env)
+        ranks = [subprocess.Popen([sys.executable, os.path.abspath(__file__), "--child", json.dumps([name, style, r, world, port, a.rounds, outs[r]])], env=env)
                  for r in range(world)]
         if any([p.wait() for p in ranks]):
             raise SystemExit("a PyTorch rank failed")
@@ -154,22 +206,25 @@ def main():
     if a.child:
         child(*json.loads(a.child))
         return 0
-    names = ("pfc_ref", "torch", "torch, malloc")
-    print("%-14s %-14s %10s %10s %12s %10s" % ("case", "", "CPU ms", "wall ms", "memory MiB", "own MiB"))
+    peers = [(style, malloc) for style in ("natural", "tuned") for malloc in (False, True)]
+    label = {p: p[0] + (", malloc" if p[1] else "") for p in peers}
+    print("%-14s %-16s %10s %10s %12s %10s" % ("case", "", "CPU ms", "wall ms", "memory MiB", "own MiB"))
     port = 29600
     for case in a.cases.split(","):
-        parts = {name: [] for name in names}
+        parts = {name: [] for name in ["pfc_ref"] + peers}
         for _ in range(a.turns):
             parts["pfc_ref"].append(run_ours(case, a))
-            parts["torch"].append(run_peer(case, port, a, False))
-            parts["torch, malloc"].append(run_peer(case, port + 1, a, True))
-            port += 2
-        made = {n: join(parts[n]) for n in names}
-        for n in names:
-            print("%-14s %-14s %10.3f %10.3f %12.0f %10.0f" % (case, n, 1000 * made[n]["cpu"], 1000 * made[n]["wall"], made[n]["peak"], made[n]["own"]))
-        best = min(names[1:], key=lambda n: made[n]["cpu"])
-        for other, label in ((names[1], "torch / ours"), (best, "better / ours")):
-            print("%-14s %-14s %9.1fx %9.1fx %11.1fx %9.1fx" % (case, label, *[made[other][k] / made["pfc_ref"][k] for k in ("cpu", "wall", "peak", "own")]))
+            for p in peers:
+                parts[p].append(run_peer(case, p[0], port, a, p[1]))
+                port += 1
+        made = {n: join(parts[n]) for n in parts}
+        for n in parts:
+            print("%-14s %-16s %10.3f %10.3f %12.0f %10.0f" % (case, label.get(n, n), 1000 * made[n]["cpu"], 1000 * made[n]["wall"], made[n]["peak"],
+                                                               made[n]["own"]))
+        for style in ("natural", "tuned"):
+            best = min((p for p in peers if p[0] == style), key=lambda n: made[n]["cpu"])
+            print("%-14s %-16s %9.2fx %9.2fx %11.1fx %9.1fx" % (case, "better " + style, *[made[best][k] / made["pfc_ref"][k]
+                                                                                          for k in ("cpu", "wall", "peak", "own")]))
         sys.stdout.flush()
     return 0
 

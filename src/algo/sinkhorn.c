@@ -41,7 +41,7 @@ typedef struct run {
     const pfc_sinkhorn_config *cfg;
     pfc_sinkhorn_plan *plan;
     int64_t K;
-    double *sums; /* (K) host: row sums of all ranks */
+    double *sums; /* (K) host: row sums of all ranks, and a place for their total */
     double total; /* t */
     pfc_view max; /* (K,1) log domain */
     bool tap;
@@ -82,10 +82,20 @@ static pfc_status local_sums(run *s, pfc_acc *acc)
     return s->ops->acc_fold(s->be, acc, NULL);
 }
 
+/* The same where the table hands out doubles: its K sums and their total, added in rank order. */
+static pfc_status row_sums_as_doubles(run *s)
+{
+    PFC_TRY(pfc_agree(s->ctx, s->ops->sinkhorn_own_sums(s->be, s->plan, s->sums)));
+    PFC_TRY(pfc_agree(s->ctx, pfc_comm_sum(&s->ctx->comm, s->sums, s->K + 1, PFC_F64)));
+    s->total = s->sums[s->K];
+    return PFC_OK;
+}
+
 /* 3, 4: sums = row sums of Q over all ranks, total = theirs. Collective. */
 static pfc_status row_sums(run *s)
 {
     pfc_acc *acc = NULL;
+    if (s->ops->sinkhorn_own_sums) return row_sums_as_doubles(s);
     pfc_status st = pfc_agree(s->ctx, s->ops->acc_create(s->be, PFC_ACC_SCALAR, s->K, 1, &acc));
     if (st == PFC_OK) st = pfc_agree(s->ctx, local_sums(s, acc));
     if (st == PFC_OK) st = pfc_comm_sum_acc(&s->ctx->comm, s->be, acc);
@@ -152,7 +162,7 @@ pfc_status pfc_sinkhorn_run(pfc_ctx *ctx, const pfc_sinkhorn_config *cfg, pfc_vi
     const pfc_ops *ops = ctx->be->ops;
     run s = { .ctx = ctx, .ops = ops, .be = ctx->be, .cfg = cfg, .K = scores.cols, .tap = tap };
     double extremes[2] = { 0.0, 0.0 };
-    s.sums = malloc((size_t)s.K * sizeof *s.sums + 1);
+    s.sums = malloc((size_t)(s.K + 1) * sizeof *s.sums);
     pfc_status st = s.sums ? PFC_OK : pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
     if (st == PFC_OK) st = ops->sinkhorn_create(ctx->be, cfg, (double)scores.rows * ctx->comm.ranks, scores, q, extremes, &s.plan); /* 1 */
     st = pfc_agree(ctx, st);

@@ -235,6 +235,8 @@ typedef struct pfc_ops {
     pfc_status (*sinkhorn_expo)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
     /* acc (K scalars) += sums of Q over this rank's samples (5.2). */
     pfc_status (*sinkhorn_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
+    /* optional: sums (K+1, host) = sums of Q over this rank's samples, then their total: instead of an accumulator, where sums are doubles (5.2). */
+    pfc_status (*sinkhorn_own_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, double *sums);
     /* Host: sums (K) of an accumulator that all ranks have added, and their total (5.2). */
     pfc_status (*sinkhorn_total)(pfc_backend *be, const pfc_acc *acc, double *sums, double *total);
     /* Q /= t (5.3); Q += x, vissl only (5.4). */

@@ -202,7 +202,11 @@ void *pfc_batch_norm_bench_open(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
 {
     run *r = calloc(1, sizeof *r);
     if (!r) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory", c->name);
-    if (!pfc_diag_agree(ctx->comm.mpi, diag) && !start(r, ctx, c, diag)) return r;
+    if (!pfc_diag_agree(ctx->comm.mpi, diag) && !start(r, ctx, c, diag)) {
+        pfc_tensor_list_align(&c->in);
+        pfc_tensor_list_align(&c->out);
+        if (r->move || !open_tensors(r, diag)) return r;
+    }
     if (r && r->ctx) stop(r);
     free(r);
     return NULL;

@@ -204,6 +204,9 @@ pfc_tensor *pfc_tensor_add_units(MPI_Comm comm, pfc_tensor_list *list, const cha
                                  int axis, int64_t unit);
 pfc_tensor *pfc_tensor_find(const pfc_tensor_list *list, const char *name); /* NULL: absent */
 void pfc_tensor_list_free(pfc_tensor_list *list);
+/* Moves this rank's large blocks to where numerical libraries put them: whole pages, huge ones if the system gives them. For `bench`; pointers to the data
+ * are not good any more. */
+void pfc_tensor_list_align(pfc_tensor_list *list);
 int64_t pfc_tensor_elements(const pfc_tensor *t); /* global */
 int64_t pfc_tensor_local(const pfc_tensor *t);    /* of this rank */
 /* Local element i (row-major within the block) as its global row-major index. */

@@ -124,6 +124,8 @@ static void *bench_open(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
 {
     pfc_tensor *q = add_result(ctx, c, diag);
     if (!q) return NULL;
+    pfc_tensor_list_align(&c->in);
+    pfc_tensor_list_align(&c->out);
     bench *b = malloc(sizeof *b);
     if (b) *b = (bench){ ctx, c, pfc_case_sinkhorn_config(c), q };
     if (!b) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "bench: out of memory");

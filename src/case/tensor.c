@@ -4,6 +4,7 @@
 #include <pfc/shard.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum {
     MESSAGE_BYTES = 1 << 26, /* MPI counts are int; messages stay well below */
@@ -110,6 +111,21 @@ pfc_tensor *pfc_tensor_find(const pfc_tensor_list *list, const char *name)
     for (int k = 0; k < list->count; k++)
         if (strcmp(list->items[k].name, name) == 0) return &list->items[k];
     return NULL;
+}
+
+void pfc_tensor_list_align(pfc_tensor_list *list)
+{
+    const size_t huge = (size_t)2 << 20;
+    for (int k = 0; k < list->count; k++) {
+        pfc_tensor *t = &list->items[k];
+        size_t bytes = (size_t)pfc_tensor_local(t) * pfc_dtype_size(t->dtype), whole = (bytes + huge - 1) / huge * huge;
+        void *p = bytes < huge / 4 ? NULL : aligned_alloc(bytes < huge ? 64 : huge, bytes < huge ? (bytes + 63) / 64 * 64 : whole);
+        if (!p) continue;
+        madvise(p, bytes / huge * huge, MADV_HUGEPAGE); /* advice: it may fail */
+        memcpy(p, t->data, bytes);
+        free(t->data);
+        t->data = p;
+    }
 }
 
 void pfc_tensor_list_free(pfc_tensor_list *list)

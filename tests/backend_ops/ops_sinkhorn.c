@@ -16,8 +16,19 @@ typedef struct assigning {
     pfc_sinkhorn_config cfg;
     pfc_sinkhorn_plan *plan;
     pfc_view q, max, column;
-    double *sums;
+    double *sums; /* (K), and a place for a total */
 } assigning;
+
+/* The same in one call; a backend without it: what it replaces. */
+static void own_sums(assigning *t, double total)
+{
+    side *s = t->s;
+    if (s->ops->sinkhorn_own_sums)
+        CALL(s, sinkhorn_own_sums, t->plan, t->sums);
+    else
+        t->sums[t->z.k] = total;
+    if (s->ops->mode == PFC_FAST && t->cfg.stabilise) keep_host(s, "sinkhorn_own_sums", PFC_F64, t->sums, t->z.k + 1);
+}
 
 static double row_sums(assigning *t)
 {
@@ -34,6 +45,7 @@ static double row_sums(assigning *t)
         keep_host(s, "sinkhorn_total", PFC_F64, &total, 1);
     }
     s->ops->acc_destroy(s->be, acc);
+    own_sums(t, total);
     return total;
 }
 
@@ -77,7 +89,7 @@ static void run(side *s, int variant)
     free(x);
     t.q = side_matrix(s, t.z.n, t.z.k, NULL);
     t.max = side_matrix(s, t.z.k, 1, NULL);
-    t.sums = calloc((size_t)t.z.k, sizeof *t.sums);
+    t.sums = calloc((size_t)t.z.k + 1, sizeof *t.sums);
     CALL(s, sinkhorn_create, &t.cfg, (double)t.z.n, scores, t.q, extremes, &t.plan);
     if (t.cfg.version != PFC_SINKHORN_LOG) keep_host(s, "sinkhorn_create", PFC_F64, extremes, 1); /* the other one is the backend's own affair */
     if (t.cfg.version == PFC_SINKHORN_LOG)

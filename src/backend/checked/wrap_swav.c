@@ -43,6 +43,12 @@ static pfc_status checked_sinkhorn_total(pfc_backend *be, const pfc_acc *acc, do
     END(sinkhorn_total, acc, sums, total);
 }
 
+static pfc_status checked_sinkhorn_own_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, double *sums)
+{
+    BEGIN(sinkhorn_own_sums);
+    END(sinkhorn_own_sums, plan, sums);
+}
+
 static pfc_status checked_sinkhorn_scale(pfc_backend *be, pfc_sinkhorn_plan *plan, const double *sums)
 {
     BEGIN(sinkhorn_scale);
@@ -127,6 +133,7 @@ void pfc_checked_wrap_swav(pfc_ops *table)
     SET(sinkhorn_exp);
     SET(sinkhorn_expo);
     SET(sinkhorn_sums);
+    SET(sinkhorn_own_sums);
     SET(sinkhorn_total);
     SET(sinkhorn_divide);
     SET(sinkhorn_add);

@@ -109,12 +109,17 @@ typedef struct pfc_fast_kernels {
     /* ---- sinkhorn, swav (fast_swav.inc); sum, max, r, f: [16] ---- */
     /* Largest and smallest element; NaN wins. */
     void (*extremes_row)(const float *a, int64_t n, float *max, float *min);
-    /* e_i = exp(a_i scale - max), sum_i += e_i weight. */
-    void (*exp_scaled_row)(const float *a, float scale, float max, float weight, int64_t n, float *e, float *sum);
-    /* b = c / sum_i e_i r_i; sum_i += e_i r_i b; returns b. */
-    float (*scale_sample)(const float *e, const float *r, float c, int64_t n, float *sum);
+    /* e_i = exp(a_i scale - shift), sum_i += e_i. max, min (16 each): raised and lowered to the a_i, each in one of the sixteen or in several; those that
+     * are NaN are left out. n >= 1. stream: e is written past the caches. */
+    void (*exp_row_sum)(const float *a, float scale, float shift, int64_t n, float *e, float *sum, float *max, float *min, int stream);
+    /* sum_i += e_i c / sum_k e_k r_k. */
+    void (*scale_sample)(const float *e, const float *r, float c, int64_t n, float *sum);
     /* e_i = e_i r_i / sum_i e_i r_i. */
     void (*finish_sample)(float *e, const float *r, int64_t n);
+    /* sum_i = (part_0i + part_1i + ..) r_i unit in double, parts ld apart; returns the sum of them. */
+    double (*fold_parts)(const float *part, int64_t ld, int parts, const float *r, double unit, int64_t n, double *sum);
+    /* r_i *= share / sum_i. */
+    void (*next_factors)(float *r, const double *sum, float share, int64_t n);
     /* x_i *= s. */
     void (*multiply_row)(float *x, float s, int64_t n);
     /* max_i = max(max_i, a_i + g); sum_i += exp(a_i + g - max_i). */

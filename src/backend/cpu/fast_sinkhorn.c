@@ -1,8 +1,8 @@
 /* fast_sinkhorn.c: Sinkhorn iterations in fast mode: factors of prototypes and samples instead of the matrix, one pass over the matrix per iteration.
  *
- * e_jk = exp(a_jk - m_j), a = score/epsilon, m_j the largest of sample j: made once, in the place of the assignment. Q_jk = e_jk r_k b_j. A pass makes
- * b_j = c / sum_k e_jk r_k and adds e_jk r_k b_j to the next row sums while the row is in the first cache. Lanes are fixed parts of the samples,
- * folded in order: no bit depends on the number of threads. */
+ * e_jk = exp(a_jk - m), a = score/epsilon, m near the largest: made once, in the place of the assignment. Q_jk = e_jk r_k b_j. A pass makes
+ * b_j = c / sum_k e_jk r_k and adds e_jk b_j to the next row sums while the row is in the first cache; r_k is put to the sums at the end. Lanes are fixed
+ * parts of the samples, folded in order: no bit depends on the number of threads. */
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/fast.h"
 #include "backend/cpu/fast_swav.h"
@@ -13,17 +13,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    LANE_SAMPLES = 32, /* at least that many samples in a lane: every lane costs a row of sums */
+    STREAM = 1 << 22   /* elements from which e is written past the caches */
+};
+
 static const double FLOAT_RANGE = 60.0; /* largest spread of a: factors reach exp(+-60) times sizes, within float32 */
+static const double ABOVE = 20.0;       /* a - m may be that large */
 static const double EXP_RANGE = 700.0;  /* without a shift exp overflows or vanishes beyond 708 in float64 */
 
 static float *q_row(const pfc_sinkhorn_plan *p, int64_t j) { return pfc_fast_at(p->q, j); }
-static int64_t part_start(const pfc_sinkhorn_plan *p, int lane) { return p->q.rows * lane / FAST_LANES; }
+static int64_t part_start(const pfc_sinkhorn_plan *p, int lane) { return p->q.rows * lane / p->lanes; }
 
 typedef struct work {
     pfc_backend *be;
     const pfc_fast_kernels *k;
     pfc_sinkhorn_plan *p;
-    double *max, *low, *ref; /* per lane */
+    float shift, *max, *min; /* max, min: of the scores, per lane */
     const float *column_max; /* log */
     float log_n;
 } work;
@@ -38,25 +44,34 @@ static void clear_part(const work *w, int lane, float value)
 
 static double larger(double a, double b) { return px_nan(a) || a > b ? a : b; } /* NaN wins */
 
-/* e, the largest score of every sample, and sums of e relative to the lane's first sample. */
+/* e, its sums, and the largest and smallest score: NaN where there is one, and then NaN is in the sums. */
 static void begin_lane(void *arg, int lane)
 {
     const work *w = arg;
     pfc_sinkhorn_plan *p = w->p;
-    int64_t first = part_start(p, lane), end = part_start(p, lane + 1);
-    double epsilon = p->cfg.epsilon;
-    float *part = p->part + lane * p->ld, scale = (float)(1.0 / epsilon);
+    float *part = p->part + lane * p->ld, scale = (float)(1.0 / p->cfg.epsilon), max[16], min[16], most, least;
+    int stream = p->q.rows * p->q.cols > STREAM;
+    for (int i = 0; i < 16; i++) max[i] = -__builtin_inff(), min[i] = __builtin_inff();
     clear_part(w, lane, 0.0f);
-    for (int64_t j = first; j < end; j++) {
-        float max, min;
-        const float *o = pfc_fast_at(p->scores, j);
-        w->k->extremes_row(o, p->q.cols, &max, &min);
-        double m = (double)max / epsilon;
-        if (j == first) w->ref[lane] = m;
-        w->max[lane] = larger(m, w->max[lane]);
-        w->low[lane] = larger(-(double)min / epsilon, w->low[lane]);
-        p->b[j] = max;
-        w->k->exp_scaled_row(o, scale, max * scale, (float)px_exp(m - w->ref[lane]), p->q.cols, q_row(p, j), part);
+    for (int64_t j = part_start(p, lane); j < part_start(p, lane + 1); j++)
+        w->k->exp_row_sum(pfc_fast_at(p->scores, j), scale, w->shift, p->q.cols, q_row(p, j), part, max, min, stream);
+    w->k->extremes_row(max, 16, &w->max[lane], &least);
+    w->k->extremes_row(min, 16, &most, &w->min[lane]);
+    w->k->extremes_row(part, p->q.cols, &most, &least);
+    if (most != most) w->max[lane] = w->min[lane] = most;
+}
+
+/* e relative to the score m, and the extremes of score/epsilon. */
+static void begin(work *w, float m, double extremes[2])
+{
+    pfc_sinkhorn_plan *p = w->p;
+    w->shift = m * (float)(1.0 / p->cfg.epsilon);
+    p->shift = (double)w->shift;
+    pfc_cpu_for_lanes(w->be, p->lanes, begin_lane, w);
+    extremes[0] = extremes[1] = -PX_INF;
+    for (int lane = 0; lane < p->lanes; lane++) {
+        extremes[0] = larger((double)w->max[lane] / p->cfg.epsilon, extremes[0]);
+        extremes[1] = larger(-(double)w->min[lane] / p->cfg.epsilon, extremes[1]);
     }
 }
 
@@ -70,17 +85,19 @@ static void divide_lane(void *arg, int lane)
 static bool allocate(pfc_sinkhorn_plan *p)
 {
     int64_t K = p->q.cols, n = p->q.rows;
+    bool log = p->cfg.version == PFC_SINKHORN_LOG;
+    p->lanes = n < LANE_SAMPLES ? 1 : n < LANE_SAMPLES * FAST_LANES ? (int)(n / LANE_SAMPLES) : FAST_LANES;
     p->ld = pfc_round16(K);
     p->r = calloc((size_t)p->ld, sizeof *p->r);
-    p->b = calloc((size_t)n, sizeof *p->b);
-    p->part = malloc(FAST_LANES * (size_t)p->ld * sizeof *p->part);
-    return p->r && p->b && p->part;
+    p->g = log ? calloc((size_t)n, sizeof *p->g) : NULL;
+    p->part = malloc((size_t)(p->lanes * p->ld) * sizeof *p->part);
+    return p->r && (p->g || !log) && p->part;
 }
 
 pfc_status pfc_fast_sinkhorn_create(pfc_backend *be, const pfc_sinkhorn_config *cfg, double total, pfc_view scores, pfc_view q, double extremes[2],
                                     pfc_sinkhorn_plan **out)
 {
-    double max[FAST_LANES], low[FAST_LANES], ref[FAST_LANES] = { 0.0 };
+    float max[FAST_LANES], min[FAST_LANES], m, least;
     pfc_sinkhorn_plan *p = *out = calloc(1, sizeof *p);
     extremes[0] = extremes[1] = -PX_INF;
     if (p) *p = (pfc_sinkhorn_plan){ .cfg = *cfg, .total = total, .scores = scores, .q = q };
@@ -89,16 +106,15 @@ pfc_status pfc_fast_sinkhorn_create(pfc_backend *be, const pfc_sinkhorn_config *
         *out = NULL;
         return pfc_cpu_nomem(be, (size_t)(q.cols + q.rows) * sizeof(float));
     }
-    work w = { .be = be, .k = pfc_fast_kernels_of(be), .p = p, .max = max, .low = low, .ref = ref };
-    for (int lane = 0; lane < FAST_LANES; lane++) max[lane] = low[lane] = -PX_INF;
-    pfc_cpu_for_lanes(be, FAST_LANES, cfg->version == PFC_SINKHORN_LOG ? divide_lane : begin_lane, &w);
-    for (int lane = 0; lane < FAST_LANES; lane++) {
-        extremes[0] = larger(max[lane], extremes[0]);
-        extremes[1] = larger(low[lane], extremes[1]);
+    work w = { .be = be, .k = pfc_fast_kernels_of(be), .p = p, .max = max, .min = min };
+    if (cfg->version == PFC_SINKHORN_LOG) {
+        pfc_cpu_for_lanes(be, p->lanes, divide_lane, &w);
+        return PFC_OK;
     }
-    /* All sums relative to the first sample of this rank, until the shift is known. */
-    p->first_max = (double)p->b[0] / cfg->epsilon;
-    for (int lane = 0; lane < FAST_LANES; lane++) p->unit[lane] = part_start(p, lane) < part_start(p, lane + 1) ? px_exp(ref[lane] - p->first_max) : 0.0;
+    /* Most often the first sample's largest score is near that of all, and one pass does. */
+    w.k->extremes_row(pfc_fast_at(scores, 0), q.cols, &m, &least);
+    begin(&w, m, extremes);
+    if (px_finite(extremes[0]) && extremes[0] - p->shift > ABOVE) begin(&w, (float)(extremes[0] * cfg->epsilon), extremes);
     return PFC_OK;
 }
 
@@ -107,7 +123,7 @@ void pfc_fast_sinkhorn_destroy(pfc_backend *be, pfc_sinkhorn_plan *plan)
     (void)be;
     if (!plan) return;
     free(plan->r);
-    free(plan->b);
+    free(plan->g);
     free(plan->part);
     free(plan->wide);
     free(plan);
@@ -115,12 +131,11 @@ void pfc_fast_sinkhorn_destroy(pfc_backend *be, pfc_sinkhorn_plan *plan)
 
 pfc_status pfc_fast_sinkhorn_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2])
 {
-    double max = extremes[0], min = -extremes[1], factor = px_exp(plan->first_max - max);
+    double max = extremes[0], min = -extremes[1];
     bool narrow = max - min <= FLOAT_RANGE && (plan->cfg.stabilise || (max <= EXP_RANGE && min >= -EXP_RANGE));
     if (!narrow) return pfc_fast_wide_exp(be, plan, plan->cfg.stabilise ? max : 0.0);
-    for (int64_t j = 0; j < plan->q.rows; j++) plan->b[j] = (float)px_exp((double)plan->b[j] / plan->cfg.epsilon - max);
     for (int64_t i = 0; i < plan->q.cols; i++) plan->r[i] = 1.0f;
-    for (int lane = 0; lane < FAST_LANES; lane++) plan->unit[lane] *= factor;
+    plan->unit = px_exp(plan->shift - max);
     plan->summed = true;
     return PFC_OK;
 }
@@ -133,29 +148,28 @@ static void pass_lane(void *arg, int lane)
     pfc_sinkhorn_plan *p = w->p;
     float *part = p->part + lane * p->ld, c = (float)(1.0 / p->total);
     clear_part(w, lane, 0.0f);
-    p->unit[lane] = 1.0;
-    for (int64_t j = part_start(p, lane); j < part_start(p, lane + 1); j++) p->b[j] = w->k->scale_sample(q_row(p, j), p->r, c, p->q.cols, part);
+    for (int64_t j = part_start(p, lane); j < part_start(p, lane + 1); j++) w->k->scale_sample(q_row(p, j), p->r, c, p->q.cols, part);
 }
 
-/* The lanes' floats into the accumulator's doubles. */
-static void hand_over(const pfc_sinkhorn_plan *p, pfc_acc *acc)
-{
-    double *sum = ((fast_acc *)acc->state)->sum;
-    for (int lane = 0; lane < FAST_LANES; lane++)
-        for (int64_t i = 0; i < p->q.cols; i++) sum[lane * p->q.cols + i] = (double)p->part[lane * p->ld + i] * p->unit[lane];
-}
-
-pfc_status pfc_fast_sinkhorn_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc)
+pfc_status pfc_fast_sinkhorn_own_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, double *sums)
 {
     work w = { .be = be, .k = pfc_fast_kernels_of(be), .p = plan };
-    if (plan->wide) {
-        pfc_fast_wide_sums(be, plan, ((fast_acc *)acc->state)->sum);
-        return PFC_OK;
-    }
-    if (!plan->summed) pfc_cpu_for_lanes(be, FAST_LANES, pass_lane, &w);
+    if (plan->wide) return pfc_fast_wide_sums(be, plan, sums);
+    if (!plan->summed) pfc_cpu_for_lanes(be, plan->lanes, pass_lane, &w);
     plan->summed = true;
-    hand_over(plan, acc);
+    sums[plan->q.cols] = w.k->fold_parts(plan->part, plan->ld, plan->lanes, plan->r, plan->unit, plan->q.cols, sums);
     return PFC_OK;
+}
+
+/* The same through an accumulator: in its first lane. */
+pfc_status pfc_fast_sinkhorn_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc)
+{
+    int64_t K = plan->q.cols;
+    double *sums = malloc((size_t)(K + 1) * sizeof *sums);
+    pfc_status st = sums ? pfc_fast_sinkhorn_own_sums(be, plan, sums) : pfc_cpu_nomem(be, (size_t)(K + 1) * sizeof *sums);
+    if (st == PFC_OK) memcpy(((fast_acc *)acc->state)->sum, sums, (size_t)K * sizeof *sums);
+    free(sums);
+    return st;
 }
 
 pfc_status pfc_fast_sinkhorn_total(pfc_backend *be, const pfc_acc *acc, double *sums, double *total)
@@ -167,12 +181,10 @@ pfc_status pfc_fast_sinkhorn_total(pfc_backend *be, const pfc_acc *acc, double *
 
 pfc_status pfc_fast_sinkhorn_divide(pfc_backend *be, pfc_sinkhorn_plan *plan, double t)
 {
-    if (plan->wide) {
+    if (plan->wide)
         pfc_fast_wide_each(be, plan, t, 0.0);
-        return PFC_OK;
-    }
-    for (int64_t j = 0; j < plan->q.rows; j++) plan->b[j] = (float)((double)plan->b[j] / t);
-    for (int lane = 0; lane < FAST_LANES; lane++) plan->unit[lane] /= t;
+    else
+        plan->unit /= t;
     return PFC_OK;
 }
 
@@ -188,8 +200,8 @@ pfc_status pfc_fast_sinkhorn_scale(pfc_backend *be, pfc_sinkhorn_plan *plan, con
     plan->summed = false;
     plan->iteration++;
     if (plan->wide) return pfc_fast_wide_scale(be, plan, sums);
-    double share = 1.0 / (double)plan->q.cols;
-    for (int64_t i = 0; i < plan->q.cols; i++) plan->r[i] = (float)((double)plan->r[i] * (share / sums[i]));
+    plan->unit = 1.0;
+    pfc_fast_kernels_of(be)->next_factors(plan->r, sums, (float)(1.0 / (double)plan->q.cols), plan->q.cols);
     return PFC_OK;
 }
 
@@ -200,16 +212,16 @@ static void log_max_lane(void *arg, int lane)
     const work *w = arg;
     clear_part(w, lane, -__builtin_inff());
     for (int64_t j = part_start(w->p, lane); j < part_start(w->p, lane + 1); j++)
-        w->k->shifted_max(q_row(w->p, j), w->p->b[j], w->p->q.cols, w->p->part + lane * w->p->ld);
+        w->k->shifted_max(q_row(w->p, j), w->p->g[j], w->p->q.cols, w->p->part + lane * w->p->ld);
 }
 
 pfc_status pfc_fast_sinkhorn_log_max(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max)
 {
     work w = { .be = be, .k = pfc_fast_kernels_of(be), .p = plan };
-    pfc_cpu_for_lanes(be, FAST_LANES, log_max_lane, &w);
+    pfc_cpu_for_lanes(be, plan->lanes, log_max_lane, &w);
     for (int64_t i = 0; i < plan->q.cols; i++) {
         double m = -PX_INF;
-        for (int lane = 0; lane < FAST_LANES; lane++) m = larger((double)plan->part[lane * plan->ld + i], m);
+        for (int lane = 0; lane < plan->lanes; lane++) m = larger((double)plan->part[lane * plan->ld + i], m);
         ((float *)max.data)[i] = (float)m;
     }
     return PFC_OK;
@@ -220,7 +232,15 @@ static void log_sum_lane(void *arg, int lane)
     const work *w = arg;
     clear_part(w, lane, 0.0f);
     for (int64_t j = part_start(w->p, lane); j < part_start(w->p, lane + 1); j++)
-        w->k->shifted_exp_sum(q_row(w->p, j), w->p->b[j], w->column_max, w->p->q.cols, w->p->part + lane * w->p->ld);
+        w->k->shifted_exp_sum(q_row(w->p, j), w->p->g[j], w->column_max, w->p->q.cols, w->p->part + lane * w->p->ld);
+}
+
+/* The lanes' floats into the accumulator's doubles. */
+static void hand_over(const pfc_sinkhorn_plan *p, pfc_acc *acc)
+{
+    double *sum = ((fast_acc *)acc->state)->sum;
+    for (int lane = 0; lane < p->lanes; lane++)
+        for (int64_t i = 0; i < p->q.cols; i++) sum[lane * p->q.cols + i] = (double)p->part[lane * p->ld + i];
 }
 
 pfc_status pfc_fast_sinkhorn_log_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_view max, pfc_acc *acc)
@@ -229,8 +249,7 @@ pfc_status pfc_fast_sinkhorn_log_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, 
     if (!padded) return pfc_cpu_nomem(be, (size_t)plan->ld * sizeof *padded);
     memcpy(padded, max.data, (size_t)plan->q.cols * sizeof *padded);
     work w = { .be = be, .k = pfc_fast_kernels_of(be), .p = plan, .column_max = padded };
-    pfc_cpu_for_lanes(be, FAST_LANES, log_sum_lane, &w);
-    for (int lane = 0; lane < FAST_LANES; lane++) plan->unit[lane] = 1.0;
+    pfc_cpu_for_lanes(be, plan->lanes, log_sum_lane, &w);
     hand_over(plan, acc);
     free(padded);
     return PFC_OK;
@@ -242,7 +261,7 @@ static void log_columns_lane(void *arg, int lane)
     for (int64_t j = part_start(w->p, lane); j < part_start(w->p, lane + 1); j++) {
         float m;
         double s = w->k->log_mass(q_row(w->p, j), w->p->r, w->p->q.cols, &m);
-        w->p->b[j] = (float)((double)w->log_n - px_log_sum(m, s));
+        w->p->g[j] = (float)((double)w->log_n - px_log_sum(m, s));
     }
 }
 
@@ -254,7 +273,7 @@ pfc_status pfc_fast_sinkhorn_log_scale(pfc_backend *be, pfc_sinkhorn_plan *plan,
         log_sums[i] = px_log_sum(((const float *)max.data)[i], ((const double *)acc->data)[i]);
         plan->r[i] = (float)(log_k - log_sums[i]);
     }
-    pfc_cpu_for_lanes(be, FAST_LANES, log_columns_lane, &w);
+    pfc_cpu_for_lanes(be, plan->lanes, log_columns_lane, &w);
     return PFC_OK;
 }
 
@@ -270,7 +289,7 @@ static void finish_lane(void *arg, int lane)
             double s = w->k->log_mass(e, p->r, p->q.cols, &m);
             w->k->log_finish_row(e, p->r, m, px_finite(m) ? (float)(1.0 / s) : 1.0f, p->q.cols);
         } else if (p->cfg.version == PFC_SINKHORN_V2 && p->iteration == 0) {
-            w->k->multiply_row(e, (float)(p->total * (double)p->b[j]), p->q.cols);
+            w->k->multiply_row(e, (float)(p->total * p->unit), p->q.cols);
         } else {
             w->k->finish_sample(e, p->r, p->q.cols);
         }
@@ -283,6 +302,6 @@ pfc_status pfc_fast_sinkhorn_finish(pfc_backend *be, pfc_sinkhorn_plan *plan)
     if (plan->wide)
         pfc_fast_wide_finish(be, plan);
     else
-        pfc_cpu_for_lanes(be, FAST_LANES, finish_lane, &w);
+        pfc_cpu_for_lanes(be, plan->lanes, finish_lane, &w);
     return PFC_OK;
 }

@@ -34,16 +34,23 @@ pfc_status pfc_fast_wide_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, double sh
     return PFC_OK;
 }
 
-void pfc_fast_wide_sums(pfc_backend *be, const pfc_sinkhorn_plan *plan, double *sums)
+pfc_status pfc_fast_wide_sums(pfc_backend *be, const pfc_sinkhorn_plan *plan, double *sums)
 {
     int64_t K = plan->q.cols, n = plan->q.rows;
+    double *part = calloc((size_t)(FAST_LANES * K), sizeof *part);
+    if (!part) return pfc_cpu_nomem(be, (size_t)(FAST_LANES * K) * sizeof *part);
 #pragma omp parallel for num_threads(be->threads)
-    for (int lane = 0; lane < FAST_LANES; lane++) {
-        double *sum = sums + lane * K;
-        for (int64_t i = 0; i < K; i++) sum[i] = 0.0;
+    for (int lane = 0; lane < FAST_LANES; lane++)
         for (int64_t j = n * lane / FAST_LANES; j < n * (lane + 1) / FAST_LANES; j++)
-            for (int64_t i = 0; i < K; i++) sum[i] += row(plan, j)[i];
+            for (int64_t i = 0; i < K; i++) part[lane * K + i] += row(plan, j)[i];
+    sums[K] = 0.0;
+    for (int64_t i = 0; i < K; i++) {
+        sums[i] = 0.0;
+        for (int lane = 0; lane < FAST_LANES; lane++) sums[i] += part[lane * K + i];
+        sums[K] += sums[i];
     }
+    free(part);
+    return PFC_OK;
 }
 
 void pfc_fast_wide_each(pfc_backend *be, pfc_sinkhorn_plan *plan, double divisor, double add)

@@ -9,6 +9,7 @@ pfc_status pfc_fast_sinkhorn_create(pfc_backend *be, const pfc_sinkhorn_config *
 void pfc_fast_sinkhorn_destroy(pfc_backend *be, pfc_sinkhorn_plan *plan);
 pfc_status pfc_fast_sinkhorn_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2]);
 pfc_status pfc_fast_sinkhorn_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
+pfc_status pfc_fast_sinkhorn_own_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, double *sums);
 pfc_status pfc_fast_sinkhorn_total(pfc_backend *be, const pfc_acc *acc, double *sums, double *total);
 pfc_status pfc_fast_sinkhorn_divide(pfc_backend *be, pfc_sinkhorn_plan *plan, double t);
 pfc_status pfc_fast_sinkhorn_add(pfc_backend *be, pfc_sinkhorn_plan *plan, double x);
@@ -29,22 +30,23 @@ pfc_status pfc_fast_decay_scale(pfc_backend *be, pfc_view g, pfc_view w, double 
  * Otherwise ("wide") Q is a matrix of doubles, worked on as published, so that what overflows and vanishes in float64 does so here. */
 struct pfc_sinkhorn_plan {
     pfc_sinkhorn_config cfg;
-    double total;            /* N */
-    pfc_view scores;         /* (n,K) */
-    pfc_view q;              /* (n,K): e; log: score/epsilon */
-    float *r, *b;            /* (K) [16], (n): factors; before exp b is the row's largest score; log: f and g */
-    float *part;             /* (lanes, K) [16]: running sums, or maxima, of a lane */
-    double unit[FAST_LANES]; /* per lane: row sums of Q are part times it */
-    int64_t ld;              /* of part */
-    bool summed;             /* part holds the row sums of Q as it is */
-    double first_max;        /* largest score/epsilon of the first sample: before exp the sums are relative to it */
-    int64_t iteration;       /* scalings done */
-    double *wide;            /* (n,K) or NULL */
+    double total;      /* N */
+    pfc_view scores;   /* (n,K) */
+    pfc_view q;        /* (n,K): e; log: score/epsilon */
+    float *r, *g;      /* (K) [16]: factors; log: f and, (n), g */
+    float *part;       /* (lanes, K) [16]: running sums, or maxima, of a lane */
+    int lanes;         /* parts of the samples */
+    int64_t ld;        /* of part */
+    bool summed;       /* part holds the row sums of Q as it is, without r and unit */
+    double shift;      /* m: e = exp(score/epsilon - m) */
+    double unit;       /* what e is multiplied by before the first scaling, for Q; then 1 */
+    int64_t iteration; /* scalings done */
+    double *wide;      /* (n,K) or NULL */
 };
 
 /* The same operations on plan->wide (fast_sinkhorn_wide.c). */
 pfc_status pfc_fast_wide_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, double shift);
-void pfc_fast_wide_sums(pfc_backend *be, const pfc_sinkhorn_plan *plan, double *sums); /* (lanes, K) */
+pfc_status pfc_fast_wide_sums(pfc_backend *be, const pfc_sinkhorn_plan *plan, double *sums); /* (K+1) */
 void pfc_fast_wide_each(pfc_backend *be, pfc_sinkhorn_plan *plan, double divisor, double add);
 pfc_status pfc_fast_wide_scale(pfc_backend *be, pfc_sinkhorn_plan *plan, const double *sums);
 void pfc_fast_wide_finish(pfc_backend *be, pfc_sinkhorn_plan *plan);

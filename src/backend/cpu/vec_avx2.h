@@ -67,6 +67,8 @@ V16_FN __m256 v8_max(__m256 x, __m256 y)
     return _mm256_blendv_ps(x, y, take);
 }
 V16_FN v16 v16_max(v16 x, v16 y) { V16_EACH(v8_max(x.a, y.a), v8_max(x.b, y.b)); }
+V16_FN v16 v16_above(v16 x, v16 y) { V16_EACH(_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)); }
+V16_FN v16 v16_below(v16 x, v16 y) { V16_EACH(_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)); }
 V16_FN v16 v16_abs(v16 x)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
@@ -109,6 +111,12 @@ V16_FN v16d v16d_from(v16 x)
     for (int i = 0; i < 4; i++) d.part[i] = _mm256_cvtps_pd(v16_quarter(x, i));
     return d;
 }
+V16_FN v16d v16d_load(const float *p)
+{
+    v16d d;
+    for (int i = 0; i < 4; i++) d.part[i] = _mm256_cvtps_pd(_mm_loadu_ps(p + 4 * i));
+    return d;
+}
 V16_FN v16d v16d_minus(v16d a, double x)
 {
     for (int i = 0; i < 4; i++) a.part[i] = _mm256_sub_pd(a.part[i], _mm256_set1_pd(x));
@@ -123,6 +131,22 @@ V16_FN v16d v16d_fma(v16d a, v16d b, v16d c)
 {
     for (int i = 0; i < 4; i++) c.part[i] = _mm256_fmadd_pd(a.part[i], b.part[i], c.part[i]);
     return c;
+}
+V16_FN v16d v16d_times(v16d a, v16d b)
+{
+    for (int i = 0; i < 4; i++) a.part[i] = _mm256_mul_pd(a.part[i], b.part[i]);
+    return a;
+}
+V16_FN v16d v16d_set(double x)
+{
+    v16d d;
+    for (int i = 0; i < 4; i++) d.part[i] = _mm256_set1_pd(x);
+    return d;
+}
+V16_FN v16 v16_rounded(const double *p)
+{
+    V16_EACH(_mm256_set_m128(_mm256_cvtpd_ps(_mm256_loadu_pd(p + 4)), _mm256_cvtpd_ps(_mm256_loadu_pd(p))),
+             _mm256_set_m128(_mm256_cvtpd_ps(_mm256_loadu_pd(p + 12)), _mm256_cvtpd_ps(_mm256_loadu_pd(p + 8))));
 }
 V16_FN void v16d_store(double *p, v16d s)
 {

@@ -36,6 +36,8 @@ V16_FN v16 v16_max(v16 a, v16 b)
     __mmask16 ordered = _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q);
     return _mm512_mask_blend_ps(_mm512_mask_cmp_ps_mask(ordered, b, a, _CMP_NLE_UQ), a, b);
 }
+V16_FN v16 v16_above(v16 a, v16 b) { return _mm512_max_ps(a, b); }
+V16_FN v16 v16_below(v16 a, v16 b) { return _mm512_min_ps(a, b); }
 V16_FN v16 v16_abs(v16 a) { return _mm512_abs_ps(a); }
 V16_FN v16 v16_pow2(v16 t) { return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_set1_epi32(0x3f800000))); }
 
@@ -68,6 +70,11 @@ V16_FN v16d v16d_from(v16 x)
     v16d d = { { _mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)) } };
     return d;
 }
+V16_FN v16d v16d_load(const float *p)
+{
+    v16d d = { { _mm512_cvtps_pd(_mm256_loadu_ps(p)), _mm512_cvtps_pd(_mm256_loadu_ps(p + 8)) } };
+    return d;
+}
 V16_FN v16d v16d_minus(v16d a, double x)
 {
     for (int i = 0; i < 2; i++) a.half[i] = _mm512_sub_pd(a.half[i], _mm512_set1_pd(x));
@@ -82,6 +89,20 @@ V16_FN v16d v16d_fma(v16d a, v16d b, v16d c)
 {
     for (int i = 0; i < 2; i++) c.half[i] = _mm512_fmadd_pd(a.half[i], b.half[i], c.half[i]);
     return c;
+}
+V16_FN v16d v16d_times(v16d a, v16d b)
+{
+    for (int i = 0; i < 2; i++) a.half[i] = _mm512_mul_pd(a.half[i], b.half[i]);
+    return a;
+}
+V16_FN v16d v16d_set(double x)
+{
+    v16d d = { { _mm512_set1_pd(x), _mm512_set1_pd(x) } };
+    return d;
+}
+V16_FN v16 v16_rounded(const double *p)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(_mm512_loadu_pd(p))), _mm512_cvtpd_ps(_mm512_loadu_pd(p + 8)), 1);
 }
 V16_FN void v16d_store(double *p, v16d s)
 {

@@ -42,6 +42,9 @@ V16_FN v16 v16_lt(v16 x, v16 y, v16 yes, v16 no) { V16_EACH(x.f[i] < y.f[i] ? ye
 V16_FN v16 v16_eq(v16 x, v16 y, v16 yes, v16 no) { V16_EACH(x.f[i] == y.f[i] ? yes.f[i] : no.f[i]); }
 /* The larger; NaN wins. */
 V16_FN v16 v16_max(v16 x, v16 y) { V16_EACH(x.f[i] == x.f[i] && !(y.f[i] <= x.f[i]) ? y.f[i] : x.f[i]); }
+/* x > y ? x : y, and x < y ? x : y: y where x is NaN. */
+V16_FN v16 v16_above(v16 x, v16 y) { V16_EACH(x.f[i] > y.f[i] ? x.f[i] : y.f[i]); }
+V16_FN v16 v16_below(v16 x, v16 y) { V16_EACH(x.f[i] < y.f[i] ? x.f[i] : y.f[i]); }
 V16_FN v16 v16_abs(v16 x) { V16_EACH(__builtin_fabsf(x.f[i])); }
 
 V16_FN uint32_t v16_bits(float x)
@@ -83,13 +86,14 @@ V16_FN v16d v16d_add_product(v16d s, v16 x, v16 y)
     for (int i = 0; i < 16; i++) s.f[i] = __builtin_fma((double)x.f[i], (double)y.f[i], s.f[i]);
     return s;
 }
-/* Sixteen doubles from floats; a - x; a + b; a*b + c by fma. */
+/* Sixteen doubles from floats, in a register or in memory; a - x; a + b; a*b + c by fma; a*b; all x. */
 V16_FN v16d v16d_from(v16 x)
 {
     v16d d;
     for (int i = 0; i < 16; i++) d.f[i] = (double)x.f[i];
     return d;
 }
+V16_FN v16d v16d_load(const float *p) { return v16d_from(v16_load(p)); }
 V16_FN v16d v16d_minus(v16d a, double x)
 {
     for (int i = 0; i < 16; i++) a.f[i] -= x;
@@ -105,6 +109,19 @@ V16_FN v16d v16d_fma(v16d a, v16d b, v16d c)
     for (int i = 0; i < 16; i++) c.f[i] = __builtin_fma(a.f[i], b.f[i], c.f[i]);
     return c;
 }
+V16_FN v16d v16d_times(v16d a, v16d b)
+{
+    for (int i = 0; i < 16; i++) a.f[i] *= b.f[i];
+    return a;
+}
+V16_FN v16d v16d_set(double x)
+{
+    v16d d;
+    for (int i = 0; i < 16; i++) d.f[i] = x;
+    return d;
+}
 V16_FN void v16d_store(double *p, v16d s) { memcpy(p, s.f, sizeof s.f); }
+/* Sixteen doubles, each rounded to float. */
+V16_FN v16 v16_rounded(const double *p) { V16_EACH((float)p[i]); }
 
 #endif
