@@ -137,7 +137,6 @@ def measure(case, a):
 def layer(case, a):
     import peer_layers
     import peer_shuffle
-    a.images, a.shape = 256, [3, 224, 224]
     os.environ.update(environment(1))
     peers = PEERS if case in LAYERS else [("natural", False), ("natural", True)]
     parts = {}

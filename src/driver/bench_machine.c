@@ -68,7 +68,8 @@ static double best_of(MPI_Comm comm, const effort *job, int threads)
 static double loop_rate(const pfc_cli *cli, pfc_memory_loop *loop, float *memory, int64_t bytes, double weight)
 {
     int64_t part = bytes / (int64_t)sizeof(float) / cli->threads / PFC_PEAK_STEP * PFC_PEAK_STEP;
-    if (!loop || part == 0) return 0.0;
+    if (!loop) return 0.0;
+    if (part == 0) part = PFC_PEAK_STEP; /* more threads than the size is made for */
     effort job = { .loop = loop, .memory = memory, .part = part, .repeats = 1 + ((int64_t)48 << 20) / bytes };
     double moved = weight * (double)sizeof(float) * (double)part * cli->threads * (double)job.repeats * cli->ranks;
     return moved / best_of(cli->comm, &job, cli->threads);
