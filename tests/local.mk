@@ -48,6 +48,7 @@ SCRIPT_TESTS = \
     tests/bit_matrix.sh \
     tests/doc_blocks.py \
     tests/driver_bad_files.sh \
+    tests/driver_bench.sh \
     tests/driver_cases.sh \
     tests/driver_check.sh \
     tests/driver_check_gates.sh \
@@ -64,6 +65,7 @@ SCRIPT_TESTS = \
     tests/driver_suite.sh \
     tests/driver_verify.sh \
     tests/exact_integers.sh \
+    tests/peer_agree.sh \
     tests/peer_torch.sh \
     tests/test_harness.sh \
     tests/test_headers.sh \

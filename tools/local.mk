@@ -13,7 +13,7 @@ EXTRA_DIST += $(tools_tests)
 TESTS += $(tools_tests)
 
 ## Beside PyTorch (doc/performance.md).
-EXTRA_DIST += tools/peer_layers.py tools/peer_shuffle.py
+EXTRA_DIST += tools/peer_layers.py tools/peer_partial_fc.py tools/peer_shuffle.py tools/peer_torch.py
 
 ## On a machine with a GPU (doc/cuda.md).
 EXTRA_DIST += tools/gpu_check.sh tools/gpu_peer.py

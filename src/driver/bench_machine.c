@@ -68,7 +68,8 @@ static double best_of(MPI_Comm comm, const effort *job, int threads)
 static double loop_rate(const pfc_cli *cli, pfc_memory_loop *loop, float *memory, int64_t bytes, double weight)
 {
     int64_t part = bytes / (int64_t)sizeof(float) / cli->threads / PFC_PEAK_STEP * PFC_PEAK_STEP;
-    if (!loop || part == 0) return 0.0;
+    if (!loop) return 0.0;
+    if (part == 0) part = PFC_PEAK_STEP; /* more threads than the size is made for */
     effort job = { .loop = loop, .memory = memory, .part = part, .repeats = 1 + ((int64_t)48 << 20) / bytes };
     double moved = weight * (double)sizeof(float) * (double)part * cli->threads * (double)job.repeats * cli->ranks;
     return moved / best_of(cli->comm, &job, cli->threads);
@@ -119,7 +120,7 @@ static double gemm_rate(const pfc_cli *cli, pfc_mode mode, void *memory)
     return 2.0 * N * N * N * cli->ranks / best;
 }
 
-/* At most a sixteenth of the machine's memory for all ranks. */
+/* At most a sixteenth of the machine's memory for all ranks; --quick: 16 MiB of a rank. */
 static void choose_sizes(const pfc_cli *cli, pfc_machine *m)
 {
     static const int64_t mib[PFC_MEMORY_SIZES] = { 0, 1, 4, 16, 64, 128, 512 };
@@ -127,7 +128,7 @@ static void choose_sizes(const pfc_cli *cli, pfc_machine *m)
     double room = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 16.0 / cli->node_ranks;
     for (int i = 0; i < PFC_MEMORY_SIZES; i++) {
         int64_t bytes = mib[i] ? mib[i] << 20 : (int64_t)256 << 10;
-        if (i < 4 || (double)bytes <= room) m->size[m->sizes++] = bytes;
+        if (i < 4 || (!cli->quick && (double)bytes <= room)) m->size[m->sizes++] = bytes;
     }
 }
 

@@ -43,8 +43,8 @@ static int write_data(FILE *g, const pfc_bench_record *records, int count)
     for (int i = 0; i < count; i++) {
         const pfc_bench_record *r = &records[i];
         if (r->bound <= 0.0) continue;
-        fprintf(g, "%d %.2f \"%s\" \"%.0f %% of %s, %.3g ms\"\n", rows++, 100.0 * r->share, r->name, 100.0 * r->share,
-                r->compute > r->memory ? "compute" : "memory", 1e3 * r->seconds);
+        fprintf(g, "%d %.2f \"%s\" \"%.*f %% of %s, %.3g ms\"\n", rows++, 100.0 * r->share, r->name,
+                r->share<0.1, 100.0 * r->share, r->compute> r->memory ? "compute" : "memory", 1e3 * r->seconds);
     }
     fprintf(g, "END\n");
     return rows;
@@ -61,7 +61,7 @@ static void write_script(FILE *g, const pfc_bench *bench, const pfc_bench_record
             bench->machine.isa, cli->ranks, cli->ranks == 1 ? "" : "s", cli->threads, cli->threads == 1 ? "" : "s");
     fprintf(g, "set xlabel \"bound (the larger of flops / peak and bytes / memory rate) over time, %%\"\n");
     fprintf(g, "set xrange [0:150]\nset xtics 0,20,100\nset yrange [%d.6:-0.6]\nunset key\nset grid x\nset style fill solid 0.8 noborder\n", rows - 1);
-    fprintf(g, "set ytics ('' 0)\nset arrow from 100,graph 0 to 100,graph 1 nohead lw 2 lc rgb '#888888' back\n");
+    fprintf(g, "set ytics scale 0 noenhanced\nset arrow from 100,graph 0 to 100,graph 1 nohead lw 2 lc rgb '#888888' back\n");
     fprintf(g, "plot $cases using (0.5*$2):1:(0.5*$2):(0.35):ytic(3) with boxxyerror lc rgb '#3a6ea5', "
                "'' using ($2+1.5):1:4 with labels left noenhanced\n");
 }
@@ -73,7 +73,7 @@ int pfc_bench_plot(const pfc_bench *bench, const pfc_bench_record *records, int 
     if (cli->rank == 0) {
         bool any = false;
         for (int i = 0; i < count; i++) any = any || records[i].bound > 0.0;
-        FILE *g = any ? popen("gnuplot", "w") : NULL;
+        FILE *g = any ? popen("gnuplot 2>/dev/null", "w") : NULL;
         if (g) write_script(g, bench, records, count);
         if (!any)
             pfc_diag_fail(diag, PFC_EXIT_FILE, "--plot: no case has a bound");

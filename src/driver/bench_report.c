@@ -69,7 +69,7 @@ void pfc_bench_row(pfc_table *t, const pfc_bench_record *r)
     if (r->bound > 0.0) {
         pfc_table_cell(t, "%.3f", 1e3 * r->bound);
         pfc_table_cell(t, "%s", limit(r));
-        pfc_table_cell(t, "%.0f %%", 100.0 * r->share);
+        pfc_table_cell(t, "%.1f %%", 100.0 * r->share);
     } else {
         for (int i = 0; i < 3; i++) pfc_table_cell(t, "%s", "");
     }

@@ -56,7 +56,7 @@ pfc_ref_SOURCES += src/driver/main.c
 noinst_LTLIBRARIES += libpfcpeak_scalar.la
 libpfcdriver_la_LIBADD = libpfcpeak_scalar.la
 libpfcpeak_scalar_la_SOURCES = src/driver/peak_scalar.c
-libpfcpeak_scalar_la_CFLAGS = $(kernel_cflags)
+libpfcpeak_scalar_la_CFLAGS = $(kernel_cflags) -ffp-contract=fast
 if PFC_HAVE_AVX2
 noinst_LTLIBRARIES += libpfcpeak_avx2.la
 libpfcdriver_la_LIBADD += libpfcpeak_avx2.la

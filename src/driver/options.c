@@ -35,7 +35,7 @@ static const struct argp_option own_options[] = {
     { "seed", 'e', "N", 0, "of the generated inputs", 4 },
     { "name", 'n', "NAME", 0, "file name of a generated case, without .h5", 4 },
     { "rounds", 'r', "N", 0, "measured steps", 5 },
-    { "quick", 'Q', NULL, 0, "small standard sizes", 5 },
+    { "quick", 'Q', NULL, 0, "small standard sizes, for a try; no figures to quote", 5 },
     { "plot", 'g', "FILE.svg", 0, "draw the shares of the bound, by gnuplot; or FILE.png", 5 },
     { "rank", 'R', "R", 0, "the candidate holds only this rank's part", 6 },
     { "of", 'P', "P", 0, "ranks of the port", 6 },

@@ -111,6 +111,12 @@ V16_FN v16d v16d_from(v16 x)
     for (int i = 0; i < 4; i++) d.part[i] = _mm256_cvtps_pd(v16_quarter(x, i));
     return d;
 }
+V16_FN v16d v16d_load(const float *p)
+{
+    v16d d;
+    for (int i = 0; i < 4; i++) d.part[i] = _mm256_cvtps_pd(_mm_loadu_ps(p + 4 * i));
+    return d;
+}
 V16_FN v16d v16d_minus(v16d a, double x)
 {
     for (int i = 0; i < 4; i++) a.part[i] = _mm256_sub_pd(a.part[i], _mm256_set1_pd(x));
