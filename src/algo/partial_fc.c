@@ -57,6 +57,10 @@ static pfc_status run_block(void *arg, int lane, int64_t c0, int64_t count)
 {
     const job *j = arg;
     block k = block_at(j->s, c0, count);
+    if (j->s->ops->rows_ahead) {
+        int64_t left = j->s->sampled.count - c0 - count;
+        j->s->ops->rows_ahead(j->s->be, lane, block_at(j->s, c0 + count, left < count ? left : count).w);
+    }
     return j->fn(j->s, lane, &k);
 }
 
@@ -107,6 +111,8 @@ static pfc_status backward_block(pfc_step *s, int lane, const block *k)
     pfc_view h = pfc_view_rows(s->H, at, k->count), dw = pfc_view_rows(s->dW, at, k->count), wdot = pfc_view_rows(s->wdot, at, k->count);
     PFC_TRY(s->ops->logit_grad(s->be, lane, head, k->z, k->c0, &s->rows, h, s->dot_acc, wdot));
     PFC_TRY(s->ops->feature_grad(s->be, lane, h, k->w, k->wnorm, k->wexpo, head->normalised, s->feature_acc));
+    if (s->ops->weight_update && !s->result->weight_grad.data)
+        return s->ops->weight_update(s->be, lane, s->operand, h, k->w, k->wnorm, wdot, head->normalised, s->layer->momentum, s->sgd);
     PFC_TRY(s->ops->weight_grad(s->be, lane, s->operand, h, k->w, k->wnorm, wdot, head->normalised, dw));
     PFC_TRY(export_weight_grad(s, k, dw));
     return s->ops->sgd_rows(s->be, dw, k->w, s->layer->momentum, s->sgd);

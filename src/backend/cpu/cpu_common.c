@@ -1,4 +1,6 @@
 /* cpu_common.c: memory, lanes and the loss of the cpu tables. */
+#include <config.h>
+
 #include "backend/cpu/cpu_common.h"
 
 #include <stdio.h>
@@ -6,23 +8,23 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* Arrays from this size on lie on huge pages where the system gives them: rows picked from a large matrix otherwise miss the TLB one by one. */
+enum { HUGE_PAGE = 2 << 20, HUGE_FROM = 2 * HUGE_PAGE };
+
 pfc_status pfc_cpu_nomem(pfc_backend *be, size_t bytes)
 {
     snprintf(be->error, sizeof be->error, "out of memory: %zu bytes", bytes);
     return PFC_ERR_NOMEM;
 }
 
-/* Large memory asks for huge pages: fewer faults when it is first touched, fewer misses when rows are picked from it. */
 pfc_status pfc_cpu_alloc(pfc_backend *be, size_t bytes, void **out)
 {
-    const size_t huge = (size_t)1 << 21, unit = bytes >= 4 * huge ? huge : 64;
-    size_t rounded = (bytes + unit - 1) / unit * unit;
+    size_t unit = bytes >= HUGE_FROM ? HUGE_PAGE : 64, rounded = (bytes + unit - 1) / unit * unit;
     *out = aligned_alloc(unit, rounded ? rounded : unit);
-    if (!*out) return pfc_cpu_nomem(be, bytes);
 #ifdef MADV_HUGEPAGE
-    if (unit == huge) madvise(*out, rounded, MADV_HUGEPAGE); /* a hint: without it the pages are small */
+    if (*out && unit == HUGE_PAGE) madvise(*out, rounded, MADV_HUGEPAGE); /* only advice: failure does not matter */
 #endif
-    return PFC_OK;
+    return *out ? PFC_OK : pfc_cpu_nomem(be, bytes);
 }
 
 void pfc_cpu_free(pfc_backend *be, void *p)

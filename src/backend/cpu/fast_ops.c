@@ -99,7 +99,7 @@ pfc_status pfc_fast_feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_v
 pfc_status pfc_fast_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd)
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
-    const fast_sgd f = { (float)sgd->lr, (float)sgd->momentum, (float)sgd->weight_decay, sgd->nesterov };
+    const fast_sgd f = pfc_fast_sgd_of(sgd);
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (weight.count * weight.base.cols > 262144)
     for (int64_t i = 0; i < weight.count; i++) {
         int64_t row = weight.index ? weight.index[i] : weight.first + i;
