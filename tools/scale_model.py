@@ -12,7 +12,8 @@ times a coefficient that is fitted (least squares of relative errors, no coeffic
     product    6 N n D operations     X W^T, G W, G^T X
     weights    20 n D bytes           weights read twice and written, momentum read and written
     cosines    N n                    stored and read, margin, two exponentials
-    rows       n, sampled             rows picked from all over the memory
+    picked     20 n D bytes, sampled  the same, picked from all over the memory
+    rows       n, sampled             a row that is picked
     keys       C_r, sampled           random keys and the search for the threshold
     batch      N D                    packing of X, lanes added, gradient of X
     step       1                      everything that does not depend on the size
@@ -45,7 +46,7 @@ GRID = [
 HELD_OUT = [(1, 192, 100000, 320, 1), (1, 96, 800000, 192, 0.1), (2, 192, 160000, 320, 1)]
 LARGE = [(1, 128, 10000000, 128, 0.1), (1, 128, 10000000, 128, 1)]  # --large: 15 GB
 
-TERMS = ["product", "weights", "cosines", "rows", "keys", "batch", "step", "messages", "moved"]
+TERMS = ["product", "weights", "cosines", "picked", "rows", "keys", "batch", "step", "messages", "moved"]
 
 
 # ---- measuring ---------------------------------------------------------------------------------------------------------------------------------
@@ -98,7 +99,7 @@ def moved(ranks, n, d):
 def terms(run):
     own, n = share(run)
     picked = n < own
-    return [6.0 * run["N"] * n * run["D"], 20.0 * n * run["D"], run["N"] * n, n * picked, own * picked, run["N"] * run["D"], 1.0,
+    return [6.0 * run["N"] * n * run["D"], 20.0 * n * run["D"], run["N"] * n, 20.0 * n * run["D"] * picked, n * picked, own * picked, run["N"] * run["D"], 1.0,
             math.log2(run["ranks"]), moved(run["ranks"], run["N"], run["D"])]
 
 
@@ -167,6 +168,7 @@ def tell_coefficients(time, memory):
     print("| term | coefficient |\n| --- | --- |")
     print(f"| product | {rate(c['product'], 'GFLOP/s')} |")
     print(f"| weights | {rate(c['weights'], 'GB/s')} |")
+    print(f"| picked | {1e9 * c['picked']:.3f} ns per byte more |")
     for name, per in (("cosines", "row and class"), ("rows", "sampled class"), ("keys", "class of the rank"), ("batch", "element of X")):
         print(f"| {name} | {1e9 * c[name]:.3f} ns per {per} |")
     print(f"| step | {1e6 * c['step']:.0f} us |")
@@ -198,7 +200,7 @@ def tell_cluster(a, time, memory):
         run = dict(ranks=a.nodes, N=rows, C=a.classes, D=a.width, rate=rate, sampled=rate * a.classes)
         t = dict(zip(TERMS, np.array(terms(run)) * time))
         compute = (t["product"] + t["cosines"] + t["keys"]) / a.cores
-        weights = max((t["weights"] + t["rows"]) / a.cores, terms(run)[1] / (1e9 * a.memory))
+        weights = max((t["weights"] + t["picked"] + t["rows"]) / a.cores, terms(run)[1] / (1e9 * a.memory))
         other = t["step"] + t["batch"]
         messages = 29 * math.ceil(math.log2(a.nodes)) * 1e-6 * a.latency
         network = messages + moved(a.nodes, rows, a.width) / (a.network / 8 * 1e9)
