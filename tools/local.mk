@@ -7,6 +7,7 @@ dist_tools_SCRIPTS = \
 dist_tools_DATA = tools/pfc_golden.py
 tools_tests = \
     tests/test_pfc_golden.py \
+    tests/test_scale_model.py \
     tests/test_to_candidate.py \
     tests/test_write_case.py
 EXTRA_DIST += $(tools_tests)
@@ -14,6 +15,9 @@ TESTS += $(tools_tests)
 
 ## Beside PyTorch (doc/performance.md).
 EXTRA_DIST += tools/peer_layers.py tools/peer_partial_fc.py tools/peer_shuffle.py tools/peer_torch.py
+
+## Time and memory against ranks, classes and dimension; doc/scale.json is what was measured (doc/performance.md).
+EXTRA_DIST += tools/scale_model.py doc/scale.json
 
 ## On a machine with a GPU (doc/cuda.md).
 EXTRA_DIST += tools/gpu_check.sh tools/gpu_peer.py

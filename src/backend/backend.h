@@ -139,6 +139,10 @@ typedef struct pfc_ops {
     /* fn(arg, 0..lanes-1), possibly at the same time. fn reports failure through arg. */
     void (*for_lanes)(pfc_backend *be, int lanes, pfc_lane_fn fn, void *arg);
 
+    /* ---- sampling (step 2 of partial_fc) ---- */
+    /* optional: keys_c (n, host, double) = pfc_uniform(seed, first + c, step, PFC_STREAM_CLASS_KEY). */
+    pfc_status (*class_keys)(pfc_backend *be, int64_t seed, int64_t first, int64_t n, uint32_t step, double *keys);
+
     /* ---- rows (steps 4 and 5 of partial_fc) ---- */
     /* norm_i = ||a_i|| (real, raw: not clamped); expo_i = grid exponent (exact-v1 1.1, 3.1; int32 in the place of
      * a; exact only: fast leaves it alone and takes NULL). */
@@ -151,6 +155,8 @@ typedef struct pfc_ops {
      * stay as they are. out: host, an object of the backend. */
     pfc_status (*operand_create)(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);
     void (*operand_destroy)(pfc_backend *be, pfc_operand *x);
+    /* optional: a hint that the lane's next block is the rows w of the weight. It may be fetched into a cache meanwhile. */
+    void (*rows_ahead)(pfc_backend *be, int lane, pfc_rowset w);
     /* z (classes, N) real: z_cn = <x_n, w_c> / (max(||x_n||,1e-12) max(||w_c||,1e-12)), or <x_n, w_c> if not normalised (3.2). */
     pfc_status (*cosines)(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z);
 

@@ -48,7 +48,8 @@ static int prepare_case(bench *b)
     b->n = c->size['N' - 'A'], b->classes = c->size['C' - 'A'], b->d = c->size['D' - 'A'];
     if (b->n % b->cli->ranks) return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: N = %lld is not divisible by %d ranks", (long long)b->n, b->cli->ranks);
     double own = (double)(b->classes / b->cli->ranks + 1);
-    if (pfc_bench_room(b->cli, (b->mode == PFC_FAST ? 4.0 : 8.0) * own * (2.0 * (double)b->d + (double)b->n), diag)) return diag->exit_status;
+    if (pfc_bench_room(b->cli, (b->mode == PFC_FAST ? 4.0 : 8.0) * own * (2.0 * (double)b->d + (c->recompute ? 0.0 : (double)b->n)), diag))
+        return diag->exit_status;
     int64_t x[2] = { b->n, b->d }, w[2] = { b->classes, b->d };
     pfc_tensor *features = pfc_tensor_add(b->cli->comm, &c->in, "features", PFC_F32, 2, x, PFC_DIST_BATCH, 0);
     pfc_tensor *labels = pfc_tensor_add(b->cli->comm, &c->in, "labels", PFC_I64, 1, x, PFC_DIST_BATCH, 0);

@@ -14,6 +14,7 @@ static pfc_case *asked_case(const pfc_cli *cli, pfc_diag *diag)
     if (cli->rounds > PFC_MAX_ROUNDS) pfc_diag_fail(diag, PFC_EXIT_USAGE, "--rounds %d: at most %d", cli->rounds, PFC_MAX_ROUNDS);
     pfc_case *c = a && !diag->exit_status ? pfc_case_new(a) : NULL;
     if (a && !diag->exit_status && !c) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "out of memory");
+    if (c) c->recompute = cli->recompute;
     if (c && !pfc_cli_params(cli, c, diag) && !(cli->size && pfc_cli_sizes(cli->size, c, diag))) pfc_bench_defaults(cli, pfc_bench_standard_of(name), c, diag);
     return c;
 }

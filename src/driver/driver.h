@@ -47,6 +47,7 @@ typedef struct pfc_cli {
     int rounds;
     bool quick;       /* --quick */
     const char *plot; /* --plot; NULL: none */
+    bool recompute;   /* --recompute */
 
     const char *features, *labels;            /* --features, --labels */
     const char **held_out, **held_out_labels; /* --held-out, --held-out-labels, in pairs */

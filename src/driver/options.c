@@ -37,6 +37,7 @@ static const struct argp_option own_options[] = {
     { "rounds", 'r', "N", 0, "measured steps", 5 },
     { "quick", 'Q', NULL, 0, "small standard sizes, for a try; no figures to quote", 5 },
     { "plot", 'g', "FILE.svg", 0, "draw the shares of the bound, by gnuplot; or FILE.png", 5 },
+    { "recompute", 'C', NULL, 0, "partial_fc: form the cosines again in the second pass instead of keeping them; the same results in less memory", 5 },
     { "rank", 'R', "R", 0, "the candidate holds only this rank's part", 6 },
     { "of", 'P', "P", 0, "ranks of the port", 6 },
     { "sound", 'D', NULL, 0, "use bounds that no correct port exceeds, whatever its roundings; wider", 6 },
@@ -225,6 +226,7 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
     case 'g': cli->plot = arg; return 0;
     case 'R': return parse_small(state, "rank", arg, 0, &cli->shard_rank);
     case 'P': return parse_small(state, "of", arg, 1, &cli->shard_of);
+    case 'C': cli->recompute = true; return 0;
     case 'D': cli->sound = true; return 0;
     case 'O': cli->operand_rounding = arg; return 0;
     case 'W': return parse_small(state, "ranks", arg, 1, &cli->split);
