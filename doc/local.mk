@@ -12,4 +12,5 @@ EXTRA_DIST += \
     doc/porting.md \
     doc/semantics.md \
     doc/sources.md \
+    doc/training.md \
     doc/wrong-ports.md
