@@ -238,7 +238,7 @@ static int loop(run *r, int *signal_seen)
     while (pfc_trainer_steps(r->trainer) < end && !(*signal_seen = stopped(r))) {
         if (one_step(r)) return r->diag->exit_status;
         int64_t steps = pfc_trainer_steps(r->trainer);
-        if (steps % pfc_trainer_epoch_steps(r->trainer) == 0 && end_epoch(r)) return r->diag->exit_status;
+        if ((steps % pfc_trainer_epoch_steps(r->trainer) == 0 || steps == r->total) && end_epoch(r)) return r->diag->exit_status;
         if (r->cli->every && steps % r->cli->every == 0 && save(r)) return r->diag->exit_status;
     }
     return save(r);
