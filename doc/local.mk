@@ -13,4 +13,5 @@ EXTRA_DIST += \
     doc/semantics.md \
     doc/sources.md \
     doc/tiles.md \
+    doc/training.md \
     doc/wrong-ports.md

@@ -65,7 +65,7 @@ done
 # ---- arrays in every form; the log; accuracy ----
 
 settings=(--mode exact --epochs 2 --param "$common")
-expect 0 3 train "${data[@]}" "${settings[@]}" --checkpoint "$work/npy" --log "$work/log" --held-out "$work/test_x.npy" --held-out-labels "$work/test_y.npy"
+expect 0 3 train "${data[@]}" "${settings[@]}" --checkpoint "$work/npy" --log "$work/log" --held-out "$work/test_x.npy" --held-out-labels "$work/test_y.npy" --json "$work/train.json"
 says out "Epoch: [1]	Held out test_x "
 [ "$(grep -c . "$work/log")" = 23 ] || fail "the log has $(grep -c . "$work/log") lines, expected a title, 20 steps, 2 accuracies"
 awk -F '\t' 'NR > 1 && NF != 10 { exit 1 }' "$work/log" || fail "the log's columns"
@@ -76,6 +76,9 @@ for form in "$work/data.h5 $work/data.h5" "$work/data.h5:/group/rows $work/train
     expect 0 2 train --features "$x" --labels "$y" "${settings[@]}" --checkpoint "$work/form" -q
     same "$(last "$work/npy")" "$(last "$work/form")"
 done
+rm -rf "$work/form"
+expect 0 2 train "${data[@]}" "${settings[@]}" --checkpoint "$work/form" --backend checked -q
+same "$(last "$work/npy")" "$(last "$work/form")"
 # A resumed run's log goes on where the checkpoint was, without what came after it.
 rm -rf "$work/part"
 expect 0 1 train "${data[@]}" "${settings[@]}" --checkpoint "$work/part" --stop-at 6 --log "$work/part.log" -q
@@ -106,6 +109,8 @@ with h5py.File(path) as f:
         assert np.array_equal(np.concatenate(parts), want)
     facts = json.load(open(work + "/split.npy/facts.json"))
     assert facts["num_classes"] == 41 and facts["step"] == f["fact"].attrs["step"] == 20
+    result = json.load(open(work + "/train.json"))
+    assert result["steps"] == 20 and not result["stopped"] and 0 < result["accuracy"]["test_x"] <= 1 and result["checkpoint"] == path
     assert json.load(open(work + "/inspect.json"))["tensors"][0]["intact"] is True
 END_PYTHON
 expect 0 alone inspect "$PFC_DATA/pfc_g_sampled.h5"

@@ -72,6 +72,37 @@ expect 0 2 "${args[@]}" --checkpoint "$folder" --every 20 --resume
 same "$(newest "$work/whole")" "$(newest "$folder")"
 [ "$(find "$folder" -name '*.tmp-*' | wc -l)" = 0 ] || fail "unfinished files stayed in $folder"
 
+# ---- an MPI call fails on one rank while a checkpoint is written: an error, one line, the old file and no other (tests/fault_shim.c) ----
+
+if ! nm -D "$PFC_REF" 2>/dev/null | grep __asan >/dev/null; then # the sanitizer wants to be loaded first
+    shim=$work/fault_shim.so
+    ${CC:-mpicc} -shared -fPIC -O1 -o "$shim" "$PFC_TOP_SRCDIR/tests/fault_shim.c" -ldl || exit 99
+    short=(train --features "$work/x.npy" --labels "$work/y.npy" --batch 12 --steps 4 --param sample_rule=global -q --checkpoint "$work/faults" --every 2)
+    faulty() { # SETTING...
+        rm -rf "$work/faults"
+        command_line="pfc_ref ${short[*]} (on 3) $*"
+        # shellcheck disable=SC2086
+        timeout -k 5 60 $MPIRUN $MPIRUN_FLAGS -np 3 env LD_PRELOAD="$shim" "$@" "$PFC_REF" "${short[@]}" >"$work/out" 2>"$work/err" </dev/null
+        status=$?
+        checks=$((checks + 1))
+    }
+    faulty PFC_FAULT_COUNT="$work/count"
+    [ "$status" = 0 ] || fail "$command_line: status $status without a fault: $(head -c 600 "$work/err")"
+    calls=$(cat "$work"/count.? | sed -n 's/^file //p' | sort -n | head -n 1)
+    [ "$calls" -gt 8 ] || fail "only $calls calls of files"
+    for at in 1 $((calls / 3)) $((calls / 2)) $((calls * 3 / 4)) "$calls"; do
+        faulty PFC_FAULT_CLASS=file PFC_FAULT_RANK=$((at % 3)) PFC_FAULT_AT="$at" PFC_FAULT_KIND=error PFC_FAULT_NOTE="$work/call"
+        [ "$status" = 5 ] && [ "$(grep -c '^pfc_ref: ' "$work/err")" = 1 ] || fail "$command_line ($(cat "$work/call")): status $status: $(head -c 900 "$work/err")"
+        for file in "$work"/faults/*; do
+            case $file in
+            */step-*.h5) expect 0 alone inspect "$file" -q ;;
+            */\*) ;;
+            *) fail "$command_line ($(cat "$work/call")): left $file" ;;
+            esac
+        done
+    done
+fi
+
 # ---- stopped: after the step, with a checkpoint, status 0 ----
 
 long=("${args[@]}")

@@ -15,6 +15,8 @@ struct pfc_ctx {
     const pfc_rng_kernels *rng;
     pfc_tap_fn tap;
     void *tap_user;
+    /* Told the name of an unfinished file (begun), and later that it is gone or has its own. NULL: nobody asks. For programs that may be ended in between. */
+    void (*unfinished)(const char *path, bool begun);
     char error[512];
 };
 

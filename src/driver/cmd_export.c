@@ -142,7 +142,8 @@ int pfc_cmd_export(pfc_cli *cli)
     pfc_diag diag = { 0 };
     pfc_stored_file f = { .values = NULL };
     writer w = { .cli = cli, .diag = &diag, .file = -1 };
-    if (cli->rank == 0 && !pfc_stored_read(cli->files[0], &f, &diag) && !check(cli, &f, &diag)) export(&w, &f);
+    if (cli->json) pfc_diag_fail(&diag, PFC_EXIT_USAGE, "--json %s: export writes DIR/facts.json; inspect has --json", cli->json);
+    if (!diag.exit_status && cli->rank == 0 && !pfc_stored_read(cli->files[0], &f, &diag) && !check(cli, &f, &diag)) export(&w, &f);
     if (!pfc_diag_agree(cli->comm, &diag)) write_facts(cli, &f, &diag);
     if (!diag.exit_status && cli->rank == 0 && !cli->quiet) printf("%s: %d tensors to %s\n", cli->files[0], f.tensor_count, cli->output);
     pfc_stored_free(&f);

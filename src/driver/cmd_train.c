@@ -1,6 +1,7 @@
 /* cmd_train.c: trains a layer on the user's features. */
 #include "case/internal.h"
 #include "driver/train.h"
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,8 @@ typedef struct run {
     pfc_item more[2];          /* what the checkpoint says about the data */
     char path[1100];           /* of the checkpoint */
     pfc_train_log log;
+    double loss;      /* of the last step; NaN: none */
+    double *accuracy; /* last ones, by held-out set; NaN: not measured */
 } run;
 
 static int failed(run *r, pfc_status st, const char *what)
@@ -81,7 +84,9 @@ static int read_data(run *r)
     c->embedding_size = r->data.width;
     c->examples = r->data.examples.count;
     r->held_out = calloc((size_t)cli->held_out_count + 1, sizeof *r->held_out);
-    if (!r->held_out) pfc_diag_fail(r->diag, PFC_EXIT_RUNTIME, "out of memory");
+    r->accuracy = malloc(((size_t)cli->held_out_count + 1) * sizeof *r->accuracy);
+    if (!r->held_out || !r->accuracy) pfc_diag_fail(r->diag, PFC_EXIT_RUNTIME, "out of memory");
+    for (int i = 0; r->accuracy && i < cli->held_out_count; i++) r->accuracy[i] = NAN;
     for (int i = 0; i < cli->held_out_count && !pfc_diag_agree(cli->comm, r->diag); i++) {
         pfc_data *h = &r->held_out[i];
         if (!pfc_data_read(cli, cli->held_out[i], cli->held_out_labels[i], c->num_classes, h, r->diag) && h->width != r->data.width)
@@ -143,7 +148,8 @@ static int resume(run *r)
         return r->diag->exit_status;
     if (probe(r, r->path)) return r->diag->exit_status;
     if (failed(r, pfc_trainer_load(r->trainer, r->path, r->more, 2), r->path)) return r->diag->exit_status;
-    r->saved = r->cli->checkpoint && strncmp(r->path, r->cli->checkpoint, strlen(r->cli->checkpoint)) == 0 ? pfc_trainer_steps(r->trainer) : -1;
+    size_t n = r->cli->checkpoint ? strlen(r->cli->checkpoint) : 0;
+    if (n && strncmp(r->path, r->cli->checkpoint, n) == 0 && r->path[n] == '/') r->saved = pfc_trainer_steps(r->trainer); /* it is there already */
     return 0;
 }
 
@@ -186,12 +192,14 @@ static int one_step(run *r)
     fetched = MPI_Wtime();
     pfc_status st = pfc_trainer_step(r->trainer, pfc_view_make(r->features, PFC_F32, r->b, D), pfc_view_make(r->labels, PFC_I64, r->b, 1), &result);
     if (failed(r, st, "step")) return r->diag->exit_status;
+    r->loss = result.loss;
     pfc_train_log_step(&r->log, step, MPI_Wtime() - start, fetched - start, result.loss, result.lr);
     return 0;
 }
 
-static int measure(run *r, const pfc_data *h)
+static int measure(run *r, int set)
 {
+    const pfc_data *h = &r->held_out[set];
     pfc_shard mine = pfc_shard_of(h->examples.count, r->cli->ranks, r->cli->rank);
     int64_t *classes = malloc((size_t)mine.count * sizeof *classes + 1), right = 0;
     if (!classes) pfc_diag_fail(r->diag, PFC_EXIT_RUNTIME, "out of memory");
@@ -199,6 +207,7 @@ static int measure(run *r, const pfc_data *h)
         !failed(r, pfc_trainer_nearest(r->trainer, pfc_view_make(h->examples.rows, PFC_F32, mine.count, h->width), classes), "accuracy")) {
         for (int64_t i = 0; i < mine.count; i++) right += classes[i] == h->examples.labels[i];
         MPI_Allreduce(MPI_IN_PLACE, &right, 1, MPI_INT64_T, MPI_SUM, r->cli->comm);
+        r->accuracy[set] = h->examples.count ? (double)right / (double)h->examples.count : NAN;
         pfc_train_log_accuracy(&r->log, pfc_trainer_steps(r->trainer), h->name, right, h->examples.count);
     }
     free(classes);
@@ -209,7 +218,7 @@ static int end_epoch(run *r)
 {
     if (r->cli->held_out_count) pfc_train_log_pause(&r->log);
     for (int i = 0; i < r->cli->held_out_count; i++)
-        if (measure(r, &r->held_out[i])) break;
+        if (measure(r, i)) break;
     return r->diag->exit_status;
 }
 
@@ -229,10 +238,30 @@ static int loop(run *r, int *signal_seen)
     while (pfc_trainer_steps(r->trainer) < end && !(*signal_seen = stopped(r))) {
         if (one_step(r)) return r->diag->exit_status;
         int64_t steps = pfc_trainer_steps(r->trainer);
-        if (steps % pfc_trainer_epoch_steps(r->trainer) == 0 && end_epoch(r)) return r->diag->exit_status;
+        if ((steps % pfc_trainer_epoch_steps(r->trainer) == 0 || steps == r->total) && end_epoch(r)) return r->diag->exit_status;
         if (r->cli->every && steps % r->cli->every == 0 && save(r)) return r->diag->exit_status;
     }
     return save(r);
+}
+
+static int write_json(run *r, int sig, double seconds)
+{
+    pfc_json *j = pfc_json_open(r->cli, r->diag);
+    if (!r->cli->json || r->diag->exit_status) return r->diag->exit_status;
+    pfc_json_text(j, "spec", pfc_ctx_mode(r->ctx) == PFC_EXACT ? PFC_SPEC_EXACT : "fast");
+    pfc_json_context(j, r->ctx);
+    pfc_json_int(j, "ranks", r->cli->ranks);
+    pfc_json_int(j, "num_classes", r->settings.config.num_classes);
+    pfc_json_int(j, "steps", pfc_trainer_steps(r->trainer));
+    pfc_json_int(j, "total_steps", r->total);
+    pfc_json_bool(j, "stopped", sig != 0);
+    pfc_json_real(j, "loss", r->loss);
+    pfc_json_real(j, "seconds", seconds);
+    if (r->saved >= 0) pfc_json_text(j, "checkpoint", r->path);
+    pfc_json_begin(j, "accuracy", '{');
+    for (int i = 0; i < r->cli->held_out_count; i++) pfc_json_real(j, r->held_out[i].name, r->accuracy[i]);
+    pfc_json_end(j);
+    return pfc_json_close(&j, r->cli, r->diag);
 }
 
 static int train(run *r)
@@ -247,8 +276,8 @@ static int train(run *r)
     catch_signals(old);
     loop(r, &sig);
     release_signals(old);
-    pfc_train_log_close(r->cli, &r->log, r->diag);
-    if (r->diag->exit_status || r->log.quiet) return r->diag->exit_status;
+    double seconds = MPI_Wtime() - r->log.start;
+    if (pfc_train_log_close(r->cli, &r->log, r->diag) || write_json(r, sig, seconds) || r->log.quiet) return r->diag->exit_status;
     printf("%s after step %lld of %lld%s%s\n", sig ? strsignal(sig) : "ended", (long long)pfc_trainer_steps(r->trainer), (long long)r->total,
            r->saved >= 0 ? "; checkpoint " : "", r->saved >= 0 ? r->path : "");
     return 0;
@@ -257,10 +286,11 @@ static int train(run *r)
 int pfc_cmd_train(pfc_cli *cli)
 {
     pfc_diag diag = { 0 };
-    run r = { .cli = cli, .diag = &diag, .saved = -1 };
+    run r = { .cli = cli, .diag = &diag, .saved = -1, .loss = NAN };
     if (!pfc_settings_read(cli, &r.settings, &diag) && !read_data(&r) && !open_trainer(&r) && !resume(&r) && !check_folder(&r)) train(&r);
     for (int i = 0; r.held_out && i < cli->held_out_count; i++) pfc_data_free(&r.held_out[i]);
     free(r.held_out);
+    free(r.accuracy);
     free(r.features);
     free(r.labels);
     free(r.numbers);

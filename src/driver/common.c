@@ -1,4 +1,6 @@
 /* common.c: small things that all commands need. */
+#include "case/internal.h"
+#include "core/ctx.h"
 #include "driver/driver.h"
 #include <errno.h>
 #include <omp.h>
@@ -20,13 +22,18 @@ int pfc_cli_threads(const pfc_cli *cli)
     return cli->node_ranks > 1 ? 1 : 0;
 }
 
+static void unfinished(const char *path, bool begun) { (begun ? pfc_temporary_add : pfc_temporary_drop)(path); }
+
 pfc_ctx *pfc_cli_context(const pfc_cli *cli, pfc_mode mode, pfc_diag *diag)
 {
     pfc_options options = { .mode = mode, .backend = cli->backend, .threads = pfc_cli_threads(cli) };
     pfc_ctx *ctx = NULL;
     char why[256] = "";
     pfc_status status = pfc_ctx_create(cli->comm, &options, &ctx, why, sizeof why);
-    if (status == PFC_OK) return ctx;
+    if (status == PFC_OK) {
+        ctx->unfinished = unfinished;
+        return ctx;
+    }
     bool failed = status == PFC_ERR_NOMEM || status == PFC_ERR_RUNTIME || status == PFC_ERR_IO;
     pfc_diag_fail(diag, failed ? PFC_EXIT_RUNTIME : PFC_EXIT_BACKEND, "%s", why[0] ? why : pfc_status_string(status));
     return NULL;

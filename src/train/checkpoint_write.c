@@ -32,6 +32,11 @@ static pfc_status fail_h5(const writer *w, const char *item)
 
 /* ---- the file ---- */
 
+static void tell(const writer *w, bool begun)
+{
+    if (w->ctx->unfinished && w->temporary[0]) w->ctx->unfinished(w->temporary, begun);
+}
+
 static pfc_status make_temporary(writer *w)
 {
     char why[160];
@@ -41,13 +46,16 @@ static pfc_status make_temporary(writer *w)
         if (w->items[i].kind == PFC_ITEM_TENSOR) need += 1024.0 + (double)w->items[i].rows * (double)pfc_item_row_bytes(&w->items[i]);
     if (w->ctx->comm.rank == 0) {
         w->made = pfc_new_file_make(w->path, w->temporary, sizeof w->temporary, why, sizeof why);
+        if (w->made) tell(w, true);
         if (!w->made)
             st = fail_io(w, NULL, why);
         else if (!pfc_new_file_room(w->temporary, need))
             st = fail_io(w, NULL, strerror(ENOSPC));
     }
     PFC_TRY(pfc_agree(w->ctx, st));
-    return pfc_comm_broadcast(&w->ctx->comm, w->temporary, (int64_t)sizeof w->temporary, PFC_U8, 0);
+    PFC_TRY(pfc_comm_broadcast(&w->ctx->comm, w->temporary, (int64_t)sizeof w->temporary, PFC_U8, 0));
+    if (w->ctx->comm.rank > 0) tell(w, true); /* whoever is left takes it away */
+    return PFC_OK;
 }
 
 static pfc_status create_file(writer *w)
@@ -230,6 +238,7 @@ pfc_status pfc_checkpoint_write(pfc_ctx *ctx, const char *path, const pfc_item *
     pfc_h5_quiet saved = pfc_h5_quiet_begin();
     if (st == PFC_OK) st = write_items(&w);
     if (w.made) unlink(w.temporary);
+    tell(&w, false);
     pfc_h5_quiet_end(saved);
     pfc_comm_close(&w.comm);
     return st;
