@@ -2,7 +2,7 @@
 if PFC_SANITIZE
 example_extra = tests/sanitize_dlclose.c
 endif
-example_libs = libpfc.la $(OPENBLAS_LIBS)
+example_libs = libpfc.la $(HDF5_LIBS) $(SHA_LIBS) $(OPENBLAS_LIBS)
 examplesdir = $(docdir)/examples
 dist_examples_DATA = examples/torch_port.py
 
@@ -34,3 +34,9 @@ check_PROGRAMS += examples/batch_norm
 examples_batch_norm_SOURCES = examples/batch_norm.c $(example_extra)
 examples_batch_norm_LDADD = $(example_libs)
 MPI_TESTS += examples/batch_norm-1.mpi examples/batch_norm-3.mpi
+
+dist_examples_DATA += examples/train_features.c
+check_PROGRAMS += examples/train_features
+examples_train_features_SOURCES = examples/train_features.c $(example_extra)
+examples_train_features_LDADD = $(example_libs)
+MPI_TESTS += examples/train_features-1.mpi examples/train_features-3.mpi

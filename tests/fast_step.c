@@ -153,6 +153,7 @@ static pfc_status block_backward(step_job *j, int lane, int64_t c0, int64_t c)
     PFC_TRY(ops->logit_grad(j->be, lane, &p->head, z, c0, &j->rows, h, unit ? j->dot : NULL, wdot));
     PFC_TRY(ops->feature_grad(j->be, lane, h, w, norm, NULL, unit, j->feature));
     PFC_TRY(ops->weight_grad(j->be, lane, j->x, h, w, norm, wdot, unit, dw));
+    if (p->fused) return ops->weight_update(j->be, lane, j->x, h, w, norm, wdot, unit, rows_at(j->r->v[R_MOMENTUM], 0, 2 * p->c, p->d, p->slack), &p->sgd);
     return ops->sgd_rows(j->be, dw, w, rows_at(j->r->v[R_MOMENTUM], 0, 2 * p->c, p->d, p->slack), &p->sgd);
 }
 

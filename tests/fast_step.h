@@ -9,6 +9,7 @@
 typedef struct fast_problem {
     int64_t n, d, c, slack, block;
     int gather;
+    int fused; /* weight_update in the place of weight_grad and sgd_rows; weight_grad is asked for dw beforehand all the same */
     pfc_head head;
     pfc_sgd sgd;
     float *x, *w, *momentum;

@@ -56,6 +56,7 @@ SCRIPT_TESTS = \
     tests/driver_goldens.sh \
     tests/driver_inputs.sh \
     tests/driver_isa.sh \
+    tests/driver_memory.sh \
     tests/driver_ports.sh \
     tests/driver_ranks.sh \
     tests/driver_sizes.sh \
@@ -74,11 +75,13 @@ include tests/arcface.mk
 include tests/swav.mk
 include tests/moco.mk
 include tests/batch_norm.mk
+include tests/train.mk
 include tests/ports.mk
 include tests/checked.mk
 include tests/emulate.mk
 include tests/hostile.mk
 include tests/cuda.mk
+include tests/tiles.mk
 
 check_LIBRARIES += libpfctest.a
 libpfctest_a_SOURCES = tests/pfc_test.c tests/pfc_test.h

@@ -2,7 +2,8 @@
 C_TESTS += \
     tests/test_dense \
     tests/test_exact_kernels \
-    tests/test_fast_kernels
+    tests/test_fast_kernels \
+    tests/test_large
 tests_test_fast_kernels_SOURCES = tests/test_fast_kernels.c tests/fast_reference.c tests/fast_step.c tests/fast_step.h
 
 mpi_programs += \

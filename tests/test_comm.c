@@ -53,6 +53,23 @@ static void sums(pfc_comm *c)
     PFC_AGREE(MPI_COMM_WORLD, ok);
 }
 
+/* Long enough to be added in parts, which do not divide evenly. */
+static void long_sums(pfc_comm *c)
+{
+    const int64_t n = 70001;
+    double *x = malloc((size_t)(n + 1) * sizeof *x);
+    for (int64_t i = 0; x && i < n; i++) x[i] = term(c->rank, (int)(i % 1009));
+    if (x) x[n] = -7.0;
+    bool ok = pfc_comm_sum(c, x, n, PFC_F64) == PFC_OK;
+    for (int64_t i = 0; ok && i < n; i++) {
+        double want = term(0, (int)(i % 1009));
+        for (int r = 1; r < c->ranks; r++) want += term(r, (int)(i % 1009));
+        ok = x[i] == want;
+    }
+    PFC_AGREE(MPI_COMM_WORLD, ok && x[n] == -7.0);
+    free(x);
+}
+
 static void scattered_sums(pfc_comm *c)
 {
     enum { N = 5 };
@@ -127,6 +144,7 @@ END_TEST
 START_TEST(sums_are_taken_in_rank_order)
 {
     with_each(sums);
+    with_each(long_sums);
 }
 END_TEST
 START_TEST(each_rank_keeps_its_part_of_the_sum)

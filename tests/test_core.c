@@ -1,6 +1,7 @@
 /* test_core.c: the ground that exact mode stands on: counters, shards, wide integers, elementwise functions, sums, the list of required operations, and the
  * two guards (self-check, floating-point environment). */
 #include "backend/cpu/exact.h"
+#include "core/rng_kernels.h"
 #include "tests/pfc_test.h"
 
 #include <math.h>
@@ -38,6 +39,31 @@ START_TEST(normal_numbers_have_their_moments)
     ck_assert_double_eq_tol(sum / n, 0.0, 5 / sqrt(n));
     ck_assert_double_eq_tol(squares / n, 1.0, 5 * sqrt(2.0 / n));
     ck_assert_double_eq_tol(fourth / n, 3.0, 5 * sqrt(96.0 / n));
+}
+END_TEST
+
+/* Every instruction set, every length, odd and even, across the word's end at 2^33, over the whole index. */
+START_TEST(ranges_hold_the_numbers_of_their_indices)
+{
+    static const char *const caps[] = { "scalar", "avx2", "avx512" };
+    static const int64_t firsts[] = { 0, 1, 6, 4294967290, 8589934575, INT64_MAX - 700, -5 };
+    enum { MOST = 600 };
+    double got[MOST + 1], want[MOST];
+    for (int cap = 0; cap < 3; cap++) {
+        setenv("PFC_MAX_ISA", caps[cap], 1);
+        const pfc_rng_kernels *k = pfc_rng_best();
+        for (int f = 0; f < 7; f++)
+            for (int normal = 0; normal < 2; normal++) {
+                for (int64_t i = 0; i < MOST; i++) want[i] = (normal ? pfc_normal : pfc_uniform)(-7, firsts[f] + i, 3, 4);
+                for (int64_t n = 0; n <= MOST; n += n < 70 ? 1 : 53) {
+                    got[n] = -1.0;
+                    (normal ? pfc_normal_range : pfc_uniform_range)(k, -7, firsts[f], n, 3, 4, got);
+                    ck_assert_mem_eq(got, want, (size_t)n * sizeof *got);
+                    ck_assert(got[n] == -1.0);
+                }
+            }
+    }
+    unsetenv("PFC_MAX_ISA");
 }
 END_TEST
 
@@ -246,6 +272,7 @@ static Suite *make(void)
     suite_add_tcase(suite, tcase);
     tcase_add_test(tcase, philox_has_the_published_vectors);
     tcase_add_test(tcase, normal_numbers_have_their_moments);
+    tcase_add_test(tcase, ranges_hold_the_numbers_of_their_indices);
     tcase_add_test(tcase, shards_cut_without_gap_or_overlap);
     tcase_add_test(tcase, wide_integers_round_to_nearest_even);
     tcase_add_test(tcase, elementwise_functions_are_accurate);

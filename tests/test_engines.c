@@ -140,7 +140,7 @@ static bool amx_here(void)
     bool usable = pfc_engine_amx_usable(why, sizeof why);
     if (usable) return true;
     printf("# engine amx not tested: %s\n", why);
-    ck_assert_msg(!pfc_cpu_amx(why, sizeof why), "the tiles may be used here, but the engine finds them wrong");
+    ck_assert_msg(!pfc_cpu_amx(PFC_TILES_INT8, why, sizeof why), "the tiles may be used here, but the engine finds them wrong");
     return false;
 }
 

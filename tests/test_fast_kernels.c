@@ -55,7 +55,12 @@ static void compare_isas(int64_t n, int64_t d, int64_t c, unsigned i)
     p.head.threshold = i % 5 == 0 ? 0.05 : 0;
     p.head.arc_fallback = (pfc_arc_fallback)(i % 3);
     fast_step(&pfc_ops_fast_scalar, 1, &p, &scalar);
+    p.fused = 1;
+    fast_step(&pfc_ops_fast_scalar, 1, &p, &other);
+    same_bits(&p, &scalar, &other, "weight_update");
+    fast_result_free(&other);
     for (int t = 0; t < count; t++) {
+        p.fused = i % 3 > 0;
         fast_step(tables[t], i % 5 < 2 ? 2 + (int)(i % 5) : 1, &p, &other);
         same_bits(&p, &scalar, &other, tables[t]->isa);
         fast_result_free(&other);
@@ -64,7 +69,8 @@ static void compare_isas(int64_t n, int64_t d, int64_t c, unsigned i)
     fast_problem_free(&p);
 }
 
-/* Every length 1..200 as N, as D and as the number of classes, with odd leading dimensions, blocks of 1..40, gathered rows and 1..3 threads. */
+/* Every length 1..200 as N, as D and as the number of classes, with odd leading dimensions, blocks of 1..40, gathered rows, 1..3 threads, with
+ * and without weight_update. */
 START_TEST(isas_agree)
 {
     for (unsigned i = 1; i <= 200; i++) {

@@ -8,9 +8,9 @@ uses() { "$OBJDUMP" -d --no-show-raw-insn "$1" | grep -cE "%($2)mm[0-9]"; } # t:
 failed=0 plain=0
 while IFS= read -r object; do
     case ${object##*/} in
-        libpfc_amx_la-*) continue ;;
-        libpfc_avx512_la-*) registers=t ;;
-        libpfc_avx2_la-*) registers='z|t' ;;
+    libpfc*_amx_la-*|libpfctiles_a-*) continue ;;
+    libpfc*_avx512_la-*) registers=t ;;
+    libpfc*_avx2_la-*) registers='z|t' ;;
         *) registers='y|z|t' plain=$((plain + 1)) ;;
     esac
     n=$(uses "$object" "$registers")

@@ -61,6 +61,13 @@ void pfc_partial_fc_destroy(pfc_partial_fc **layer);
 pfc_status pfc_partial_fc_set_state(pfc_partial_fc *layer, pfc_view weight, pfc_view momentum);
 pfc_status pfc_partial_fc_get_state(pfc_partial_fc *layer, pfc_view weight, pfc_view momentum);
 
+/* Of the next steps. Local: every rank sets the same. */
+void pfc_partial_fc_set_lr(pfc_partial_fc *layer, double lr);
+/* How many steps the layer has done: with weight and momentum all of its state, as the sampling keys of the next step come from first_step + steps. Setting
+ * it (0 or more) is for a layer that goes on where another one was. Local: every rank sets the same. */
+int64_t pfc_partial_fc_steps(const pfc_partial_fc *layer);
+void pfc_partial_fc_set_steps(pfc_partial_fc *layer, int64_t steps);
+
 /* What one step gives back. Every pointer is caller-owned and may be NULL-data if not wanted. */
 typedef struct pfc_partial_fc_result {
     double loss;          /* [global out] the same on all ranks; mean over the rows of all ranks */

@@ -3,6 +3,7 @@
 #define PFC_PFC_H
 #include <pfc/arcface_head.h>
 #include <pfc/batch_norm.h>
+#include <pfc/checkpoint.h>
 #include <pfc/ctx.h>
 #include <pfc/moco.h>
 #include <pfc/partial_fc.h>
@@ -11,6 +12,7 @@
 #include <pfc/sinkhorn.h>
 #include <pfc/status.h>
 #include <pfc/swav.h>
+#include <pfc/train.h>
 #include <pfc/view.h>
 
 #ifdef __cplusplus

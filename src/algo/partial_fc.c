@@ -107,6 +107,8 @@ static pfc_status backward_block(pfc_step *s, int lane, const block *k)
     pfc_view h = pfc_view_rows(s->H, at, k->count), dw = pfc_view_rows(s->dW, at, k->count), wdot = pfc_view_rows(s->wdot, at, k->count);
     PFC_TRY(s->ops->logit_grad(s->be, lane, head, k->z, k->c0, &s->rows, h, s->dot_acc, wdot));
     PFC_TRY(s->ops->feature_grad(s->be, lane, h, k->w, k->wnorm, k->wexpo, head->normalised, s->feature_acc));
+    if (s->ops->weight_update && !s->result->weight_grad.data)
+        return s->ops->weight_update(s->be, lane, s->operand, h, k->w, k->wnorm, wdot, head->normalised, s->layer->momentum, s->sgd);
     PFC_TRY(s->ops->weight_grad(s->be, lane, s->operand, h, k->w, k->wnorm, wdot, head->normalised, dw));
     PFC_TRY(export_weight_grad(s, k, dw));
     return s->ops->sgd_rows(s->be, dw, k->w, s->layer->momentum, s->sgd);

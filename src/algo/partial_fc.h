@@ -32,8 +32,8 @@ typedef struct pfc_sampled {
     double *keys;    /* C_r, if sampling */
 } pfc_sampled;
 
-/* Labels (N) to targets, and the classes of this step (semantics 2.4, A.4). keys_in: C_r keys or NULL. Collective. */
-pfc_status pfc_partial_fc_sample(pfc_partial_fc *layer, const int64_t *labels, int64_t n_rows, const double *keys_in, pfc_sampled *out);
+/* Labels (N) to targets, and the classes of this step (semantics 2.4, A.4). keys: C_r doubles, or NULL data. Collective. */
+pfc_status pfc_partial_fc_sample(pfc_partial_fc *layer, const int64_t *labels, int64_t n_rows, pfc_view keys, pfc_sampled *out);
 void pfc_partial_fc_sample_free(pfc_sampled *s);
 
 /* Weights and momentum that nobody has given: N(0, 0.01^2) and zero. Local. */

@@ -1,4 +1,5 @@
 /* partial_fc_layer.c: the layer object: configuration, creation, state in global class order. */
+#include "algo/blocks.h"
 #include "algo/host_rows.h"
 #include "algo/partial_fc.h"
 
@@ -30,30 +31,36 @@ static pfc_status check_config(pfc_ctx *ctx, const pfc_partial_fc_config *c)
     return PFC_OK;
 }
 
+/* Weights that are being made: each lane has room for `piece` rows of numbers and of floats, which go to the table's place from there. */
+typedef struct maker {
+    pfc_partial_fc *layer;
+    int64_t piece;
+    double *number;
+    float *value;
+} maker;
+
 /* N(0, 0.01^2), a pure function of the seed and the global element, so the same for every number of ranks. */
-static void initial_row(const pfc_partial_fc *layer, int64_t c, float *row)
+static pfc_status make_rows(void *arg, int lane, int64_t c, int64_t count)
 {
-    int64_t D = layer->cfg.embedding_size, first = (layer->shard.start + c) * D;
-    double pair[2] = { 0.0, 0.0 };
-    for (int64_t i = first; i < first + D; i++) {
-        if (i == first || i % 2 == 0) pfc_normal_pair(layer->cfg.seed, i / 2, 0, PFC_STREAM_WEIGHT, pair);
-        row[i - first] = (float)(0.01 * pair[i % 2]);
-    }
+    const maker *m = arg;
+    pfc_partial_fc *layer = m->layer;
+    int64_t D = layer->cfg.embedding_size, room = m->piece * D;
+    double *number = m->number + lane * room;
+    float *value = m->value + lane * room;
+    pfc_normal_range(layer->ctx->rng, layer->cfg.seed, (layer->shard.start + c) * D, count * D, 0, PFC_STREAM_WEIGHT, number);
+    for (int64_t i = 0; i < count * D; i++) value[i] = (float)(0.01 * number[i]);
+    return pfc_host_in(layer->ctx, pfc_view_make(value, PFC_F32, count, D), false, pfc_view_rows(layer->weight, c, count));
 }
 
-/* Some rows at a time, through host memory. */
 static pfc_status initial_weight(pfc_partial_fc *layer)
 {
-    int64_t D = layer->cfg.embedding_size, piece = (1 << 18) / D + 1, count = layer->shard.count;
-    pfc_view rows = pfc_view_make(malloc((size_t)(piece * D) * sizeof(float)), PFC_F32, piece, D);
-    float *value = rows.data;
-    pfc_status st = value ? PFC_OK : pfc_fail(layer->ctx, PFC_ERR_NOMEM, "out of memory");
-    for (int64_t c = 0; st == PFC_OK && c < count; c += piece) {
-        int64_t n = count - c < piece ? count - c : piece;
-        for (int64_t i = 0; i < n; i++) initial_row(layer, c + i, value + i * D);
-        st = pfc_host_in(layer->ctx, pfc_view_rows(rows, 0, n), false, pfc_view_rows(layer->weight, c, n));
-    }
-    free(value);
+    int64_t D = layer->cfg.embedding_size, piece = (1 << 15) / D + 1;
+    size_t numbers = (size_t)(layer->ctx->be->lanes * piece * D);
+    maker m = { layer, piece, malloc(numbers * sizeof *m.number), malloc(numbers * sizeof *m.value) };
+    pfc_status st = m.number && m.value ? PFC_OK : pfc_fail(layer->ctx, PFC_ERR_NOMEM, "out of memory");
+    if (st == PFC_OK) st = pfc_for_blocks(layer->ctx, layer->shard.count, piece, make_rows, &m);
+    free(m.number);
+    free(m.value);
     return st;
 }
 
@@ -129,3 +136,7 @@ pfc_status pfc_partial_fc_get_state(pfc_partial_fc *layer, pfc_view weight, pfc_
     PFC_TRY(copy_state(layer, weight, layer->weight, false));
     return copy_state(layer, momentum, layer->momentum, false);
 }
+
+void pfc_partial_fc_set_lr(pfc_partial_fc *layer, double lr) { layer->cfg.lr = lr; }
+int64_t pfc_partial_fc_steps(const pfc_partial_fc *layer) { return layer->steps_done; }
+void pfc_partial_fc_set_steps(pfc_partial_fc *layer, int64_t steps) { layer->steps_done = steps; }

@@ -39,22 +39,27 @@ typedef struct threshold {
     int64_t ties; /* and this many of those equal to it, lowest class first (over all ranks under rule global) */
 } threshold;
 
+/* A key as an integer of the same order. */
+static uint64_t order_of(double key) { return px_bits(key + 0.0); }
+
 /* Histogram of one digit of the candidates that share the prefix found so far. */
-static void count_digit(const uint64_t *key, const unsigned char *positive, int64_t n, uint64_t prefix, int shift, int64_t *bins)
+static void count_digit(const double *keys, const unsigned char *positive, int64_t n, uint64_t prefix, int shift, int64_t *bins)
 {
     memset(bins, 0, BINS * sizeof *bins);
     uint64_t above = shift + DIGIT >= 64 ? 0 : ~(uint64_t)0 << (shift + DIGIT);
-    for (int64_t c = 0; c < n; c++)
-        if (!positive[c] && (key[c] & above) == prefix) bins[(key[c] >> shift) & (BINS - 1)]++;
+    for (int64_t c = 0; c < n; c++) {
+        uint64_t key = order_of(keys[c]);
+        if (!positive[c] && (key & above) == prefix) bins[(key >> shift) & (BINS - 1)]++;
+    }
 }
 
-static pfc_status find_threshold(pfc_ctx *ctx, bool global, const uint64_t *key, const unsigned char *positive, int64_t n, int64_t want, threshold *out)
+static pfc_status find_threshold(pfc_ctx *ctx, bool global, const double *keys, const unsigned char *positive, int64_t n, int64_t want, threshold *out)
 {
     int64_t bins[BINS];
     uint64_t prefix = 0;
     for (int round = ROUNDS - 1; round >= 0; round--) {
         int shift = round * DIGIT, digit = BINS - 1;
-        count_digit(key, positive, n, prefix, shift, bins);
+        count_digit(keys, positive, n, prefix, shift, bins);
         if (global) PFC_TRY(pfc_comm_sum(&ctx->comm, bins, BINS, PFC_I64));
         while (digit > 0 && bins[digit] < want) want -= bins[digit--];
         prefix |= (uint64_t)digit << shift;
@@ -65,11 +70,11 @@ static pfc_status find_threshold(pfc_ctx *ctx, bool global, const uint64_t *key,
 }
 
 /* How many of the tied candidates are this rank's to take: those of lower ranks come first. */
-static pfc_status share_of_ties(pfc_ctx *ctx, bool global, const uint64_t *key, const unsigned char *positive, int64_t n, threshold *t)
+static pfc_status share_of_ties(pfc_ctx *ctx, bool global, const double *keys, const unsigned char *positive, int64_t n, threshold *t)
 {
     int64_t mine = 0, before = 0;
     if (!global) return PFC_OK;
-    for (int64_t c = 0; c < n; c++) mine += !positive[c] && key[c] == t->key;
+    for (int64_t c = 0; c < n; c++) mine += !positive[c] && order_of(keys[c]) == t->key;
     int64_t *all = malloc((size_t)ctx->comm.ranks * sizeof *all);
     pfc_status st = all ? PFC_OK : pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
     PFC_TRY(pfc_agree(ctx, st));
@@ -84,44 +89,45 @@ static pfc_status share_of_ties(pfc_ctx *ctx, bool global, const uint64_t *key, 
 static pfc_status choose_negatives(pfc_ctx *ctx, bool global, const double *keys, const unsigned char *positive, int64_t n, int64_t want, unsigned char *chosen)
 {
     if (want <= 0) return PFC_OK;
-    uint64_t *key = malloc((size_t)n * sizeof *key + 8);
-    pfc_status st = key ? PFC_OK : pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
-    if (global) PFC_TRY(pfc_agree(ctx, st));
-    PFC_TRY(st);
-    for (int64_t c = 0; c < n; c++) key[c] = px_bits(keys[c] + 0.0);
     threshold t;
-    st = find_threshold(ctx, global, key, positive, n, want, &t);
-    if (st == PFC_OK) st = share_of_ties(ctx, global, key, positive, n, &t);
-    for (int64_t c = 0; st == PFC_OK && c < n; c++) {
-        if (positive[c] || key[c] < t.key) continue;
-        chosen[c] = key[c] > t.key || t.ties-- > 0;
+    PFC_TRY(find_threshold(ctx, global, keys, positive, n, want, &t));
+    PFC_TRY(share_of_ties(ctx, global, keys, positive, n, &t));
+    for (int64_t c = 0; c < n; c++) {
+        uint64_t key = order_of(keys[c]);
+        if (positive[c] || key < t.key) continue;
+        chosen[c] = key > t.key || t.ties-- > 0;
     }
-    free(key);
-    return st;
+    return PFC_OK;
 }
 
-static void draw_keys(const pfc_partial_fc *layer, double *keys)
+/* Given keys, or those of this step. */
+static void take_keys(const pfc_partial_fc *layer, pfc_view given, double *keys)
 {
-    uint32_t step = (uint32_t)(layer->cfg.first_step + layer->steps_done);
-    for (int64_t c = 0; c < layer->shard.count; c++) keys[c] = pfc_uniform(layer->cfg.seed, layer->shard.start + c, step, PFC_STREAM_CLASS_KEY);
+    int64_t n = layer->shard.count, step = layer->cfg.first_step + layer->steps_done;
+    if (!given.data) pfc_uniform_range(layer->ctx->rng, layer->cfg.seed, layer->shard.start, n, (uint32_t)step, PFC_STREAM_CLASS_KEY, keys);
+    for (int64_t c = 0; given.data && c < n; c++) keys[c] = ((const double *)given.data)[c * given.ld];
+}
+
+static int ascending(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
 }
 
 /* The chosen classes as an ascending list, and the targets as positions in it (the list contains every positive). */
 static pfc_status list_classes(pfc_partial_fc *layer, const unsigned char *chosen, int64_t n_rows, pfc_sampled *s)
 {
-    int64_t n = layer->shard.count, *position = malloc((size_t)n * sizeof *position + 8);
-    s->index = malloc((size_t)n * sizeof *s->index + 8);
-    if (!position || !s->index) {
-        free(position);
-        return pfc_fail(layer->ctx, PFC_ERR_NOMEM, "out of memory");
-    }
-    for (int64_t c = 0; c < n; c++) {
-        position[c] = s->count;
+    int64_t n = layer->shard.count, count = 0;
+    for (int64_t c = 0; c < n; c++) count += chosen[c];
+    s->index = malloc((size_t)count * sizeof *s->index + 8);
+    if (!s->index) return pfc_fail(layer->ctx, PFC_ERR_NOMEM, "out of memory");
+    for (int64_t c = 0; c < n; c++)
         if (chosen[c]) s->index[s->count++] = c;
+    for (int64_t i = 0; i < n_rows; i++) {
+        if (s->target[i] < 0) continue;
+        const int64_t *at = bsearch(&s->target[i], s->index, (size_t)count, sizeof *at, ascending);
+        s->target[i] = at - s->index;
     }
-    for (int64_t i = 0; i < n_rows; i++)
-        if (s->target[i] >= 0) s->target[i] = position[s->target[i]];
-    free(position);
     return PFC_OK;
 }
 
@@ -136,7 +142,7 @@ static pfc_status choose(pfc_partial_fc *layer, const unsigned char *positive, c
     return choose_negatives(layer->ctx, global, keys, positive, n, places(cfg, global ? cfg->num_classes : n) - positives, chosen);
 }
 
-pfc_status pfc_partial_fc_sample(pfc_partial_fc *layer, const int64_t *labels, int64_t n_rows, const double *keys_in, pfc_sampled *out)
+pfc_status pfc_partial_fc_sample(pfc_partial_fc *layer, const int64_t *labels, int64_t n_rows, pfc_view keys, pfc_sampled *out)
 {
     pfc_ctx *ctx = layer->ctx;
     int64_t n = layer->shard.count;
@@ -154,10 +160,7 @@ pfc_status pfc_partial_fc_sample(pfc_partial_fc *layer, const int64_t *labels, i
         if (here) positive[t] = 1;
     }
     if (st == PFC_OK && out->sampling) {
-        if (keys_in)
-            memcpy(out->keys, keys_in, (size_t)n * sizeof *keys_in);
-        else
-            draw_keys(layer, out->keys);
+        take_keys(layer, keys, out->keys);
         st = choose(layer, positive, out->keys, chosen);
         if (st == PFC_OK) st = list_classes(layer, chosen, n_rows, out);
     } else {

@@ -161,18 +161,13 @@ static pfc_status round_state(pfc_step *s)
     return s->ops->round_state(s->be, s->layer->momentum);
 }
 
-static pfc_status prepare(pfc_step *s, pfc_view features, pfc_view keys, double **key_copy)
+static pfc_status prepare(pfc_step *s, pfc_view features, pfc_view keys)
 {
     pfc_status st = check_views(s, features, keys);
     if (st == PFC_OK) st = host_arrays(s);
     if (st == PFC_OK) st = check_labels(s);
-    if (st == PFC_OK && keys.data) {
-        *key_copy = malloc((size_t)keys.rows * sizeof **key_copy + 8);
-        if (!*key_copy) st = pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
-        for (int64_t i = 0; *key_copy && i < keys.rows; i++) (*key_copy)[i] = ((const double *)keys.data)[i * keys.ld];
-    }
     PFC_TRY(pfc_agree(s->ctx, st));
-    st = pfc_partial_fc_sample(s->layer, s->layer->labels, s->N, *key_copy, &s->sampled); /* 2 */
+    st = pfc_partial_fc_sample(s->layer, s->layer->labels, s->N, keys, &s->sampled); /* 2 */
     if (st == PFC_OK) st = allocate(s);
     if (st == PFC_OK) st = round_state(s);
     return pfc_agree(s->ctx, st);
@@ -194,12 +189,10 @@ pfc_status pfc_partial_fc_finish(pfc_partial_fc *layer, pfc_view features, pfc_v
                    .D = layer->cfg.embedding_size,
                    .result = result,
                    .sgd = &sgd };
-    double *keys = NULL;
-    pfc_status st = prepare(&s, features, sample_keys, &keys);
+    pfc_status st = prepare(&s, features, sample_keys);
     if (st == PFC_OK) st = pfc_partial_fc_run_step(&s, features);
     st = pfc_agree(ctx, st);
     if (st == PFC_OK) layer->steps_done++;
-    free(keys);
     release(&s);
     return st;
 }

@@ -26,6 +26,8 @@
 #include <config.h>
 #endif
 
+#include "backend/cpuid.h"
+
 #include <pfc/ctx.h>
 #include <pfc/partial_fc.h>
 #include <pfc/sinkhorn.h>
@@ -191,6 +193,10 @@ typedef struct pfc_ops {
                                       pfc_view x_grad);
 
     /* ---- update (step 11) ---- */
+    /* optional: rows of weight and momentum <- as sgd_rows by the dw of weight_grad, bit for bit, without dw in memory. For steps whose caller does not
+     * ask for the gradient. momentum: the same rows of it as w's of the weight. Exact: NULL. */
+    pfc_status (*weight_update)(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
+                                pfc_view momentum, const pfc_sgd *sgd);
     /* Rows of weight and momentum (the same rows of both) <- by dw (3.11), the other rows stay. dw.data NULL: gradient zero (rows that were not sampled,
      * dense rule). */
     pfc_status (*sgd_rows)(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd);
@@ -338,7 +344,7 @@ struct pfc_backend {
     pfc_site site;
     int lanes;                      /* lanes of class loops: ops->lanes, or threads */
     bool self_check;                /* verify every integer product mod 2^64 */
-    const char *engine;             /* exact: name of the product engine */
+    const char *engine;             /* name of the product engine; NULL: the ordinary one of fast mode */
     const char *transport;          /* how data reaches MPI, if not in host memory from the beginning; else NULL */
     void *state;                    /* the backend's own */
     pfc_emulation *emulation;       /* products with operands in a narrow type stand in front of the table (emulate/emulate.h); NULL: none do */
@@ -362,8 +368,8 @@ pfc_status pfc_backend_finish(pfc_backend *be, char *why, size_t size);
  * PFC_MAX_ISA has another value. */
 const char *pfc_cpu_isa(char *why, size_t size);
 
-/* Whether tiles (int8 AMX) may be used: in the build, the CPU, the operating system, and not below PFC_MAX_ISA. false: why. */
-bool pfc_cpu_amx(char *why, size_t size);
+/* Whether tiles (AMX) may be used: in the build, the CPU, the operating system, and not below PFC_MAX_ISA. false: why. */
+bool pfc_cpu_amx(pfc_tile_kind kind, char *why, size_t size);
 
 /* CPU tables; NULL where this build has no such kernels. */
 extern const pfc_ops pfc_ops_exact_scalar, pfc_ops_fast_scalar;
@@ -372,6 +378,9 @@ extern const pfc_ops pfc_ops_exact_avx2, pfc_ops_fast_avx2;
 #endif
 #ifdef PFC_HAVE_AVX512
 extern const pfc_ops pfc_ops_exact_avx512, pfc_ops_fast_avx512;
+#endif
+#ifdef PFC_HAVE_AMX
+extern const pfc_ops pfc_ops_fast_bf16x6; /* fast_avx512 with products of its own, only where it is asked for */
 #endif
 
 #endif

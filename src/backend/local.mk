@@ -26,6 +26,9 @@ libpfc_la_SOURCES += \
     src/backend/cpu/exact_state.c \
     src/backend/cpu/fast.h \
     src/backend/cpu/fast_acc.c \
+    src/backend/cpu/fast_bf16.h \
+    src/backend/cpu/fast_bf16_ops.c \
+    src/backend/cpu/fast_bf16_test.c \
     src/backend/cpu/fast_block.c \
     src/backend/cpu/fast_kernels.h \
     src/backend/cpu/fast_matrix.c \
@@ -33,6 +36,7 @@ libpfc_la_SOURCES += \
     src/backend/cpu/fast_ops.inc \
     src/backend/cpuid.c \
     src/backend/cpuid.h \
+    src/backend/cpuid_tiles.c \
     src/backend/cuda_module.c \
     src/backend/cuda_module.h \
     src/backend/emulate/emulate.c \
@@ -70,7 +74,10 @@ libpfc_avx512_la_SOURCES += \
     src/backend/cpu/fast_avx512.c
 endif
 if PFC_HAVE_AMX
-libpfc_amx_la_SOURCES += src/backend/cpu/exact_amx.c
+libpfc_amx_la_SOURCES += \
+    src/backend/cpu/exact_amx.c \
+    src/backend/cpu/fast_bf16.c \
+    src/backend/cpu/tiles.h
 endif
 
 ## partial_fc

@@ -3,6 +3,7 @@
 #include "backend/checked/checked.h"
 #include "backend/cpu/exact.h"
 #include "backend/cpu/fast.h"
+#include "backend/cpu/fast_bf16.h"
 #include "backend/cpuid.h"
 #include "backend/cuda_module.h"
 #include "backend/emulate/emulate.h"
@@ -26,7 +27,7 @@ static int isa_cap(char *why, size_t size)
     return -1;
 }
 
-bool pfc_cpu_amx(char *why, size_t size)
+bool pfc_cpu_amx(pfc_tile_kind kind, char *why, size_t size)
 {
     int cap = isa_cap(why, size);
     if (cap < 0) return false;
@@ -35,8 +36,9 @@ bool pfc_cpu_amx(char *why, size_t size)
         return false;
     }
 #ifdef PFC_HAVE_AMX
-    return pfc_cpu_has_amx(why, size);
+    return pfc_cpu_has_amx(kind, why, size);
 #else
+    (void)kind;
     snprintf(why, size, "this build has no AMX kernels");
     return false;
 #endif
@@ -135,6 +137,26 @@ static pfc_status complete(pfc_backend *be)
     return PFC_ERR_UNSUPPORTED;
 }
 
+/* Fast mode on the cpu: its own products, or bf16x6. The names of exact mode's engines choose nothing here, so that one PFC_ENGINE serves both modes. */
+static pfc_status open_cpu_fast(pfc_backend *be, const char *engine)
+{
+    char why[160];
+    if (strcmp(engine, "bf16x6") != 0) {
+        if (strcmp(engine, "auto") == 0 || pfc_engine_find(engine)) return PFC_OK;
+        snprintf(be->error, sizeof be->error, "unknown product engine '%s'; fast mode knows auto and bf16x6", engine);
+        return PFC_ERR_UNSUPPORTED;
+    }
+    if (!pfc_bf16_usable(why, sizeof why)) {
+        snprintf(be->error, sizeof be->error, "product engine bf16x6 cannot run here: %s", why);
+        return PFC_ERR_UNSUPPORTED;
+    }
+#ifdef PFC_HAVE_AMX
+    be->ops = &pfc_ops_fast_bf16x6;
+    be->engine = "bf16x6";
+#endif
+    return PFC_OK;
+}
+
 static pfc_status open_cpu(pfc_backend *be, const pfc_options *options)
 {
     const char *isa = pfc_cpu_isa(be->error, sizeof be->error);
@@ -142,6 +164,7 @@ static pfc_status open_cpu(pfc_backend *be, const pfc_options *options)
     if (!isa) return PFC_ERR_UNSUPPORTED;
     while (strcmp(t->isa, isa) != 0) t++;
     be->ops = options->mode == PFC_EXACT ? t->exact : t->fast;
+    if (options->mode == PFC_FAST) PFC_TRY(open_cpu_fast(be, engine_of(options)));
     be->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
     be->lanes = be->ops->lanes ? be->ops->lanes : be->threads;
     be->self_check = self_check_of(options);

@@ -62,7 +62,8 @@ static void bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *flo
     double rows = classes * (double)pfc_param_int(c, "num_subcenters");
     (void)ranks;
     *flops = 6.0 * n * rows * d;
-    *bytes = (double)pfc_dtype_size(real) * (3.0 * rows * d + 6.0 * n * classes);
+    bytes[PFC_BYTES_COPY] = (double)pfc_dtype_size(real) * (2.0 * rows * d + 6.0 * n * classes);
+    bytes[PFC_BYTES_READ] = (double)pfc_dtype_size(real) * rows * d;
 }
 
 const pfc_algorithm pfc_algorithm_arcface_head = {

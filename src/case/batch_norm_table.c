@@ -75,7 +75,10 @@ static void bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *flo
     double elements = (double)c->size['N' - 'A'] * (double)c->size['C' - 'A'] * (double)pfc_batch_norm_case_inner(c);
     bool shared = ranks > 1 && pfc_param_choice(c, "kind") == PFC_BN_SYNC && pfc_param_int(c, "num_sync_devices") != 1 && pfc_param_int(c, "training");
     *flops = 17.0 * elements;
-    *bytes = (shared ? 8.0 : 5.0) * elements * (double)pfc_dtype_size(real);
+    elements *= (double)pfc_dtype_size(real);
+    bytes[PFC_BYTES_COPY] = 2.0 * elements;
+    bytes[PFC_BYTES_TRIAD] = 3.0 * elements;
+    bytes[PFC_BYTES_READ] = shared ? 3.0 * elements : 0.0;
 }
 
 static const char *const narrow[] = { "x", "grad_y", NULL };

@@ -127,6 +127,15 @@ typedef struct pfc_case {
     char spec[16]; /* "exact-v1" or "fast"; "" before a run */
 } pfc_case;
 
+/* How bytes move, for the bounds of `bench`: a machine has a rate for each. Bytes count what is read and what is written. */
+typedef enum pfc_bytes_pattern {
+    PFC_BYTES_COPY,   /* one array read, another written */
+    PFC_BYTES_READ,   /* read only */
+    PFC_BYTES_TRIAD,  /* two read, a third written */
+    PFC_BYTES_UPDATE, /* two read and both written, as weights and momentum by SGD */
+    PFC_BYTES_PATTERNS
+} pfc_bytes_pattern;
+
 typedef struct pfc_algorithm {
     const char *name, *help;
     const pfc_param_spec *params; /* ends with name NULL; `world` and `allow_nonfinite` are implied */
@@ -155,7 +164,8 @@ typedef struct pfc_algorithm {
     void *(*bench_open)(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag);
     int (*bench_step)(void *bench, pfc_diag *diag);
     void (*bench_close)(void *bench);
-    /* Floating-point operations of one step over all ranks, and bytes that it must move at least, with reals of this type. Local. May be NULL. */
+    /* Floating-point operations of one step over all ranks, and bytes that it must move at least, with reals of this type: bytes[PFC_BYTES_PATTERNS], by how
+     * they move, zero before the call. Local. May be NULL. */
     void (*bench_cost)(const pfc_case *c, int ranks, pfc_dtype real, double *flops, double *bytes);
 } pfc_algorithm;
 

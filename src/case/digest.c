@@ -3,46 +3,22 @@
  * Cut on axis 0: the ranks' blocks follow each other, so the state of the hash travels from rank to rank and no data moves. Cut on a later
  * axis: the blocks interleave; slabs of a few rows are collected on rank 0, which hashes them in order. */
 #include "case/internal.h"
+#include "file/sha256.h"
 
-#ifdef HAVE_CONFIG_H
-#include <config.h>
-#endif
 #include <pfc/shard.h>
 #include <stdlib.h>
 #include <string.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "digests are of little-endian bytes");
 
-enum { DIGEST_BYTES = 32, SLAB_BYTES = 1 << 22 };
-
-#if defined PFC_HAVE_NETTLE || defined HAVE_NETTLE
-#include <nettle/sha2.h>
-typedef struct sha256_ctx hash_state;
-
-static void hash_begin(hash_state *h) { sha256_init(h); }
-
-static void hash_add(hash_state *h, const void *data, size_t bytes) { sha256_update(h, bytes, data); }
-
-static void hash_end(hash_state *h, unsigned char digest[DIGEST_BYTES]) { sha256_digest(h, DIGEST_BYTES, digest); }
-#else
-/* The plain calls, not EVP: only their state is a struct that can travel. */
-#define OPENSSL_API_COMPAT 0x10101000L
-#include <openssl/sha.h>
-typedef SHA256_CTX hash_state;
-
-static void hash_begin(hash_state *h) { SHA256_Init(h); }
-
-static void hash_add(hash_state *h, const void *data, size_t bytes) { SHA256_Update(h, data, bytes); }
-
-static void hash_end(hash_state *h, unsigned char digest[DIGEST_BYTES]) { SHA256_Final(digest, h); }
-#endif
+enum { SLAB_BYTES = 1 << 22 };
 
 /* The state goes 0, 1, ..., P-1 and back to 0. */
-static void hash_chain(MPI_Comm comm, const pfc_tensor *t, int rank, int ranks, hash_state *h)
+static void hash_chain(MPI_Comm comm, const pfc_tensor *t, int rank, int ranks, pfc_sha256 *h)
 {
     size_t bytes = (size_t)pfc_tensor_local(t) * pfc_dtype_size(t->dtype);
     if (rank > 0) MPI_Recv(h, (int)sizeof *h, MPI_BYTE, rank - 1, 0, comm, MPI_STATUS_IGNORE);
-    hash_add(h, t->data, bytes);
+    pfc_sha256_add(h, t->data, bytes);
     if (ranks > 1) MPI_Send(h, (int)sizeof *h, MPI_BYTE, (rank + 1) % ranks, 0, comm);
     if (rank == 0 && ranks > 1) MPI_Recv(h, (int)sizeof *h, MPI_BYTE, ranks - 1, 0, comm, MPI_STATUS_IGNORE);
 }
@@ -73,7 +49,7 @@ static void slab_free(slab *s)
     free(s->data);
 }
 
-static void hash_slabs(MPI_Comm comm, const pfc_tensor *t, pfc_block b, int rank, int ranks, slab *s, hash_state *h)
+static void hash_slabs(MPI_Comm comm, const pfc_tensor *t, pfc_block b, int rank, int ranks, slab *s, pfc_sha256 *h)
 {
     int64_t element = b.inner * (int64_t)pfc_dtype_size(t->dtype);
     for (int64_t row = 0; row < b.outer; row += s->rows) {
@@ -85,7 +61,7 @@ static void hash_slabs(MPI_Comm comm, const pfc_tensor *t, pfc_block b, int rank
         }
         MPI_Gatherv((const char *)t->data + row * s->part, (int)(rows * s->part), MPI_BYTE, s->data, s->counts, s->places, MPI_BYTE, 0, comm);
         for (int64_t i = 0; rank == 0 && i < rows; i++)
-            for (int r = 0; r < ranks; r++) hash_add(h, s->data + s->places[r] + i * (s->counts[r] / rows), (size_t)(s->counts[r] / rows));
+            for (int r = 0; r < ranks; r++) pfc_sha256_add(h, s->data + s->places[r] + i * (s->counts[r] / rows), (size_t)(s->counts[r] / rows));
     }
 }
 
@@ -95,10 +71,10 @@ int pfc_tensor_digest(MPI_Comm comm, pfc_tensor *t, pfc_diag *diag)
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &ranks);
     pfc_block b = pfc_tensor_block(t);
-    hash_state h;
-    hash_begin(&h);
+    pfc_sha256 h;
+    pfc_sha256_begin(&h);
     if (t->dist == PFC_DIST_NONE || ranks == 1) {
-        if (rank == 0) hash_add(&h, t->data, (size_t)pfc_tensor_local(t) * pfc_dtype_size(t->dtype));
+        if (rank == 0) pfc_sha256_add(&h, t->data, (size_t)pfc_tensor_local(t) * pfc_dtype_size(t->dtype));
     } else if (b.outer == 1) {
         hash_chain(comm, t, rank, ranks, &h);
     } else {
@@ -110,9 +86,7 @@ int pfc_tensor_digest(MPI_Comm comm, pfc_tensor *t, pfc_diag *diag)
         slab_free(&s);
     }
     if (diag->exit_status) return diag->exit_status;
-    unsigned char digest[DIGEST_BYTES];
-    if (rank == 0) hash_end(&h, digest);
-    MPI_Bcast(digest, DIGEST_BYTES, MPI_BYTE, 0, comm);
-    for (int k = 0; k < DIGEST_BYTES; k++) snprintf(t->sha256 + 2 * k, 3, "%02x", digest[k]);
+    if (rank == 0) pfc_sha256_end(&h, t->sha256);
+    MPI_Bcast(t->sha256, (int)sizeof t->sha256, MPI_CHAR, 0, comm);
     return 0;
 }

@@ -4,15 +4,12 @@
  * name holds either the old file or a complete new one. Times are off in all three places (root, groups, datasets), data is contiguous
  * and allocated at once, objects are made in the order of the tables. */
 #include "case/internal.h"
+#include "file/new_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 typedef struct writer {
@@ -38,29 +35,7 @@ static int fail_h5(const writer *w, const char *item)
     return fail_write(w, item, pfc_h5_reason(reason, sizeof reason));
 }
 
-/* ---- small things: attributes and groups. Collective, the same on all ranks. ---- */
-
-static bool put_attribute(hid_t object, const char *name, hid_t type, const void *value)
-{
-    hid_t space = H5Screate(H5S_SCALAR);
-    hid_t a = space < 0 || type < 0 ? -1 : H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    /* file types are little-endian forms of the native ones (see digest.c) */
-    bool ok = a >= 0 && H5Awrite(a, type, value) >= 0;
-    if (a >= 0 && H5Aclose(a) < 0) ok = false;
-    if (space >= 0) H5Sclose(space);
-    return ok;
-}
-
-static bool put_text(hid_t object, const char *name, const char *text)
-{
-    hid_t type = H5Tcopy(H5T_C_S1);
-    size_t n = strlen(text);
-    bool ok = type >= 0 && H5Tset_size(type, n ? n : 1) >= 0 && H5Tset_strpad(type, H5T_STR_NULLPAD) >= 0 && put_attribute(object, name, type, text);
-    if (type >= 0) H5Tclose(type);
-    return ok;
-}
-
-static bool put_int(hid_t object, const char *name, int64_t value) { return put_attribute(object, name, H5T_STD_I64LE, &value); }
+/* ---- the header. Collective, the same on all ranks. ---- */
 
 static bool put_params(const writer *w, hid_t group)
 {
@@ -70,18 +45,19 @@ static bool put_params(const writer *w, hid_t group)
     for (int k = 0; specs && specs[k].name && ok; k++) {
         const pfc_param *p = &c->param[k];
         if (!p->present) continue;
-        if (specs[k].type == PFC_PARAM_INT) ok = put_int(group, specs[k].name, p->i);
-        if (specs[k].type == PFC_PARAM_REAL) ok = put_attribute(group, specs[k].name, H5T_IEEE_F64LE, &p->r);
-        if (specs[k].type == PFC_PARAM_WORD) ok = put_text(group, specs[k].name, p->word);
+        if (specs[k].type == PFC_PARAM_INT) ok = pfc_h5_put_int(group, specs[k].name, p->i);
+        if (specs[k].type == PFC_PARAM_REAL) ok = pfc_h5_put(group, specs[k].name, H5T_IEEE_F64LE, &p->r);
+        if (specs[k].type == PFC_PARAM_WORD) ok = pfc_h5_put_text(group, specs[k].name, p->word);
     }
-    if (ok && (c->world >= 0 || c->depends_on_world)) ok = put_int(group, "world", w->ranks);
-    return ok && put_int(group, "allow_nonfinite", c->allow_nonfinite);
+    if (ok && (c->world >= 0 || c->depends_on_world)) ok = pfc_h5_put_int(group, "world", w->ranks);
+    return ok && pfc_h5_put_int(group, "allow_nonfinite", c->allow_nonfinite);
 }
 
 static int put_header(const writer *w)
 {
-    bool ok = put_text(w->file, "format", "pfc-case") && put_int(w->file, "format_version", 1) && put_text(w->file, "algorithm", w->c->algorithm->name);
-    if (ok && w->c->spec[0]) ok = put_text(w->file, "spec", w->c->spec);
+    bool ok = pfc_h5_put_text(w->file, "format", "pfc-case") && pfc_h5_put_int(w->file, "format_version", 1) &&
+              pfc_h5_put_text(w->file, "algorithm", w->c->algorithm->name);
+    if (ok && w->c->spec[0]) ok = pfc_h5_put_text(w->file, "spec", w->c->spec);
     hid_t group = ok ? H5Gcreate2(w->file, "param", H5P_DEFAULT, w->gcpl, H5P_DEFAULT) : -1;
     ok = group >= 0 && put_params(w, group);
     if (!ok) fail_h5(w, "/param");
@@ -118,8 +94,6 @@ static int put_data(const writer *w, hid_t dataset, const char *item, const pfc_
     return pfc_diag_agree(w->comm, w->diag);
 }
 
-static hid_t file_type(pfc_dtype dtype) { return dtype == PFC_F32 ? H5T_IEEE_F32LE : dtype == PFC_F64 ? H5T_IEEE_F64LE : H5T_STD_I64LE; }
-
 typedef struct folder {
     char path[48];
     const pfc_tensor_spec *specs;
@@ -134,11 +108,11 @@ static int put_tensor(const writer *w, hid_t group, const folder *f, pfc_tensor 
     snprintf(item, sizeof item, "%.47s/%s", f->path, t->name);
     for (int k = 0; k < t->ndim; k++) dims[k] = (hsize_t)t->dims[k];
     hid_t space = t->ndim ? H5Screate_simple(t->ndim, dims, NULL) : H5Screate(H5S_SCALAR);
-    hid_t dataset = H5Dcreate2(group, t->name, file_type(t->dtype), space, H5P_DEFAULT, w->dcpl, H5P_DEFAULT);
+    hid_t dataset = H5Dcreate2(group, t->name, pfc_h5_file_type(t->dtype), space, H5P_DEFAULT, w->dcpl, H5P_DEFAULT);
     if (dataset < 0) fail_h5(w, item);
     if (!pfc_diag_agree(w->comm, w->diag)) {
-        bool ok = (!f->digest || put_text(dataset, "sha256", t->sha256)) && (!f->order || put_int(dataset, "order", t->order));
-        if (ok && !isnan(t->rms)) ok = put_attribute(dataset, "rms", H5T_IEEE_F64LE, &t->rms);
+        bool ok = (!f->digest || pfc_h5_put_text(dataset, "sha256", t->sha256)) && (!f->order || pfc_h5_put_int(dataset, "order", t->order));
+        if (ok && !isnan(t->rms)) ok = pfc_h5_put(dataset, "rms", H5T_IEEE_F64LE, &t->rms);
         if (!ok) fail_h5(w, item);
         if (!pfc_diag_agree(w->comm, w->diag)) put_data(w, dataset, item, t);
     }
@@ -190,33 +164,13 @@ static int put_folder(const writer *w, const folder *f)
 
 /* ---- the file ---- */
 
-static hid_t creation_list(hid_t class, bool dataset)
-{
-    hid_t p = H5Pcreate(class);
-    if (p < 0 || H5Pset_obj_track_times(p, 0) < 0) return -1;
-    if (dataset) {
-        if (H5Pset_layout(p, H5D_CONTIGUOUS) < 0 || H5Pset_alloc_time(p, H5D_ALLOC_TIME_EARLY) < 0 || H5Pset_fill_time(p, H5D_FILL_TIME_NEVER) < 0) return -1;
-    } else if (H5Pset_link_creation_order(p, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED) < 0) {
-        return -1;
-    }
-    return p;
-}
-
 /* A new empty file beside the target, on rank 0; its name on all. */
 static int make_temporary(writer *w)
 {
-    struct stat s;
-    if (w->rank == 0 && strlen(w->path) > 1000) fail_write(w, "its name", strerror(ENAMETOOLONG));
-    if (w->rank == 0 && stat(w->path, &s) == 0 && !S_ISREG(s.st_mode))
-        fail_write(w, "its name", S_ISDIR(s.st_mode) ? "it is a directory" : "it is no plain file");
-    for (int try = 0; w->rank == 0 && !w->made && !w->diag->exit_status; try++) {
-        snprintf(w->temporary, sizeof w->temporary, "%s.tmp-%ld-%d", w->path, (long)getpid(), try);
-        int fd = open(w->temporary, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
-        if (fd < 0 && (errno != EEXIST || try > 100)) fail_write(w, "a new file beside it", strerror(errno));
-        if (fd >= 0) {
-            w->made = true;
-            close(fd);
-        }
+    char why[160];
+    if (w->rank == 0) {
+        w->made = pfc_new_file_make(w->path, w->temporary, sizeof w->temporary, why, sizeof why);
+        if (!w->made) fail_write(w, "a new file", why);
     }
     if (w->made) pfc_temporary_add(w->temporary);
     MPI_Bcast(w->temporary, (int)sizeof w->temporary, MPI_CHAR, 0, w->comm);
@@ -227,23 +181,21 @@ static int make_temporary(writer *w)
 /* A disk that fills up in the middle of MPI-IO is reported late and badly: asked before, on rank 0. */
 static int check_room(writer *w, const folder *folders, int n)
 {
-    struct statvfs s;
     double need = 1 << 15;
     for (int f = 0; f < n; f++)
         for (int k = 0; k < folders[f].list->count; k++) {
             const pfc_tensor *t = &folders[f].list->items[k];
             need += 1024.0 + (double)pfc_tensor_elements(t) * (double)pfc_dtype_size(t->dtype);
         }
-    if (w->rank == 0 && statvfs(w->temporary, &s) == 0 && s.f_frsize > 0 && (double)s.f_bavail * (double)s.f_frsize < need)
-        fail_write(w, "the file", strerror(ENOSPC));
+    if (w->rank == 0 && !pfc_new_file_room(w->temporary, need)) fail_write(w, "the file", strerror(ENOSPC));
     return pfc_diag_agree(w->comm, w->diag);
 }
 
 static int create_file(writer *w)
 {
-    hid_t fapl = pfc_h5_access(w->comm, true), fcpl = creation_list(H5P_FILE_CREATE, false);
-    w->gcpl = creation_list(H5P_GROUP_CREATE, false);
-    w->dcpl = creation_list(H5P_DATASET_CREATE, true);
+    hid_t fapl = pfc_h5_access(w->comm, true), fcpl = pfc_h5_creation_list(H5P_FILE_CREATE, false);
+    w->gcpl = pfc_h5_creation_list(H5P_GROUP_CREATE, false);
+    w->dcpl = pfc_h5_creation_list(H5P_DATASET_CREATE, true);
     bool ok = fapl >= 0 && fcpl >= 0 && w->gcpl >= 0 && w->dcpl >= 0;
     if (!ok) fail_h5(w, "the file");
     if (!pfc_diag_agree(w->comm, w->diag)) {
@@ -303,26 +255,14 @@ static int verify(const writer *w, const folder *folders, int n)
     return pfc_diag_agree(w->comm, w->diag);
 }
 
-static bool sync_path(const char *path, int flags)
-{
-    int fd = open(path, flags | O_CLOEXEC);
-    if (fd < 0) return false;
-    bool ok = fsync(fd) == 0 || errno == EINVAL; /* some file systems cannot sync a folder */
-    close(fd);
-    return ok;
-}
-
 /* Rank 0: on disk, then under its name. */
 static int publish(writer *w)
 {
-    char parent[1100];
+    char why[160];
     if (w->rank == 0) {
-        if (!sync_path(w->temporary, O_RDWR) || rename(w->temporary, w->path) != 0)
-            fail_write(w, "the file", strerror(errno));
-        else
-            w->made = false;
-        snprintf(parent, sizeof parent, "%s", w->path);
-        if (!w->diag->exit_status && !sync_path(dirname(parent), O_RDONLY | O_DIRECTORY)) fail_write(w, "its folder", strerror(errno));
+        bool renamed = false;
+        if (!pfc_new_file_publish(w->temporary, w->path, &renamed, why, sizeof why)) fail_write(w, "the file", why);
+        w->made = !renamed;
     }
     return pfc_diag_agree(w->comm, w->diag);
 }

@@ -3,7 +3,7 @@
 #define PFC_CASE_INTERNAL_H
 
 #include "case/case.h"
-#include <hdf5.h>
+#include "file/h5.h"
 #include <pfc/shard.h>
 
 /* ---- messages ---- */
@@ -28,15 +28,6 @@ int pfc_case_read_from(MPI_Comm comm, const char *path, int what, const pfc_algo
 const pfc_tensor_spec *pfc_spec_find(const pfc_tensor_spec *specs, const char *name);
 
 /* ---- parameters ---- */
-
-typedef enum pfc_value_kind { PFC_VALUE_INT, PFC_VALUE_REAL, PFC_VALUE_TEXT } pfc_value_kind;
-
-typedef struct pfc_value { /* what an attribute or a command line gives */
-    pfc_value_kind kind;
-    int64_t i;
-    double r;
-    char text[128];
-} pfc_value;
 
 /* 3, 0.25 or "text", for messages: whole numbers without an exponent. */
 const char *pfc_value_text(const pfc_value *v, char *buffer, size_t size);
@@ -80,32 +71,7 @@ typedef struct pfc_block {
 } pfc_block;
 pfc_block pfc_tensor_block(const pfc_tensor *t);
 
-/* ---- HDF5 helpers (h5util.c) ---- */
-
-typedef struct pfc_h5_quiet { /* the caller's error printing, put back at the end */
-    H5E_auto2_t function;
-    void *data;
-} pfc_h5_quiet;
-pfc_h5_quiet pfc_h5_quiet_begin(void);
-void pfc_h5_quiet_end(pfc_h5_quiet saved);
-/* The innermost reason of the last failed HDF5 call, one line. Call at once. */
-const char *pfc_h5_reason(char *buffer, size_t size);
-
-/* File access over MPI-IO on comm, or serial with MPI_COMM_NULL; files written are of format V18, files read of any. Negative on failure. */
-hid_t pfc_h5_access(MPI_Comm comm, bool write);
-
-/* 1: a hard link is there; 0: nothing; -1: a soft or external link (which = its kind). */
-int pfc_h5_link(hid_t where, const char *name, const char **which);
-
-/* A scalar or 1-element attribute. On failure returns -1 and says in `found` what was there instead. */
-int pfc_h5_read_attribute(hid_t object, const char *name, pfc_value *value, char *found, size_t size);
-
-/* How a dataset is stored: "f32", "f64", "f16", "bf16", "i8".."i64", "u8".."u64", or "other" (then `found` says what). Big-endian alike. */
-const char *pfc_h5_stored(hid_t type, char *found, size_t size);
-hid_t pfc_h5_memory_type(pfc_dtype dtype);
-
-/* Why the values of a dataset are not, or not all, in this file; NULL: they are. Local. */
-const char *pfc_h5_storage_fault(hid_t dataset);
+/* ---- blocks of tensors in HDF5 files (h5util.c) ---- */
 
 enum { PFC_SLAB_ELEMENTS = 1 << 22 }; /* of one transfer */
 /* Rows of the first axis that make a good transfer, and how many the largest block has. */

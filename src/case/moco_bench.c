@@ -117,5 +117,6 @@ void pfc_moco_bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *f
     double n = (double)c->size['N' - 'A'], k = (double)c->size['K' - 'A'], d = (double)c->size['D' - 'A'], size = (double)pfc_dtype_size(real);
     double params = (double)pfc_tensor_find(&c->in, "params_q")->dims[0];
     *flops = 4.0 * n * k * d + 3.0 * params * ranks;
-    *bytes = ranks * (2.0 * k * d * size + 3.0 * params * size);
+    bytes[PFC_BYTES_READ] = ranks * 2.0 * k * d * size;
+    bytes[PFC_BYTES_UPDATE] = ranks * 3.0 * params * size;
 }

@@ -88,6 +88,7 @@ static void probe_dataset(hid_t dataset)
     probe_attribute(dataset, "order");
     probe_attribute(dataset, "sha256");
     probe_attribute(dataset, "rms");
+    probe_attribute(dataset, "unit");
     if (strcmp(stored, "other") && !pfc_h5_storage_fault(dataset)) probe_data(dataset, stored);
 }
 
@@ -124,7 +125,7 @@ static void probe_folder(hid_t where, const char *name)
     if (object < 0) return;
     if (H5Iget_type(object) == H5I_GROUP) {
         hsize_t index = 0;
-        if (strcmp(name, "param") == 0) H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_INC, &index, probe_param, NULL);
+        if (strcmp(name, "param") == 0 || strcmp(name, "fact") == 0) H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_INC, &index, probe_param, NULL);
         probe_members(object);
         for (const pfc_precision *p = pfc_precisions; p->name && strcmp(name, "bound") == 0; p++) {
             hid_t typed = open_hard(object, p->name);
@@ -138,12 +139,13 @@ static void probe_folder(hid_t where, const char *name)
 int pfc_probe_walk(const char *path)
 {
     static const char *const attributes[] = { "format", "format_version", "algorithm", "spec", NULL };
-    static const char *const folders[] = { "param", "in", "out", "step", "bound", NULL };
+    static const char *const folders[] = { "param", "in", "out", "step", "bound", "fact", "state", NULL };
     H5Eset_auto2(H5E_DEFAULT, note_error, NULL);
     hid_t fapl = pfc_h5_access(MPI_COMM_NULL, false);
     hid_t file = fapl < 0 ? -1 : H5Fopen(path, H5F_ACC_RDONLY, fapl);
     for (int k = 0; file >= 0 && attributes[k]; k++) probe_attribute(file, attributes[k]);
     for (int k = 0; file >= 0 && folders[k]; k++) probe_folder(file, folders[k]);
+    if (file >= 0) probe_members(file); /* a user's arrays */
     if (file >= 0) H5Fclose(file);
     if (fapl >= 0) H5Pclose(fapl);
     return out_of_memory ? TOO_LARGE : SOUND;

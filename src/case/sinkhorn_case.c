@@ -147,7 +147,9 @@ static void bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *flo
     (void)ranks;
     double elements = (double)c->size['N' - 'A'] * (double)c->size['K' - 'A'], passes = (double)pfc_param_int(c, "iterations");
     *flops = elements * (20.0 + 5.0 * passes);
-    *bytes = elements * (double)pfc_dtype_size(real) * (4.0 + (passes > 1.0 ? passes - 1.0 : 0.0));
+    elements *= (double)pfc_dtype_size(real);
+    bytes[PFC_BYTES_COPY] = elements * 4.0;
+    bytes[PFC_BYTES_READ] = elements * (passes > 1.0 ? passes - 1.0 : 0.0);
 }
 
 static const char *const narrow[] = { "scores", NULL };

@@ -170,10 +170,33 @@ static void add_in_order(double *out, const double *pieces, int ranks, int64_t n
         for (int64_t i = 0; i < n; i++) out[i] += pieces[r * n + i];
 }
 
+enum { SHORT_SUM = 1 << 16 }; /* doubles of all ranks that every rank may gather */
+
+/* Every rank adds its part of the elements and the parts are gathered: 2 n elements travel to a rank and not n for each rank. The same order, so the same
+ * bits. */
+static pfc_status sum_by_parts(pfc_comm *comm, double *x, int64_t n)
+{
+    int64_t part = (n + comm->ranks - 1) / comm->ranks, all = part * comm->ranks;
+    double *padded = malloc((size_t)(2 * all) * sizeof *padded);
+    PFC_TRY(pfc_comm_agree_on_memory(comm, padded));
+    double *pieces = padded + all;
+    memcpy(padded, x, (size_t)n * sizeof *x);
+    memset(padded + n, 0, (size_t)(all - n) * sizeof *x);
+    pfc_status st = pfc_comm_alltoall(comm, padded, part, PFC_F64, pieces);
+    if (st == PFC_OK) {
+        add_in_order(padded, pieces, comm->ranks, part);
+        st = pfc_comm_allgather(comm, padded, part, PFC_F64, pieces);
+    }
+    if (st == PFC_OK) memcpy(x, pieces, (size_t)n * sizeof *x);
+    free(padded);
+    return st;
+}
+
 pfc_status pfc_comm_sum(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
 {
     if (comm->ranks == 1) return PFC_OK;
     if (dtype != PFC_F64) return allreduce(comm, x, count, dtype, MPI_SUM);
+    if (count > SHORT_SUM / comm->ranks) return sum_by_parts(comm, x, count);
     double *all = malloc((size_t)count * (size_t)comm->ranks * sizeof *all + 1);
     pfc_status st = pfc_comm_agree_on_memory(comm, all);
     if (st == PFC_OK) st = pfc_comm_allgather(comm, x, count, dtype, all);

@@ -33,6 +33,7 @@ pfc_status pfc_ctx_create(MPI_Comm comm, const pfc_options *options, pfc_ctx **o
         return st != PFC_OK ? st : (pfc_status)missing;
     }
     ctx->comm = opened;
+    ctx->rng = pfc_rng_best();
     st = open_backend(ctx, options);
     if (st != PFC_OK) {
         if (why && size) snprintf(why, size, "%s", ctx->error);

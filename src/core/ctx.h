@@ -5,12 +5,14 @@
 #include "backend/backend.h"
 #include "comm/comm.h"
 #include "core/format.h"
+#include "core/rng_kernels.h"
 
 #include <pfc/ctx.h>
 
 struct pfc_ctx {
     pfc_comm comm;
     pfc_backend *be;
+    const pfc_rng_kernels *rng;
     pfc_tap_fn tap;
     void *tap_user;
     char error[512];

@@ -1,6 +1,6 @@
-/* bench.c: clocks, peaks and samples of the bench command. */
+/* bench.c: clocks, samples and memory of the bench command. */
 #include "driver/bench.h"
-#include <cblas.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -44,79 +44,58 @@ double pfc_median(const double *values, int count)
     return count % 2 ? sorted[count / 2] : 0.5 * (sorted[count / 2 - 1] + sorted[count / 2]);
 }
 
-int64_t pfc_peak_rss(MPI_Comm comm)
+double pfc_least(const double *values, int count)
 {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    int64_t bytes = (int64_t)usage.ru_maxrss * 1024;
+    double least = count > 0 ? values[0] : 0.0;
+    for (int i = 1; i < count; i++)
+        if (values[i] < least) least = values[i];
+    return least;
+}
+
+double pfc_most(const double *values, int count)
+{
+    double most = count > 0 ? values[0] : 0.0;
+    for (int i = 1; i < count; i++)
+        if (values[i] > most) most = values[i];
+    return most;
+}
+
+/* ---- memory ---- */
+
+/* A line of /proc/self/status in bytes; 0: there is none. */
+static int64_t status_bytes(const char *key)
+{
+    char line[256];
+    long long kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, key, strlen(key)) == 0) kib = atoll(line + strlen(key));
+    if (f) fclose(f);
+    return kib * 1024;
+}
+
+static int64_t largest(MPI_Comm comm, int64_t bytes)
+{
     MPI_Allreduce(MPI_IN_PLACE, &bytes, 1, MPI_INT64_T, MPI_MAX, comm);
     return bytes;
 }
 
-/* One GEMM of 512^3; a, b, c hold 512^2 elements of the mode's type. */
-static void square_gemm(pfc_mode mode, const void *a, const void *b, void *c)
+int64_t pfc_rss_now(MPI_Comm comm) { return largest(comm, status_bytes("VmRSS:")); }
+
+int64_t pfc_rss_peak(MPI_Comm comm)
 {
-    enum { N = 512 };
-    if (mode == PFC_FAST)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, N, N, N, 1.0f, a, N, b, N, 0.0f, c, N);
-    else
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, N, N, N, 1.0, a, N, b, N, 0.0, c, N);
+    struct rusage usage;
+    int64_t bytes = status_bytes("VmHWM:");
+    getrusage(RUSAGE_SELF, &usage);
+    return largest(comm, bytes ? bytes : (int64_t)usage.ru_maxrss * 1024);
 }
 
-/* Best of some, by wall time. */
-static double gemm_rate(MPI_Comm comm, pfc_mode mode, double *memory)
+void pfc_rss_restart(void)
 {
-    enum { N2 = 512 * 512, TRIES = 12 };
-    double best = 1e30;
-    for (int i = 0; i < 3 * N2; i++) {
-        if (mode == PFC_FAST)
-            ((float *)memory)[i] = (float)(i % 7) - 3.0f;
-        else
-            memory[i] = (double)(i % 7) - 3.0;
-    }
-    size_t size = mode == PFC_FAST ? sizeof(float) : sizeof(double);
-    char *a = (char *)memory, *b = a + N2 * size, *c = b + N2 * size;
-    for (int i = 0; i < TRIES; i++) {
-        MPI_Barrier(comm);
-        double start = MPI_Wtime();
-        square_gemm(mode, a, b, c);
-        double seconds = MPI_Wtime() - start;
-        if (seconds < best) best = seconds;
-    }
-    return 2.0 * 512.0 * 512.0 * 512.0 / best;
-}
-
-static double memory_rate(MPI_Comm comm, double *memory, int64_t n, int threads)
-{
-    double best = 1e30, *a = memory, *b = memory + n, *c = memory + 2 * n;
-    for (int round = 0; round < 4; round++) { /* the first one touches the pages */
-        MPI_Barrier(comm);
-        double start = MPI_Wtime();
-#pragma omp parallel for num_threads(threads)
-        for (int64_t i = 0; i < n; i++) a[i] = b[i] + 3.0 * c[i];
-        double seconds = MPI_Wtime() - start;
-        if (round && seconds < best) best = seconds;
-    }
-    return 24.0 * (double)n / best;
-}
-
-pfc_peaks pfc_measure_peaks(MPI_Comm comm, pfc_mode mode, int threads, pfc_diag *diag)
-{
-    int64_t n = (int64_t)1 << 24; /* 128 MiB */
-    pfc_peaks peaks = { 0.0, 0.0 };
-    double *memory = malloc((size_t)(3 * n) * sizeof *memory);
-    if (!memory) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "out of memory for measuring peaks");
-    if (!pfc_diag_agree(comm, diag)) {
-        for (int64_t i = 0; i < 3 * n; i++) memory[i] = (double)(i & 7);
-        peaks.memory = memory_rate(comm, memory, n, threads);
-        pfc_openblas_threads(threads);
-        peaks.flops = gemm_rate(comm, mode, memory);
-        pfc_openblas_threads(1);
-        MPI_Allreduce(MPI_IN_PLACE, &peaks.flops, 1, MPI_DOUBLE, MPI_SUM, comm);
-        MPI_Allreduce(MPI_IN_PLACE, &peaks.memory, 1, MPI_DOUBLE, MPI_SUM, comm);
-    }
-    free(memory);
-    return peaks;
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+    if (!f) return;
+    fputs("5", f);
+    fclose(f);
 }
 
 /* ---- telling ---- */

@@ -1,5 +1,6 @@
 /* cmd_info.c: how this program was built and what it finds here. */
 #include "backend/backend.h"
+#include "backend/cpu/fast_bf16.h"
 #include "backend/cuda_module.h"
 #include "driver/driver.h"
 #include <cblas.h>
@@ -17,7 +18,7 @@ typedef struct table_entry {
     bool runs; /* this CPU has the instructions */
 } table_entry;
 
-enum { MOST_TABLES = 8 };
+enum { MOST_TABLES = 9 };
 
 static int cpu_tables(table_entry out[MOST_TABLES])
 {
@@ -38,6 +39,10 @@ static int cpu_tables(table_entry out[MOST_TABLES])
 #ifdef PFC_HAVE_AVX512
     out[n++] = (table_entry){ &pfc_ops_exact_avx512, avx512 };
     out[n++] = (table_entry){ &pfc_ops_fast_avx512, avx512 };
+#endif
+#ifdef PFC_HAVE_AMX
+    char why[160];
+    out[n++] = (table_entry){ &pfc_ops_fast_bf16x6, pfc_bf16_usable(why, sizeof why) };
 #endif
     (void)avx2;
     (void)avx512;
@@ -144,6 +149,7 @@ static const struct {
     { "exact, amx", "cpu", PFC_EXACT, "amx" },
     { "exact, dgemm", "cpu", PFC_EXACT, "dgemm" },
     { "exact, int128", "cpu", PFC_EXACT, "int128" },
+    { "fast, bf16x6", "cpu", PFC_FAST, "bf16x6" },
     { "exact, checked", "checked", PFC_EXACT, NULL },
     { "fast, checked", "checked", PFC_FAST, NULL },
     { "exact, cuda", "cuda", PFC_EXACT, NULL },

@@ -24,6 +24,8 @@ typedef struct pfc_cli {
     int file_count;
     const char **params; /* --param, each NAME=VALUE[,NAME=VALUE]... */
     int param_count;
+    char *param_texts[16]; /* those that came from options of their own: --batch 64 */
+    int param_text_count;
     const char **inputs; /* --in, each NAME=FILE.txt */
     int input_count;
 
@@ -43,6 +45,17 @@ typedef struct pfc_cli {
     int64_t seed;
     int shard_rank, shard_of; /* --rank, --of; -1: not given */
     int rounds;
+    bool quick;       /* --quick */
+    const char *plot; /* --plot; NULL: none */
+
+    const char *features, *labels;            /* --features, --labels */
+    const char **held_out, **held_out_labels; /* --held-out, --held-out-labels, in pairs */
+    int held_out_count, held_out_label_count;
+    const char *checkpoint; /* --checkpoint: a folder */
+    const char *resume;     /* --resume; "": from the folder of --checkpoint; NULL: not given */
+    const char *log;        /* --log */
+    int every, keep;        /* --every, --keep; 0: not given */
+    int split;              /* export --ranks; 0: whole */
 } pfc_cli;
 
 typedef struct pfc_command {
@@ -68,6 +81,9 @@ int pfc_cmd_run(pfc_cli *cli);
 int pfc_cmd_golden(pfc_cli *cli);
 int pfc_cmd_check(pfc_cli *cli);
 int pfc_cmd_bench(pfc_cli *cli);
+int pfc_cmd_train(pfc_cli *cli);
+int pfc_cmd_inspect(pfc_cli *cli);
+int pfc_cmd_export(pfc_cli *cli);
 
 /* ---- small things all commands need (common.c) ---- */
 
@@ -158,6 +174,8 @@ void pfc_results_free(pfc_result_file *file);
 int pfc_npy_folder_read(const char *folder, const pfc_result_file *golden, pfc_result_file *file, pfc_diag *diag);
 /* Appends the array of a .npy file (versions 1 to 3; little or big endian; C or Fortran order; real numbers, integers, booleans, bfloat16). Local (npy.c). */
 int pfc_npy_read(const char *path, const char *name, pfc_tensor_list *list, pfc_diag *diag);
+/* The same of one part of the first axis, that of pfc_shard_of; rows: the length of the axis in the file. */
+int pfc_npy_read_part(const char *path, const char *name, int rank, int ranks, pfc_tensor_list *list, int64_t *rows, pfc_diag *diag);
 
 /* Where an element of a tensor that check compares lies. index: in what was compared. */
 typedef struct pfc_owned {

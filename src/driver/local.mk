@@ -3,7 +3,11 @@ libpfcdriver_la_SOURCES += \
     src/driver/alone.c \
     src/driver/bench.c \
     src/driver/bench.h \
+    src/driver/bench_cases.c \
+    src/driver/bench_machine.c \
     src/driver/bench_partial_fc.c \
+    src/driver/bench_plot.c \
+    src/driver/bench_report.c \
     src/driver/bench_step.c \
     src/driver/check.h \
     src/driver/check_gates.c \
@@ -11,10 +15,13 @@ libpfcdriver_la_SOURCES += \
     src/driver/check_tell.c \
     src/driver/cmd_bench.c \
     src/driver/cmd_check.c \
+    src/driver/cmd_export.c \
     src/driver/cmd_golden.c \
     src/driver/cmd_info.c \
+    src/driver/cmd_inspect.c \
     src/driver/cmd_list.c \
     src/driver/cmd_run.c \
+    src/driver/cmd_train.c \
     src/driver/cmd_verify.c \
     src/driver/common.c \
     src/driver/driver.h \
@@ -27,10 +34,37 @@ libpfcdriver_la_SOURCES += \
     src/driver/npy_folder.c \
     src/driver/openblas.c \
     src/driver/options.c \
+    src/driver/peak_kernels.h \
+    src/driver/peak_kernels.inc \
     src/driver/results.c \
     src/driver/shard_part.c \
+    src/driver/stored_file.c \
+    src/driver/stored_file.h \
     src/driver/suite.c \
     src/driver/suite.h \
     src/driver/table.c \
-    src/driver/text_input.c
+    src/driver/text_input.c \
+    src/driver/train.h \
+    src/driver/train_array.c \
+    src/driver/train_data.c \
+    src/driver/train_log.c \
+    src/driver/train_settings.c
 pfc_ref_SOURCES += src/driver/main.c
+
+## The loops that bench measures a machine with, for each instruction set.
+noinst_LTLIBRARIES += libpfcpeak_scalar.la
+libpfcdriver_la_LIBADD = libpfcpeak_scalar.la
+libpfcpeak_scalar_la_SOURCES = src/driver/peak_scalar.c
+libpfcpeak_scalar_la_CFLAGS = $(kernel_cflags)
+if PFC_HAVE_AVX2
+noinst_LTLIBRARIES += libpfcpeak_avx2.la
+libpfcdriver_la_LIBADD += libpfcpeak_avx2.la
+libpfcpeak_avx2_la_SOURCES = src/driver/peak_avx2.c
+libpfcpeak_avx2_la_CFLAGS = $(kernel_cflags) $(PFC_AVX2_CFLAGS)
+endif
+if PFC_HAVE_AVX512
+noinst_LTLIBRARIES += libpfcpeak_avx512.la
+libpfcdriver_la_LIBADD += libpfcpeak_avx512.la
+libpfcpeak_avx512_la_SOURCES = src/driver/peak_avx512.c
+libpfcpeak_avx512_la_CFLAGS = $(kernel_cflags) $(PFC_AVX512_CFLAGS)
+endif

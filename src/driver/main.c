@@ -18,8 +18,16 @@ const pfc_command pfc_commands[] = {
       "Compares a candidate's results (a file, or a folder of .npy files) with a golden: by digest (exact), or within the golden's bounds for the type the "
       "candidate was computed in.",
       2, 2, "dRPDO", pfc_cmd_check },
-    { "bench", "ALGORITHM", "Times steps of an algorithm on generated inputs; partial_fc beside plain matrix products of the same shapes.", 1, 1, "sprfe",
-      pfc_cmd_bench },
+    { "bench", "[ALGORITHM]",
+      "Measures the machine, then times steps on generated inputs: every algorithm at its standard sizes, or one, partial_fc beside plain matrix products of the "
+      "same shapes.",
+      0, 1, "sprfeQg", pfc_cmd_bench },
+    { "train", "--features FILE --labels FILE",
+      "Trains a class-sharded softmax layer or an ArcFace head on the rows of FILE. --param NAME=VALUE sets head, scale, margin, sample_rate and so on.", 0, 0,
+      "FLHhbNTAaGcvkulx", pfc_cmd_train },
+    { "inspect", "FILE", "Says what is in a checkpoint, a case or a golden, and whether its data has the digests that it is stored with.", 1, 1, "",
+      pfc_cmd_inspect },
+    { "export", "CHECKPOINT -o DIR", "Writes the tensors of a checkpoint as .npy files, whole or split for ranks, and its facts.", 1, 1, "oW", pfc_cmd_export },
     { NULL, NULL, NULL, 0, 0, NULL, NULL },
 };
 

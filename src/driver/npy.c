@@ -266,22 +266,49 @@ static int open_file(npy *n)
     return refuse(n, "found no regular file, expected a .npy file");
 }
 
-int pfc_npy_read(const char *path, const char *name, pfc_tensor_list *list, pfc_diag *diag)
+/* Rows [first, first + count) of a whole array, to its beginning. */
+static void keep_rows(pfc_tensor *t, pfc_shard part)
+{
+    size_t row = t->dims[0] ? (size_t)(pfc_tensor_elements(t) / t->dims[0]) * pfc_dtype_size(t->dtype) : 0;
+    memmove(t->data, (char *)t->data + (size_t)part.start * row, (size_t)part.count * row);
+    t->dims[0] = part.count;
+}
+
+/* The numbers of a file with a good header; of the first axis the part of `rank` of `ranks`. In Fortran order a part lies everywhere: all is read first. */
+static int read_array(npy *n, const char *name, int rank, int ranks, pfc_tensor_list *list, int64_t elements, const char *stored)
+{
+    pfc_dtype dtype = n->kind == 'f' && n->bytes == 8 ? PFC_F64 : n->kind == 'f' || n->kind == 'V' ? PFC_F32 : PFC_I64;
+    pfc_shard part = pfc_shard_of(n->ndim ? n->dims[0] : 1, ranks, rank);
+    if (!n->fortran && n->ndim && n->dims[0] > 0) {
+        int64_t row = elements / n->dims[0];
+        n->dims[0] = part.count;
+        elements = part.count * row;
+        if (fseeko(n->file, (off_t)(n->data + part.start * row * n->bytes), SEEK_SET)) return refuse(n, "cannot read: %s", strerror(errno));
+    }
+    pfc_tensor *t = pfc_tensor_add(MPI_COMM_SELF, list, name, dtype, n->ndim, n->dims, PFC_DIST_NONE, 0);
+    if (!t) return pfc_diag_fail(n->diag, PFC_EXIT_FILE, "%s: out of memory, or a name too long", n->path);
+    memcpy(t->stored, stored, sizeof t->stored);
+    if (read_numbers(n, t, elements)) return n->diag->exit_status;
+    if (n->fortran && n->ndim && ranks > 1) keep_rows(t, part);
+    return 0;
+}
+
+int pfc_npy_read_part(const char *path, const char *name, int rank, int ranks, pfc_tensor_list *list, int64_t *rows, pfc_diag *diag)
 {
     npy n = { .path = path, .diag = diag };
     char stored[8] = "";
     int64_t elements = 0;
     if (open_file(&n)) return diag->exit_status;
     if (!read_header(&n) && !read_type(&n, stored) && !check_length(&n, &elements)) {
-        pfc_dtype dtype = n.kind == 'f' && n.bytes == 8 ? PFC_F64 : n.kind == 'f' || n.kind == 'V' ? PFC_F32 : PFC_I64;
-        pfc_tensor *t = pfc_tensor_add(MPI_COMM_SELF, list, name, dtype, n.ndim, n.dims, PFC_DIST_NONE, 0);
-        if (!t)
-            pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: out of memory, or a name too long", path);
-        else {
-            memcpy(t->stored, stored, sizeof t->stored);
-            read_numbers(&n, t, elements);
-        }
+        *rows = n.ndim ? n.dims[0] : 1;
+        read_array(&n, name, rank, ranks, list, elements, stored);
     }
     fclose(n.file);
     return diag->exit_status;
+}
+
+int pfc_npy_read(const char *path, const char *name, pfc_tensor_list *list, pfc_diag *diag)
+{
+    int64_t rows;
+    return pfc_npy_read_part(path, name, 0, 1, list, &rows, diag);
 }

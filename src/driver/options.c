@@ -35,10 +35,29 @@ static const struct argp_option own_options[] = {
     { "seed", 'e', "N", 0, "of the generated inputs", 4 },
     { "name", 'n', "NAME", 0, "file name of a generated case, without .h5", 4 },
     { "rounds", 'r', "N", 0, "measured steps", 5 },
+    { "quick", 'Q', NULL, 0, "small standard sizes", 5 },
+    { "plot", 'g', "FILE.svg", 0, "draw the shares of the bound, by gnuplot; or FILE.png", 5 },
     { "rank", 'R', "R", 0, "the candidate holds only this rank's part", 6 },
     { "of", 'P', "P", 0, "ranks of the port", 6 },
     { "sound", 'D', NULL, 0, "use bounds that no correct port exceeds, whatever its roundings; wider", 6 },
     { "operand-rounding", 'O', "MODE", 0, "how the port rounds what enters matrix products: rn, to nearest (default), or rz, towards zero", 6 },
+    { "features", 'F', "FILE", 0, "the examples: .npy, or HDF5 (FILE.h5 or FILE.h5:/dataset); (rows, width), real numbers", 1 },
+    { "labels", 'L', "FILE", 0, "their classes, from 0: (rows), integers", 1 },
+    { "held-out", 'H', "FILE", 0, "features to measure the accuracy on after every epoch; may be given several times", 1 },
+    { "held-out-labels", 'h', "FILE", 0, "their classes, one file for each --held-out", 1 },
+    { "batch", 'b', "N", 0, "rows of a step on all ranks; a multiple of the number of ranks", 2 },
+    { "epochs", 'N', "N", 0, "length of the run, and of the schedule", 2 },
+    { "steps", 'T', "N", 0, "the same in steps", 2 },
+    { "stop-at", 'A', "STEP", 0, "stop after this step, with a checkpoint; the schedule is unchanged", 2 },
+    { "lr", 'a', "RATE", 0, "learning rate", 2 },
+    { "seed", 'G', "N", 0, "of weights, sampling and the order of the examples", 2 },
+    { "checkpoint", 'c', "DIR", 0, "folder for checkpoints: at the end, when stopped, and as --every says", 3 },
+    { "every", 'v', "K", 0, "a checkpoint every K steps", 3 },
+    { "keep", 'k', "K", 0, "how many checkpoints stay (3)", 3 },
+    { "resume", 'u', "FILE|DIR", OPTION_ARG_OPTIONAL, "go on from a checkpoint; without a value: from the newest one in the folder of --checkpoint", 3 },
+    { "log", 'l', "FILE", 0, "a line for every step, tab-separated", 3 },
+    { "param", 'x', "NAME=VALUE,..", 0, "any setting of the run: doc/training.md", 4 },
+    { "ranks", 'W', "P", 0, "split for so many ranks: a folder for each", 6 },
     { NULL, 0, NULL, 0, NULL, 0 },
 };
 enum { OWN_COUNT = sizeof own_options / sizeof own_options[0] };
@@ -85,6 +104,16 @@ static error_t append(const char ***list, int *count, const char *text)
     return 0;
 }
 
+/* --batch 64 is --param batch=64. */
+static error_t append_param(pfc_cli *cli, const char *name, const char *value)
+{
+    char *text = NULL;
+    if (cli->param_text_count == (int)(sizeof cli->param_texts / sizeof cli->param_texts[0])) return E2BIG;
+    if (asprintf(&text, "%s=%s", name, value) < 0) return ENOMEM;
+    cli->param_texts[cli->param_text_count++] = text;
+    return append(&cli->params, &cli->param_count, text);
+}
+
 static error_t parse_mode(struct argp_state *state, pfc_cli *cli, const char *arg)
 {
     cli->mode_given = true;
@@ -110,6 +139,17 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
     }
 }
 
+static error_t finish_train(struct argp_state *state, const pfc_cli *cli)
+{
+    const char *wrong = NULL;
+    if (!cli->features || !cli->labels) wrong = "--features and --labels are needed";
+    if (cli->held_out_count != cli->held_out_label_count) wrong = "as many --held-out-labels are needed as --held-out";
+    if (cli->resume && !cli->resume[0] && !cli->checkpoint) wrong = "--resume without a file or folder needs --checkpoint";
+    if ((cli->every || cli->keep) && !cli->checkpoint) wrong = "--every and --keep need --checkpoint";
+    if (wrong) argp_error(state, "%s", wrong);
+    return wrong ? EINVAL : 0;
+}
+
 /* Conditions that need the whole line. */
 static error_t finish(struct argp_state *state, const parser *p)
 {
@@ -132,9 +172,36 @@ static error_t finish(struct argp_state *state, const parser *p)
         argp_error(state, "--rank R --of P: expected both, with 0 <= R < P");
         return EINVAL;
     }
+    if (command->run == pfc_cmd_train) return finish_train(state, cli);
     if (cli->operand_rounding && strcmp(cli->operand_rounding, "rn") && strcmp(cli->operand_rounding, "rz"))
         return bad_value(state, "operand-rounding", cli->operand_rounding, "rn or rz");
     return 0;
+}
+
+/* The options of train. */
+static error_t parse_train(int key, char *arg, struct argp_state *state)
+{
+    parser *p = state->input;
+    pfc_cli *cli = p->cli;
+    switch (key) {
+    case 'F': cli->features = arg; return 0;
+    case 'L': cli->labels = arg; return 0;
+    case 'H': return append(&cli->held_out, &cli->held_out_count, arg);
+    case 'h': return append(&cli->held_out_labels, &cli->held_out_label_count, arg);
+    case 'b': return append_param(cli, "batch", arg);
+    case 'N': return append_param(cli, "epochs", arg);
+    case 'T': return append_param(cli, "steps", arg);
+    case 'A': return append_param(cli, "stop_at", arg);
+    case 'a': return append_param(cli, "lr", arg);
+    case 'G': return append_param(cli, "seed", arg);
+    case 'c': cli->checkpoint = arg; return 0;
+    case 'v': return parse_small(state, "every", arg, 1, &cli->every);
+    case 'k': return parse_small(state, "keep", arg, 1, &cli->keep);
+    case 'u': cli->resume = arg ? arg : ""; return 0;
+    case 'l': cli->log = arg; return 0;
+    case 'x': return append(&cli->params, &cli->param_count, arg);
+    default: return parse_common(key, arg, state);
+    }
 }
 
 static error_t parse_own(int key, char *arg, struct argp_state *state)
@@ -154,13 +221,16 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
     case 'n': cli->name = arg; return 0;
     case 'e': return parse_int(state, "seed", arg, INT64_MIN, INT64_MAX, &cli->seed);
     case 'r': return parse_small(state, "rounds", arg, 1, &cli->rounds);
+    case 'Q': cli->quick = true; return 0;
+    case 'g': cli->plot = arg; return 0;
     case 'R': return parse_small(state, "rank", arg, 0, &cli->shard_rank);
     case 'P': return parse_small(state, "of", arg, 1, &cli->shard_of);
     case 'D': cli->sound = true; return 0;
     case 'O': cli->operand_rounding = arg; return 0;
+    case 'W': return parse_small(state, "ranks", arg, 1, &cli->split);
     case ARGP_KEY_ARG: return append(&cli->files, &cli->file_count, arg);
     case ARGP_KEY_END: return finish(state, p);
-    default: return parse_common(key, arg, state);
+    default: return parse_train(key, arg, state);
     }
 }
 
@@ -196,7 +266,10 @@ static const char top_doc[] = "CPU and MPI reference of distributed training alg
                               "  run      compute a case\n"
                               "  golden   make goldens: inputs, results, bounds, digests\n"
                               "  check    compare a port's results with a golden\n"
-                              "  bench    time an algorithm\n"
+                              "  bench    measure the machine, then time an algorithm or all of them\n"
+                              "  train    train a layer on features, with checkpoints\n"
+                              "  inspect  what is in a checkpoint, a case or a golden\n"
+                              "  export   a checkpoint as .npy files\n"
                               "Exit status: 0 done and matching, 1 different, 2 usage, 3 bad or incomplete file, 4 backend not available, 5 run-time failure.";
 
 static int parse_command(parser *p, int argc, char **argv, bool speak, unsigned flags)
@@ -257,5 +330,9 @@ void pfc_cli_free(pfc_cli *cli)
     free(cli->files);
     free(cli->params);
     free(cli->inputs);
-    cli->files = cli->params = cli->inputs = NULL;
+    free(cli->held_out);
+    free(cli->held_out_labels);
+    for (int i = 0; i < cli->param_text_count; i++) free(cli->param_texts[i]);
+    cli->param_text_count = 0;
+    cli->files = cli->params = cli->inputs = cli->held_out = cli->held_out_labels = NULL;
 }

@@ -165,6 +165,19 @@ static void backward(step *t)
     pfc_view none = { 0 };
     CALL(s, sgd_rows, none, part(t->w, 0, 1), t->m, &sgd);
     keep(s, "weight of sgd_rows without a gradient", t->w);
+    FOR_BLOCKS(t)
+    {
+        pfc_view h = pfc_view_rows(t->h, c, count), dw = pfc_view_rows(t->dw, c, count), wdot = pfc_view_rows(t->wdot, c, count),
+                 norm = pfc_view_rows(t->wnorm, c, count);
+        if (s->ops->weight_update) {
+            CALL(s, weight_update, 0, t->operand, h, part(t->w, c, count), norm, wdot, normalised, t->m, &sgd);
+        } else {
+            CALL(s, weight_grad, 0, t->operand, h, part(t->w, c, count), norm, wdot, normalised, dw);
+            CALL(s, sgd_rows, dw, part(t->w, c, count), t->m, &sgd);
+        }
+    }
+    keep(s, "weight of weight_update", t->w);
+    keep(s, "momentum of weight_update", t->m);
 }
 
 /* Variants: shapes times heads; those with switches and wild numbers at the end. */

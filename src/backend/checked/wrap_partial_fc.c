@@ -148,6 +148,18 @@ static pfc_status checked_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weig
     END(sgd_rows, dw, weight, momentum, sgd);
 }
 
+static pfc_status checked_weight_update(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot,
+                                        int normalised, pfc_view momentum, const pfc_sgd *sgd)
+{
+    BEGIN(weight_update);
+    IN(h), ROWSET(CHECKED_INOUT, w), INOUT(momentum);
+    if (normalised)
+        IN(wnorm), IN(wdot);
+    else
+        OPTIONAL_IN(wnorm), OPTIONAL_IN(wdot); /* not read */
+    END(weight_update, lane, x, h, w, wnorm, wdot, normalised, momentum, sgd);
+}
+
 void pfc_checked_wrap_partial_fc(pfc_ops *table)
 {
     SET(row_norms);
@@ -167,4 +179,5 @@ void pfc_checked_wrap_partial_fc(pfc_ops *table)
     SET(weight_grad);
     SET(feature_grad_finish);
     SET(sgd_rows);
+    SET(weight_update);
 }

@@ -76,8 +76,8 @@ static bool known_answers(char *why, size_t size)
     return good;
 }
 
-bool pfc_engine_amx_usable(char *why, size_t size) { return pfc_cpu_amx(why, size) && known_answers(why, size); }
+bool pfc_engine_amx_usable(char *why, size_t size) { return pfc_cpu_amx(PFC_TILES_INT8, why, size) && known_answers(why, size); }
 
 #else
-bool pfc_engine_amx_usable(char *why, size_t size) { return pfc_cpu_amx(why, size); }
+bool pfc_engine_amx_usable(char *why, size_t size) { return pfc_cpu_amx(PFC_TILES_INT8, why, size); }
 #endif

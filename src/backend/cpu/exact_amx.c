@@ -1,5 +1,6 @@
 /* exact_amx.c: the kernels of exact_amx.h, compiled for AMX and AVX-512. */
 #include "backend/cpu/exact_amx.h"
+#include "backend/cpu/tiles.h"
 #include "core/exactint.h"
 
 #include <immintrin.h>
@@ -303,36 +304,21 @@ static void drain(pfc_amx_work *w)
 
 /* ---- tiles: 0 to 3 sums, 4 and 5 left, 6 and 7 right ---- */
 
-typedef struct tile_config {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t bytes[16];
-    uint8_t rows[16];
-} tile_config;
+static void configure(void) { tile_configure(); }
 
-/* By hand: the operand of gcc's _tile_loadconfig is too narrow, and the stores before it are dropped. */
-static void configure(void)
-{
-    tile_config c = { .palette = 1 };
-    for (int i = 0; i < 8; i++) {
-        c.bytes[i] = 64;
-        c.rows[i] = 16;
-    }
-    __asm__ volatile("ldtilecfg %0" : : "m"(c) : "memory");
-}
-
-static void release(void) { _tile_release(); }
+static void release(void) { tile_release(); }
 
 /* Steps of one pair of planes; after each, some vector work of the product before. */
 #define MULTIPLY(op)                                                                    \
     for (; todo; todo &= todo - 1) {                                                    \
         int step = __builtin_ctz(todo);                                                 \
         const uint8_t *l = left + step * left_stride, *r = right + step * right_stride; \
-        _tile_loadd(4, l, 64);                                                          \
-        _tile_loadd(6, r, 64);                                                          \
+        tile_load(4, l, 64);                                                            \
+        tile_load(6, r, 64);                                                            \
         op(0, 4, 6);                                                                    \
-        _tile_loadd(7, r + 1024, 64);                                                   \
+        tile_load(7, r + 1024, 64);                                                     \
         op(1, 4, 7);                                                                    \
-        _tile_loadd(5, l + 1024, 64);                                                   \
+        tile_load(5, l + 1024, 64);                                                     \
         op(2, 5, 6);                                                                    \
         op(3, 5, 7);                                                                    \
         for (int n = 0; n < work && w->row < w->to.rows; n++) finish_eight(w);          \
@@ -349,13 +335,13 @@ static void multiply_planes(const pfc_amx_panel *a, int i, const pfc_amx_panel *
     int64_t left_stride, right_stride, step0 = chunk * (AMX_CHUNK / AMX_STEP);
     const uint8_t *left = plane_of(a, step0, i, &left_stride), *right = plane_of(b, step0, j, &right_stride);
     if (i == 0 && j == 0) {
-        MULTIPLY(_tile_dpbssd)
+        MULTIPLY(tile_dpbssd)
     } else if (i == 0) {
-        MULTIPLY(_tile_dpbsud)
+        MULTIPLY(tile_dpbsud)
     } else if (j == 0) {
-        MULTIPLY(_tile_dpbusd)
+        MULTIPLY(tile_dpbusd)
     } else {
-        MULTIPLY(_tile_dpbuud)
+        MULTIPLY(tile_dpbuud)
     }
 }
 
@@ -364,7 +350,7 @@ static void product(const pfc_amx_panel *a, const pfc_amx_panel *b, int64_t chun
     uint64_t used_a = a->used[chunk], used_b = b->used[chunk];
     int32_t *level = w->level[w->parity];
     int first = 0, last = -1, work = 1;
-    __asm__ volatile("" : : : "memory"); /* panels are in memory before tiles are loaded */
+    tile_fence(); /* panels are in memory before tiles are loaded */
     if (used_a && used_b) {
         first = __builtin_ctzll(used_a) / 8 + __builtin_ctzll(used_b) / 8;
         last = (63 - __builtin_clzll(used_a)) / 8 + (63 - __builtin_clzll(used_b)) / 8;
@@ -372,21 +358,21 @@ static void product(const pfc_amx_panel *a, const pfc_amx_panel *b, int64_t chun
         work += w->to.rows * w->to.cols / 8 / (1 + (int)(__builtin_popcountll(used_a) * __builtin_popcountll(used_b) / steps));
     }
     for (int l = first; l <= last; l++) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
+        tile_zero(0);
+        tile_zero(1);
+        tile_zero(2);
+        tile_zero(3);
         for (int i = l < AMX_PLANES ? 0 : l - AMX_PLANES + 1; i < AMX_PLANES && i <= l; i++) {
             unsigned todo = (unsigned)((used_a >> (8 * i)) & (used_b >> (8 * (l - i))) & 0xff);
             if (todo) multiply_planes(a, i, b, l - i, chunk, todo, work, w);
         }
         int32_t *at = level + l * AMX_LEVEL;
-        _tile_stored(0, at, 64);
-        _tile_stored(1, at + 256, 64);
-        _tile_stored(2, at + 512, 64);
-        _tile_stored(3, at + 768, 64);
+        tile_store(0, at, 64);
+        tile_store(1, at + 256, 64);
+        tile_store(2, at + 512, 64);
+        tile_store(3, at + 768, 64);
     }
-    __asm__ volatile("" : : : "memory");
+    tile_fence();
     drain(w);
     w->to = *to;
     w->from = level;

@@ -55,7 +55,8 @@ pfc_status pfc_exact_open(pfc_backend *be, const char *engine, const pfc_exact_k
     if (strcmp(engine, "auto") == 0) engine = pfc_engine_amx_usable(why, sizeof why) ? "amx" : "dgemm";
     ex->engine = pfc_engine_find(engine);
     if (!ex->engine) {
-        snprintf(be->error, sizeof be->error, "unknown product engine '%s'; expected auto, amx, dgemm or int128", engine);
+        snprintf(be->error, sizeof be->error, "%s product engine '%s'; expected auto, amx, dgemm or int128",
+                 strcmp(engine, "bf16x6") == 0 ? "only fast mode has the" : "unknown", engine);
         return PFC_ERR_UNSUPPORTED;
     }
     if (ex->engine == &pfc_engine_amx && !pfc_engine_amx_usable(why, sizeof why)) {

@@ -14,13 +14,20 @@ typedef struct fast_scratch {
     float *logit, *slope, *onehot, *max, *share, *keep, *sum, *factor, *target, *dot; /* [16] N */
     float *wd, *winv, *a;                                                             /* classes */
     float *packed;                                                                    /* classes * width */
-    const float **w;                                                                  /* classes */
+    float **w, **m;                                                                   /* classes: rows of weight and momentum */
     int32_t *first, *row;                                                             /* classes + 1, N */
 } fast_scratch;
+
+/* Work memory of the kernel set bf16x6; grows, never shrinks. */
+typedef struct fast_tile_memory {
+    void *memory;
+    size_t bytes;
+} fast_tile_memory;
 
 typedef struct pfc_fast_state {
     const pfc_fast_kernels *k;
     fast_scratch lane[FAST_LANES];
+    fast_tile_memory tiles[FAST_LANES];
 } pfc_fast_state;
 
 /* Accumulators: floats per lane for products; a double per row and lane for scalars, with a running maximum if row_max fills it. */
@@ -41,6 +48,11 @@ fast_scratch *pfc_fast_scratch(pfc_backend *be, int lane, int64_t classes, int64
 
 static inline const pfc_fast_kernels *pfc_fast_kernels_of(const pfc_backend *be) { return ((const pfc_fast_state *)be->state)->k; }
 static inline int64_t pfc_round16(int64_t n) { return (n + 15) & ~(int64_t)15; }
+static inline fast_sgd pfc_fast_sgd_of(const pfc_sgd *sgd)
+{
+    fast_sgd f = { (float)sgd->lr, (float)sgd->momentum, (float)sgd->weight_decay, sgd->nesterov };
+    return f;
+}
 /* max(norm, 1e-12); NaN stays. */
 static inline float pfc_fast_divisor(float norm) { return norm < 1e-12f ? 1e-12f : norm; }
 static inline float *pfc_fast_at(pfc_view v, int64_t row) { return (float *)v.data + row * v.ld; }
@@ -62,6 +74,17 @@ pfc_status pfc_fast_logit_grad(pfc_backend *be, int lane, const pfc_head *head, 
 pfc_status pfc_fast_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature);
 pfc_status pfc_fast_weight_grad(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
                                 pfc_view dw);
+pfc_status pfc_fast_weight_update(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
+                                  pfc_view momentum, const pfc_sgd *sgd);
+/* The kernel set bf16x6 (fast_bf16_ops.c). */
+pfc_status pfc_bf16x6_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);
+void pfc_bf16x6_operand_destroy(pfc_backend *be, pfc_operand *x);
+pfc_status pfc_bf16x6_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z);
+pfc_status pfc_bf16x6_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature);
+pfc_status pfc_bf16x6_weight_grad(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
+                                  pfc_view dw);
+pfc_status pfc_bf16x6_weight_update(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
+                                    pfc_view momentum, const pfc_sgd *sgd);
 pfc_status pfc_fast_feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale,
                                         pfc_view x_grad);
 pfc_status pfc_fast_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd);

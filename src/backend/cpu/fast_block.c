@@ -34,6 +34,7 @@ static size_t scratch_layout(fast_scratch *s, char *memory)
     for (int i = 0; i < CLASS_ARRAYS; i++) PLACE(*class_array[i], s->classes);
     PLACE(s->packed, s->classes * s->width);
     PLACE(s->w, s->classes);
+    PLACE(s->m, s->classes);
     PLACE(s->first, s->classes + 2);
     PLACE(s->row, s->n);
 #undef PLACE
@@ -145,13 +146,22 @@ static void set_classes(fast_scratch *s, pfc_rowset w, pfc_view wnorm, int norma
     }
 }
 
+/* The projection -(w / d) q; below the clamp there is none. */
+static void set_projection(fast_scratch *s, int64_t classes, pfc_view wnorm, pfc_view wdot)
+{
+    for (int64_t c = 0; c < classes; c++) s->a[c] = *pfc_fast_at(wnorm, c) < 1e-12f ? 0.0f : -(*pfc_fast_at(wdot, c) / s->wd[c]);
+}
+
+/* The rows as input only. */
+static const float *const *rows_in(const fast_scratch *s) { return (const float *const *)s->w; }
+
 pfc_status pfc_fast_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z)
 {
     fast_scratch *s = pfc_fast_scratch(be, lane, w.count, x->n, 0);
     (void)wexpo;
     if (!s) return no_scratch(be, w.count, x->n);
     set_classes(s, w, wnorm, normalised);
-    pfc_fast_kernels_of(be)->cosines(x->columns, x->n, x->d, s->w, w.count, normalised ? x->divisor : NULL, x->inverse, s->wd, s->winv, z.data, z.ld);
+    pfc_fast_kernels_of(be)->cosines(x->columns, x->n, x->d, rows_in(s), w.count, normalised ? x->divisor : NULL, x->inverse, s->wd, s->winv, z.data, z.ld);
     return PFC_OK;
 }
 
@@ -162,7 +172,7 @@ pfc_status pfc_fast_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rows
     (void)wexpo;
     if (!s) return no_scratch(be, w.count, h.cols);
     set_classes(s, w, wnorm, normalised);
-    pfc_fast_kernels_of(be)->feature_grad(h.data, h.ld, h.cols, s->w, normalised ? s->winv : NULL, w.count, w.base.cols, s->packed,
+    pfc_fast_kernels_of(be)->feature_grad(h.data, h.ld, h.cols, rows_in(s), normalised ? s->winv : NULL, w.count, w.base.cols, s->packed,
                                           acc->product + lane * feature->rows * acc->ld, acc->ld);
     return PFC_OK;
 }
@@ -173,10 +183,23 @@ pfc_status pfc_fast_weight_grad(pfc_backend *be, int lane, const pfc_operand *x,
     fast_scratch *s = pfc_fast_scratch(be, lane, w.count, x->n, 0);
     if (!s) return no_scratch(be, w.count, x->n);
     if (normalised) set_classes(s, w, wnorm, normalised);
-    if (normalised) /* the projection -(w / d) q; below the clamp there is none */
-        for (int64_t c = 0; c < w.count; c++) s->a[c] = *pfc_fast_at(wnorm, c) < 1e-12f ? 0.0f : -(*pfc_fast_at(wdot, c) / s->wd[c]);
-    pfc_fast_kernels_of(be)->weight_grad(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, s->w, normalised ? s->a : NULL, s->winv, x->d, dw.data,
-                                         dw.ld);
+    if (normalised) set_projection(s, w.count, wnorm, wdot);
+    pfc_fast_kernels_of(be)->weight_grad(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, rows_in(s), normalised ? s->a : NULL, s->winv, x->d,
+                                         dw.data, dw.ld);
+    return PFC_OK;
+}
+
+pfc_status pfc_fast_weight_update(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
+                                  pfc_view momentum, const pfc_sgd *sgd)
+{
+    fast_scratch *s = pfc_fast_scratch(be, lane, w.count, x->n, 0);
+    const fast_sgd f = pfc_fast_sgd_of(sgd);
+    if (!s) return no_scratch(be, w.count, x->n);
+    set_classes(s, w, wnorm, normalised);
+    if (normalised) set_projection(s, w.count, wnorm, wdot);
+    for (int64_t c = 0; c < w.count; c++) s->m[c] = pfc_fast_at(momentum, w.index ? w.index[c] : w.first + c);
+    pfc_fast_kernels_of(be)->weight_update(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, s->w, s->m, normalised ? s->a : NULL, s->winv, x->d,
+                                           &f);
     return PFC_OK;
 }
 

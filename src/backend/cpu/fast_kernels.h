@@ -64,6 +64,9 @@ typedef struct pfc_fast_kernels {
     /* dw_cd = fma(a_c, w_cd, sum_n h_cn x_nd) * winv_c; a NULL: only the sum. panels: x / ||x||, k = N. */
     void (*weight_grad)(const float *h, int64_t ldh, int64_t classes, const float *panels, int64_t n, const float *const *w, const float *a, const float *winv,
                         int64_t d, float *dw, int64_t lddw);
+    /* weight_grad, and rows w and m of weight and momentum by sgd_row with its dw. */
+    void (*weight_update)(const float *h, int64_t ldh, int64_t classes, const float *panels, int64_t n, float *const *w, float *const *m, const float *a,
+                          const float *winv, int64_t d, const fast_sgd *sgd);
 
     /* m_n = max(m_n, block's logits); sum_n = sum of exp(l - m_n) over the block; factor_n = exp(old m_n - m_n); target_n where in targets.
      * m, sum, factor, shift, logit: [16]; the last two are work. A maximum of -inf is taken as 0 in the exponents. */

@@ -19,6 +19,9 @@ static const pfc_fast_kernels *kernels_for(const pfc_ops *ops)
 #ifdef PFC_HAVE_AVX2
     if (ops == &pfc_ops_fast_avx2) return &pfc_fast_kernels_avx2;
 #endif
+#ifdef PFC_HAVE_AMX
+    if (ops == &pfc_ops_fast_bf16x6) return &pfc_fast_kernels_avx512;
+#endif
 #ifdef PFC_HAVE_AVX512
     if (ops == &pfc_ops_fast_avx512) return &pfc_fast_kernels_avx512;
 #endif
@@ -40,7 +43,7 @@ void pfc_fast_state_destroy(pfc_backend *be)
 {
     pfc_fast_state *state = be->state;
     if (!state) return;
-    for (int i = 0; i < FAST_LANES; i++) free(state->lane[i].memory);
+    for (int i = 0; i < FAST_LANES; i++) free(state->lane[i].memory), free(state->tiles[i].memory);
     free(state);
     be->state = NULL;
 }
@@ -99,7 +102,7 @@ pfc_status pfc_fast_feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_v
 pfc_status pfc_fast_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd)
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
-    const fast_sgd f = { (float)sgd->lr, (float)sgd->momentum, (float)sgd->weight_decay, sgd->nesterov };
+    const fast_sgd f = pfc_fast_sgd_of(sgd);
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (weight.count * weight.base.cols > 262144)
     for (int64_t i = 0; i < weight.count; i++) {
         int64_t row = weight.index ? weight.index[i] : weight.first + i;

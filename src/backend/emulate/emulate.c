@@ -342,6 +342,7 @@ pfc_status pfc_emulate(pfc_backend *be, const pfc_format *format, int how)
     e->table.cosines = emulated_cosines;
     e->table.feature_grad = emulated_feature_grad;
     e->table.weight_grad = emulated_weight_grad;
+    e->table.weight_update = NULL;
     e->table.feature_grad_finish = emulated_feature_grad_finish;
     e->table.acc_value = emulated_acc_value;
     e->table.positive_logits = emulated_positive_logits;

@@ -1,0 +1,71 @@
+/* train.h: the pieces of `pfc_ref train`. */
+#ifndef PFC_DRIVER_TRAIN_H
+#define PFC_DRIVER_TRAIN_H
+
+#include "driver/driver.h"
+#include "train/examples.h"
+
+/* ---- settings (train_settings.c) ---- */
+
+typedef struct pfc_settings {
+    pfc_train_config config; /* without C, D, examples and total_steps */
+    int64_t num_classes;     /* -1: not given */
+    int64_t epochs, steps;   /* -1: not given */
+    int64_t stop_at;         /* -1: not given */
+    int64_t log_every;
+} pfc_settings;
+
+/* Every --param of the command line. Local. */
+int pfc_settings_read(const pfc_cli *cli, pfc_settings *s, pfc_diag *diag);
+
+/* ---- data (train_data.c, train_array.c) ---- */
+
+/* The part of the first axis of an array that this rank keeps, float32 (wanted real) or int64. path: FILE.npy, FILE.h5 or FILE.h5:/dataset; name: the dataset
+ * to look for without one. rows: of the file. A failure may be one rank's. Collective. */
+int pfc_array_read(const pfc_cli *cli, const char *path, const char *name, bool real, pfc_tensor_list *list, int64_t *rows, pfc_diag *diag);
+
+typedef struct pfc_data {
+    char name[64]; /* for people: the file's */
+    pfc_examples examples;
+    int64_t width;   /* D */
+    int64_t classes; /* largest label + 1 */
+    pfc_tensor_list arrays;
+    char features_sha256[PFC_ITEM_TEXT_SIZE], labels_sha256[PFC_ITEM_TEXT_SIZE];
+} pfc_data;
+
+/* Features (E, D) and labels (E), every rank its part. num_classes -1: whatever the labels say. Collective. */
+int pfc_data_read(const pfc_cli *cli, const char *features, const char *labels, int64_t num_classes, pfc_data *data, pfc_diag *diag);
+void pfc_data_free(pfc_data *data);
+/* The digests of both. Collective. */
+int pfc_data_digest(pfc_ctx *ctx, pfc_data *data, pfc_diag *diag);
+
+/* ---- what a run says (train_log.c); rank 0 alone ---- */
+
+typedef struct pfc_meter {
+    double value, sum;
+    int64_t count;
+} pfc_meter;
+
+typedef struct pfc_train_log {
+    bool terminal; /* stdout is one, and no launcher stands in between */
+    bool quiet;
+    int64_t every; /* steps between plain lines */
+    int64_t epoch_steps, total_steps;
+    double start; /* of this process's training, with the step it began at */
+    int64_t first_step;
+    pfc_meter time, data, loss; /* of the epoch */
+    FILE *file;                 /* NULL: no --log */
+    const char *path;
+} pfc_train_log;
+
+/* Opens the log file. After a resume the lines up to this step stay. Collective. */
+int pfc_train_log_open(const pfc_cli *cli, int64_t step, pfc_train_log *log, pfc_diag *diag);
+/* After a step: its number from 0. */
+void pfc_train_log_step(pfc_train_log *log, int64_t step, double time, double data, double loss, double lr);
+/* Ends the progress line, so that something else can be printed. */
+void pfc_train_log_pause(pfc_train_log *log);
+void pfc_train_log_accuracy(pfc_train_log *log, int64_t steps, const char *name, int64_t right, int64_t count);
+/* Collective. */
+int pfc_train_log_close(const pfc_cli *cli, pfc_train_log *log, pfc_diag *diag);
+
+#endif

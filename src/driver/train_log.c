@@ -1,0 +1,125 @@
+/* train_log.c: what a run says while it goes on: a progress line on a terminal, else a line now and then as the SwAV source logs, and a tab-separated file. */
+#include "driver/train.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BAR = 24 };
+
+static const char title[] = "step\tepoch\titeration\ttime\tdata_time\tloss\tloss_average\tlr\theld_out\taccuracy\n";
+
+static void add(pfc_meter *m, double value)
+{
+    m->value = value;
+    m->sum += value;
+    m->count++;
+}
+
+static double average(const pfc_meter *m) { return m->count ? m->sum / (double)m->count : 0.0; }
+
+/* ---- the file ---- */
+
+/* The old log without what lies behind the step that the run goes on from. */
+static bool keep_lines(const char *path, FILE *to, int64_t step)
+{
+    char *line = NULL;
+    size_t size = 0;
+    FILE *from = fopen(path, "r");
+    if (!from) return errno == ENOENT;
+    bool first = true;
+    while (getline(&line, &size, from) > 0) {
+        if (!first && strchr(line, '\n') && strtoll(line, NULL, 10) <= step) fputs(line, to);
+        first = false;
+    }
+    bool good = !ferror(from);
+    fclose(from);
+    free(line);
+    return good;
+}
+
+static bool open_file(pfc_train_log *log, int64_t step)
+{
+    char temporary[1100];
+    snprintf(temporary, sizeof temporary, "%s.tmp-%ld", log->path, (long)getpid());
+    log->file = fopen(temporary, "w");
+    if (!log->file) return false;
+    fputs(title, log->file);
+    if ((step == 0 || keep_lines(log->path, log->file, step)) && fflush(log->file) == 0 && rename(temporary, log->path) == 0) return true;
+    int error = errno;
+    unlink(temporary);
+    errno = error;
+    return false;
+}
+
+int pfc_train_log_open(const pfc_cli *cli, int64_t step, pfc_train_log *log, pfc_diag *diag)
+{
+    log->path = cli->log;
+    log->quiet = cli->quiet || cli->rank != 0;
+    log->first_step = step;
+    log->start = MPI_Wtime();
+    /* Open MPI makes stdout a terminal of its own, stderr never: only both tell that a person looks. */
+    log->terminal = !log->quiet && isatty(1) && isatty(2);
+    if (cli->rank == 0 && cli->log && !open_file(log, step)) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot be written: %s", cli->log, strerror(errno));
+    return pfc_diag_agree(cli->comm, diag);
+}
+
+int pfc_train_log_close(const pfc_cli *cli, pfc_train_log *log, pfc_diag *diag)
+{
+    pfc_train_log_pause(log);
+    if (log->file && (ferror(log->file) | fclose(log->file))) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot be written: %s", log->path, strerror(errno));
+    log->file = NULL;
+    return pfc_diag_agree(cli->comm, diag);
+}
+
+/* ---- the lines ---- */
+
+static void progress(const pfc_train_log *log, int64_t step, double lr)
+{
+    char bar[BAR + 1];
+    int64_t done = step + 1;
+    double seconds = (MPI_Wtime() - log->start) / (double)(done - log->first_step) * (double)(log->total_steps - done);
+    for (int k = 0; k < BAR; k++) bar[k] = k * log->total_steps < BAR * done ? '#' : '.';
+    bar[BAR] = 0;
+    printf("\r[%s] %lld/%lld  loss %.4f (%.4f)  lr %.5g  %.1f ms/step  %.0f s left \x1b[K", bar, (long long)done, (long long)log->total_steps, log->loss.value,
+           average(&log->loss), lr, 1e3 * average(&log->time), seconds);
+    fflush(stdout);
+}
+
+static void plain(const pfc_train_log *log, int64_t step, double lr)
+{
+    printf("Epoch: [%lld][%lld/%lld]\tTime %.4f (%.4f)\tData %.4f (%.4f)\tLoss %.4f (%.4f)\tLr: %.6g\n", (long long)(step / log->epoch_steps),
+           (long long)(step % log->epoch_steps), (long long)log->epoch_steps, log->time.value, average(&log->time), log->data.value, average(&log->data),
+           log->loss.value, average(&log->loss), lr);
+    fflush(stdout);
+}
+
+void pfc_train_log_step(pfc_train_log *log, int64_t step, double time, double data, double loss, double lr)
+{
+    int64_t at = step % log->epoch_steps;
+    if (at == 0) log->time = log->data = log->loss = (pfc_meter){ 0, 0, 0 };
+    add(&log->time, time);
+    add(&log->data, data);
+    add(&log->loss, loss);
+    if (log->file)
+        fprintf(log->file, "%lld\t%lld\t%lld\t%.6f\t%.6f\t%.17g\t%.17g\t%.17g\t\t\n", (long long)step + 1, (long long)(step / log->epoch_steps), (long long)at,
+                time, data, loss, average(&log->loss), lr);
+    if (log->terminal)
+        progress(log, step, lr);
+    else if (!log->quiet && (at % log->every == 0 || at == log->epoch_steps - 1))
+        plain(log, step, lr);
+}
+
+void pfc_train_log_pause(pfc_train_log *log)
+{
+    if (log->terminal && log->time.count) printf("\n");
+    if (log->file) fflush(log->file);
+}
+
+void pfc_train_log_accuracy(pfc_train_log *log, int64_t steps, const char *name, int64_t right, int64_t count)
+{
+    double share = count ? (double)right / (double)count : 0.0;
+    int64_t epoch = (steps - 1) / log->epoch_steps;
+    if (!log->quiet) printf("Epoch: [%lld]\tHeld out %s %.4f (%lld of %lld)\n", (long long)epoch, name, share, (long long)right, (long long)count);
+    if (log->file) fprintf(log->file, "%lld\t%lld\t\t\t\t\t\t\t%s\t%.17g\n", (long long)steps, (long long)epoch, name, share);
+}

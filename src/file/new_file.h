@@ -1,0 +1,15 @@
+/* new_file.h (internal): a file that gets its name when it is whole. One rank calls these; why (size bytes) says what failed. */
+#ifndef PFC_FILE_NEW_FILE_H
+#define PFC_FILE_NEW_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* An empty file beside path under a name of its own, PATH.tmp-PID-N. */
+bool pfc_new_file_make(const char *path, char *temporary, size_t temporary_size, char *why, size_t size);
+/* A disk that fills up in the middle of MPI-IO is reported late and badly: asked before. */
+bool pfc_new_file_room(const char *temporary, double bytes);
+/* On disk, then under its name, then its folder on disk. renamed: whether the name was given, even if what followed failed. */
+bool pfc_new_file_publish(const char *temporary, const char *path, bool *renamed, char *why, size_t size);
+
+#endif

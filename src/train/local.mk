@@ -1,0 +1,15 @@
+## Training from features, and checkpoints: above the algorithms' public interface.
+libpfc_la_SOURCES += \
+    src/train/arcface_state.c \
+    src/train/checkpoint.c \
+    src/train/checkpoint.h \
+    src/train/checkpoint_folder.c \
+    src/train/checkpoint_read.c \
+    src/train/checkpoint_write.c \
+    src/train/examples.c \
+    src/train/examples.h \
+    src/train/nearest.c \
+    src/train/schedule.c \
+    src/train/trainer.c \
+    src/train/trainer.h \
+    src/train/trainer_state.c

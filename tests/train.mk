@@ -1,0 +1,15 @@
+## Training from features, checkpoints.
+mpi_programs += \
+    tests/test_checkpoint \
+    tests/test_train
+MPI_TESTS += \
+    tests/test_checkpoint-1.mpi \
+    tests/test_checkpoint-3.mpi \
+    tests/test_checkpoint-5.mpi \
+    tests/test_train-1.mpi \
+    tests/test_train-3.mpi \
+    tests/test_train-4.mpi
+SCRIPT_TESTS += \
+    tests/driver_train.sh \
+    tests/driver_train_damage.sh \
+    tests/train_kills.sh

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# A run is killed at random moments, a rank or the whole job, also while it writes a checkpoint (one after every step); it goes on from the newest checkpoint on
+# another number of ranks, and ends with the bits of the run that nobody disturbed. Then signals that stop a run in an orderly way.
+# A few times; PFC_TEST_FULL=1: 50 times.
+. "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99
+[ "${PYTHON:-no}" != no ] || { echo "skipped: no Python with numpy"; exit 77; }
+kills=5
+[ "${PFC_TEST_FULL:-0}" != 1 ] || kills=50
+RANDOM=7
+
+"$PYTHON" - "$work" <<'END_PYTHON' || exit 99
+import sys
+import numpy as np
+rng = np.random.default_rng(3)
+np.save(sys.argv[1] + "/x.npy", rng.normal(size=(120, 8)).astype("f4"))
+np.save(sys.argv[1] + "/y.npy", np.arange(120) % 15)
+END_PYTHON
+steps=$((60 * kills))
+args=(train --features "$work/x.npy" --labels "$work/y.npy" --batch 12 --mode exact --steps $steps --param sample_rule=global,sample_rate=0.5,lr=0.1,scale=16 -q)
+
+# The processes of a job, by their parent: a launcher starts its ranks itself.
+children() {
+    local stat pid
+    for stat in /proc/[0-9]*/stat; do
+        pid=${stat#/proc/} pid=${pid%/stat}
+        [ "$(sed 's/.*) //' "$stat" 2>/dev/null | cut -d ' ' -f 2)" = "$1" ] && echo "$pid"
+    done
+}
+
+# job NP ARGUMENT...: in the background; sets job.
+job() {
+    local np=$1
+    shift
+    command_line="pfc_ref $* (on $np)"
+    # shellcheck disable=SC2086
+    $MPIRUN $MPIRUN_FLAGS -np "$np" "$PFC_REF" "$@" >"$work/out" 2>"$work/err" </dev/null &
+    job=$!
+    checks=$((checks + 1))
+}
+
+newest() { find "$1" -name 'step-*.h5' 2>/dev/null | sort | tail -n 1; }
+
+expect 0 2 "${args[@]}" --checkpoint "$work/whole"
+folder=$work/killed found=0 killed=0
+for k in $(seq 1 $kills); do
+    np=$((1 + k % 3)) resume=
+    [ -z "$(newest "$folder")" ] || resume=--resume
+    # shellcheck disable=SC2086
+    job $np "${args[@]}" --checkpoint "$folder" --every 1 $resume
+    before=$(newest "$folder")
+    for _ in $(seq 1 300); do # until it works; then any moment
+        [ "$(newest "$folder")" = "$before" ] && kill -0 $job 2>/dev/null || break
+        sleep 0.05
+    done
+    sleep "0.$((RANDOM % 7))$((RANDOM % 10))"
+    ranks=$(children $job)
+    [ -z "$ranks" ] || killed=$((killed + 1))
+    if [ $((k % 2)) = 0 ]; then
+        for rank in $ranks; do kill -9 "$rank" 2>/dev/null; done
+    else
+        kill -9 "$(echo "$ranks" | head -n 1)" 2>/dev/null # one rank: the launcher ends the others
+    fi
+    wait $job 2>/dev/null
+    found=$((found + $(find "$folder" -name '*.tmp-*' | wc -l)))
+    [ "$(wc -l <"$work/err")" -lt 30 ] || fail "$command_line: $(head -c 600 "$work/err")"
+    file=$(newest "$folder")
+    [ -z "$file" ] || expect 0 alone inspect "$file" -q
+done
+echo "$killed of $kills runs were killed at work, $found unfinished files were left; the last checkpoint was $(basename "$(newest "$folder")") of $steps steps"
+[ $killed -gt $((kills / 2)) ] || fail "only $killed runs were killed in time"
+expect 0 2 "${args[@]}" --checkpoint "$folder" --every 20 --resume
+same "$(newest "$work/whole")" "$(newest "$folder")"
+[ "$(find "$folder" -name '*.tmp-*' | wc -l)" = 0 ] || fail "unfinished files stayed in $folder"
+
+# ---- stopped: after the step, with a checkpoint, status 0 ----
+
+long=("${args[@]}")
+for i in "${!long[@]}"; do [ "${long[i]}" != $steps ] || long[i]=50000000; done
+round=0
+for signal in TERM INT USR1; do
+    for np in 1 3; do
+        rm -rf "$work/stopped"
+        job $np "${long[@]}" --checkpoint "$work/stopped" --every 5
+        for _ in $(seq 1 300); do [ -z "$(newest "$work/stopped")" ] || break; sleep 0.05; done
+        target=$(children $job | sed -n "$((1 + round % np))p") # one rank, and not always the same
+        [ $signal != USR1 ] || target=$job # the launcher hands it on
+        kill -$signal "$target"
+        timeout 20 tail --pid=$job -f /dev/null || { fail "$command_line: SIG$signal did not stop it"; kill -9 $job; }
+        wait $job
+        status=$?
+        [ $status = 0 ] || fail "$command_line: SIG$signal: status $status: $(head -c 600 "$work/err")"
+        file=$(newest "$work/stopped")
+        [ -n "$file" ] && expect 0 alone inspect "$file" -q
+        round=$((round + 1))
+    done
+done
+finish
