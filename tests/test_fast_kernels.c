@@ -93,12 +93,15 @@ START_TEST(kernels_agree)
     for (int n = 0; n <= 200; n++) {
         memset(a, 0, sizeof a);
         pfc_fast_kernels_scalar.exp_row(x + 3, n, a);
-        double squares = pfc_fast_kernels_scalar.sum_squares(x + 3, n);
+        double squares = pfc_fast_kernels_scalar.sum_squares(x + 3, n), mass = pfc_fast_kernels_scalar.row_mass(x + 3, n), want = 0;
+        for (int i = 0; i < n; i++) want += (double)x[i + 3];
+        ck_assert_double_le(fabs(mass - want), 1e-12 * fabs(want));
         for (int t = 0; t < count; t++) {
             memset(b, 0, sizeof b);
             kernels[t]->exp_row(x + 3, n, b);
             ck_assert_mem_eq(a, b, sizeof a);
             ck_assert_double_eq(kernels[t]->sum_squares(x + 3, n), squares);
+            ck_assert_double_eq(kernels[t]->row_mass(x + 3, n), mass);
         }
     }
 }

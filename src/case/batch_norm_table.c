@@ -67,15 +67,18 @@ static int any_ranks(pfc_case *c, int ranks, pfc_diag *diag)
     return diag->exit_status;
 }
 
-/* Seventeen operations an element. At least: x is read forward and backward, the gradient once, y and x_grad are written (more where a unit does not
- * stay in cache between its two visits). */
+/* Seventeen operations an element. Passes over memory at least: a rank alone reads x and writes y, reads x and the gradient and writes x_grad, 5, each channel
+ * being in the cache when it is visited again. Where ranks share statistics, these are known only when all of the batch has been read: x comes once more
+ * forward, x and the gradient once more backward, 8. */
 static void bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *flops, double *bytes)
 {
     double elements = (double)c->size['N' - 'A'] * (double)c->size['C' - 'A'] * (double)pfc_batch_norm_case_inner(c);
-    (void)ranks;
+    bool shared = ranks > 1 && pfc_param_choice(c, "kind") == PFC_BN_SYNC && pfc_param_int(c, "num_sync_devices") != 1 && pfc_param_int(c, "training");
     *flops = 17.0 * elements;
-    bytes[PFC_BYTES_COPY] = 2.0 * elements * (double)pfc_dtype_size(real);
-    bytes[PFC_BYTES_TRIAD] = 3.0 * elements * (double)pfc_dtype_size(real);
+    elements *= (double)pfc_dtype_size(real);
+    bytes[PFC_BYTES_COPY] = 2.0 * elements;
+    bytes[PFC_BYTES_TRIAD] = 3.0 * elements;
+    bytes[PFC_BYTES_READ] = shared ? 3.0 * elements : 0.0;
 }
 
 static const char *const narrow[] = { "x", "grad_y", NULL };

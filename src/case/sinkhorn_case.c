@@ -140,7 +140,8 @@ static int bench_step(void *bench_, pfc_diag *diag)
 
 static void bench_close(void *bench_) { free(bench_); }
 
-/* exp, then four operations an element and iteration; scores read, the matrix written, read in every iteration but the last, read and written at the end. */
+/* exp, then five operations an element and iteration. Passes over memory at least: scores read and the matrix written; the matrix read for the row sums of
+ * every iteration but the first, whose sums are made on the way; read and written at the end. Six for three iterations. */
 static void bench_cost(const pfc_case *c, int ranks, pfc_dtype real, double *flops, double *bytes)
 {
     (void)ranks;

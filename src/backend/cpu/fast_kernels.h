@@ -142,6 +142,8 @@ typedef struct pfc_fast_kernels {
     double (*log_mass)(const float *a, const float *f, int64_t n, float *max);
     /* a_i = exp(a_i + f_i - max) share. */
     void (*log_finish_row)(float *a, const float *f, float max, float share, int64_t n);
+    /* sum of q_i in double. */
+    double (*row_mass)(const float *q, int64_t n);
     /* sum of q_i log p_i, log p = a/t - max - log_sum; source: -inf where exact mode's exp(a/t - max) is 0. */
     double (*swav_loss_row)(const float *a, const float *q, float t, float max, float log_sum, int source, int64_t n);
     /* out_i = (first ? 0 : out_i) + mass p_i - q_i, p = exp(a/t - max) share. Returns 1 if a p is 0 in exact mode. */

@@ -59,10 +59,7 @@ pfc_status pfc_fast_swav_dlogits(pfc_backend *be, pfc_view a, double t, pfc_view
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (a.rows * a.cols > PARALLEL)
     for (int64_t i = 0; i < a.rows; i++) {
-        float *o = pfc_fast_at(out, i), mass = 0.0f;
-        double total = 0.0;
-        for (int64_t j = 0; j < a.cols; j++) total += (double)pfc_fast_at(q, i)[j];
-        mass = (float)total;
+        float *o = pfc_fast_at(out, i), mass = (float)k->row_mass(pfc_fast_at(q, i), a.cols);
         int zero =
             k->swav_dlogit_row(pfc_fast_at(a, i), pfc_fast_at(q, i), (float)t, *pfc_fast_at(max, i), 1.0f / *pfc_fast_at(sum, i), mass, first, a.cols, o);
         for (int64_t j = 0; source && zero && j < a.cols; j++) o[j] = __builtin_nanf("");
