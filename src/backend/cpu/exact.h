@@ -12,6 +12,7 @@ enum { EXACT_BLOCK = 256, EXACT_MAX_CLASSES = 1 << 24 };
 enum {
     SCRATCH_LOGIT,
     SCRATCH_SLOPE,
+    SCRATCH_TARGETS,
     SCRATCH_ROWS,
     SCRATCH_W,
     SCRATCH_H,
@@ -71,6 +72,7 @@ struct pfc_operand {
     double *sx;         /* 2^(e - 62) per row */
     double *pow_e;      /* 2^e per row */
     double *dx;         /* max(norm, 1e-12) */
+    double *inverse;    /* 1/dx; NULL if a dx is above 2^200 */
     pfc_view x;
     const int32_t *expo;
     bool any_nonfinite;

@@ -25,10 +25,10 @@ pfc_status pfc_exact_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, 
     *out = NULL;
     pfc_operand *op = calloc(1, sizeof *op);
     if (!op) return pfc_cpu_nomem(be, sizeof *op);
-    op->sx = malloc((size_t)(3 * n + 1) * sizeof *op->sx);
+    op->sx = malloc((size_t)(4 * n + 1) * sizeof *op->sx);
     if (!op->sx) {
         pfc_exact_operand_destroy(be, op);
-        return pfc_cpu_nomem(be, (size_t)n * 24);
+        return pfc_cpu_nomem(be, (size_t)n * 32);
     }
     op->n = n;
     op->d = d;
@@ -37,12 +37,15 @@ pfc_status pfc_exact_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, 
     op->expo = expo;
     op->pow_e = op->sx + n;
     op->dx = op->pow_e + n;
+    op->inverse = op->dx + n;
     for (int64_t i = 0; i < n; i++) {
         op->sx[i] = px_pow2(expo[i] - 62);
         op->pow_e[i] = px_pow2(expo[i]);
         op->dx[i] = exact_clamped(op->norm[i]);
         op->any_nonfinite |= !px_finite(op->norm[i]);
+        if (!(op->dx[i] <= 0x1p200)) op->inverse = NULL;
     }
+    for (int64_t i = 0; op->inverse && i < n; i++) op->inverse[i] = 1.0 / op->dx[i];
     pfc_exact *ex = exact_of(be);
     pfc_status st = pfc_exact_environment(&ex->lane[0]);
     if (st == PFC_OK) st = ex->engine->prepare(&ex->lane[0], op);
@@ -197,7 +200,8 @@ static void finish_weight_rows(pfc_exact *ex, const pfc_operand *x, double *t, c
             mark_weight(x, (const double *)h.data + c * h.ld, normalised, row);
             s1 = s2 = 1.0;
         }
-        ex->k->finish_weight(row, s1, s2, wc, exact_clamped(raw), q, !(raw < 1e-12), !normalised, x->d, g);
+        int how = !normalised ? PFC_FINISH_SCALE : raw < 1e-12 ? PFC_FINISH_DIVIDE : marked ? PFC_FINISH_PROJECT : PFC_FINISH_NEAR;
+        ex->k->finish_weight(row, s1, s2, wc, exact_clamped(raw), q, how, x->d, g);
     }
 }
 
@@ -211,7 +215,7 @@ static pfc_status weight_strip(pfc_exact *ex, exact_lane *lane, const pfc_operan
     if (!t || !u) return PFC_ERR_NOMEM;
     int32_t *grid = (int32_t *)(t + count * x->d);
     for (int64_t c = 0; c < count; c++) {
-        lane->k->scale_each((const double *)h.data + c * h.ld, normalised ? x->dx : NULL, x->pow_e, n, u + c * n);
+        lane->k->scale_each((const double *)h.data + c * h.ld, normalised ? x->dx : NULL, normalised ? x->inverse : NULL, x->pow_e, n, u + c * n);
         grid[c] = px_expo(lane->k->max_abs(u + c * n, n, &nonfinite));
     }
     PFC_TRY(ex->engine->weight(lane, rows_of(u, count, n), grid, x, t));
