@@ -109,7 +109,8 @@ static void quotients(const pfc_exact_kernels *k, pool *p, int64_t n, int off, b
     k->scale_row(h, d[n / 2], 0x1p3, 1, n, p->d[5] + off);
     for (int j = 0; j < n; j++) {
         double want = h[j] / d[j] * s[j], row = h[j] / d[n / 2] * 0x1p3;
-        ck_assert_msg(px_bits(p->d[3][off + j]) == px_bits(want) || isnan(want), "%s %a / %a * %a: %a, not %a", k->isa, h[j], d[j], s[j], p->d[3][off + j], want);
+        ck_assert_msg(px_bits(p->d[3][off + j]) == px_bits(want) || isnan(want), "%s %a / %a * %a: %a, not %a", k->isa, h[j], d[j], s[j], p->d[3][off + j],
+                      want);
         ck_assert(px_bits(p->d[4][off + j]) == px_bits(want) || isnan(want));
         ck_assert(px_bits(p->d[5][off + j]) == px_bits(row) || isnan(row));
     }

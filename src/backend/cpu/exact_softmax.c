@@ -15,7 +15,7 @@ typedef struct block {
     const double *z; /* (c, n) */
     int64_t ld;
     double *l, *slope, *inverse, *work; /* n each: of the class at hand; 1/S; for the caller */
-    const unsigned char *valid;              /* of class_gradient: the rows that take part; NULL: all */
+    const unsigned char *valid;         /* of class_gradient: the rows that take part; NULL: all */
     const int32_t *first, *next;        /* the rows whose target is class c of the block: first[c], next[that one], ... -1 */
 } block;
 
