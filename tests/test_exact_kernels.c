@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_N = 200, ARRAYS = 12, STRIDE = MAX_N + 8 };
+enum { MAX_N = 200, HEADS = 10, ARRAYS = 12, STRIDE = MAX_N + 8 };
 
 typedef struct pool {
     double d[ARRAYS][STRIDE];
@@ -55,7 +55,7 @@ static void sums_and_slices(const pfc_exact_kernels *k, pool *p, int64_t n, int 
 
 static void softmax_loops(const pfc_exact_kernels *k, pool *p, int64_t n, int off)
 {
-    for (int j = 0; j < n; j++) p->d[8][off + j] = fabs(p->d[0][off + j]) + p->d[8][off + j]; /* at or above l, sometimes NaN */
+    for (int j = 0; j < n; j++) p->d[8][off + j] = fabs(p->d[0][off + j]) + fabs(p->d[8][off + j]); /* at or above l, sometimes NaN */
     p->i[9][6] = k->exp_sum(p->d[0] + off, p->d[8] + off, n, p->i[2] + off, p->i[3] + off);
     k->grad_row(p->d[0] + off, p->d[1] + off, p->d[8] + off, p->d[9] + off, 120.0, n, p->d[2] + off);
     k->max_row(p->d[0] + off, n, p->d[3] + off);
@@ -81,13 +81,58 @@ static void finishing(const pfc_exact_kernels *k, pool *p, int64_t n, int off)
     for (int count = 3; count <= 5; count++) k->round_levels(level, count, n, p->d[count - 3] + off);
     k->finish_cosine(p->d[0] + off, p->d[11] + off, p->d[10] + off, 0x1p-40, 0.7, n);
     k->finish_cosine(p->d[1] + off, p->d[11] + off, NULL, 0x1p-40, 0.7, n);
-    k->finish_weight(p->d[2] + off, 0x1p-30, 0x1p-31, p->d[10] + off, 0.7, 0.1, 1, 0, n, p->d[3] + off);
-    k->finish_weight(p->d[2] + off, 0x1p-30, 0x1p-31, p->d[10] + off, 0.7, 0.1, 0, 0, n, p->d[4] + off);
+    k->finish_weight(p->d[2] + off, 0x1p-30, 0x1p-31, p->d[10] + off, 0.7, 0.1, PFC_FINISH_NEAR, n, p->d[3] + off);
+    k->finish_weight(p->d[2] + off, 0x1p-30, 0x1p-31, p->d[10] + off, 0.7, 0.1, PFC_FINISH_DIVIDE, n, p->d[4] + off);
+    k->finish_weight(p->d[2] + off, 0x1p-30, 0x1p-31, p->d[10] + off, 0.7, 0.1, PFC_FINISH_PROJECT, n, p->d[5] + off);
+    for (int j = 0; j < n; j++) ck_assert(p->d[3][off + j] == p->d[5][off + j]);
     k->sgd(p->d[3] + off, p->d[4] + off, p->d[0] + off, 0.1, 0.9, 0.01, 1, n);
     k->sgd(p->d[4] + off, p->d[1] + off, NULL, 0.1, 0.0, 0.01, 0, n);
-    k->scale_each(p->d[0] + off, p->d[10] + off, p->d[11] + off, n, p->d[5] + off);
+    k->scale_each(p->d[0] + off, p->d[10] + off, NULL, p->d[11] + off, n, p->d[5] + off);
+    k->round_row(p->d[10] + off, n);
     k->scale_row(p->d[0] + off, 0.3, 0x1p7, 1, n, p->d[6] + off);
     k->scale_row(p->d[0] + off, 0.3, 0x1p7, 0, n, p->d[7] + off);
+}
+
+/* Quotients by reciprocals against divisions, for divisors of every size; `far`: numerators that reciprocals cannot do. */
+static void quotients(const pfc_exact_kernels *k, pool *p, int64_t n, int off, bool odd, bool far)
+{
+    double *h = p->d[0] + off, *d = p->d[1] + off, *inverse = p->d[2] + off, *s = p->d[11] + off;
+    static const double ends[] = { 0x1.fffffffffffffp0, 0x1p0, 0x1.0000000000001p0, 0x1.ffffffffffffep0, 0x1.8p0 };
+    for (int j = 0; j < n; j++) {
+        h[j] = odd ? h[j] : ldexp(value(j + 1000 * n, false), (int)(200 * uniform(j)) - 100);
+        if (far && j % 13 == 5) h[j] = ldexp(h[j], j % 2 ? 900 : -1000);
+        d[j] = j % 3 == 0 ? ends[(j / 3 + n) % 5] : ldexp(1.0 + uniform(9000 + j + 31 * n), (int)(300 * uniform(j + n)) - 150);
+        inverse[j] = 1.0 / d[j];
+    }
+    k->scale_each(h, d, inverse, s, n, p->d[3] + off);
+    k->scale_each(h, d, NULL, s, n, p->d[4] + off);
+    k->scale_row(h, d[n / 2], 0x1p3, 1, n, p->d[5] + off);
+    for (int j = 0; j < n; j++) {
+        double want = h[j] / d[j] * s[j], row = h[j] / d[n / 2] * 0x1p3;
+        ck_assert_msg(px_bits(p->d[3][off + j]) == px_bits(want) || isnan(want), "%s %a / %a * %a: %a, not %a", k->isa, h[j], d[j], s[j], p->d[3][off + j],
+                      want);
+        ck_assert(px_bits(p->d[4][off + j]) == px_bits(want) || isnan(want));
+        ck_assert(px_bits(p->d[5][off + j]) == px_bits(row) || isnan(row));
+    }
+    k->expo_row(h, NULL, d[n / 2], 0x1p3, n, p->d[6] + off, NULL);
+}
+
+/* grad_near is grad_row where it says that it could. */
+static void gradients(const pfc_exact_kernels *k, pool *p, int64_t n, int off, bool odd)
+{
+    double *l = p->d[0] + off, *slope = p->d[1] + off, *max = p->d[2] + off, *sum = p->d[3] + off, *inverse = p->d[4] + off;
+    for (int j = 0; j < n; j++) {
+        max[j] = 64.0 * uniform(400 + j + n);
+        l[j] = odd && j % 50 == 49 ? l[j] - 1000.0 : max[j] - 300.0 * uniform(800 + j + n);
+        sum[j] = 1.0 + ldexp(uniform(300 + j), j % 25);
+        inverse[j] = 1.0 / sum[j];
+    }
+    k->grad_row(l, slope, max, sum, 120.0, n, p->d[5] + off);
+    if (!k->grad_near(l, slope, max, sum, inverse, 120.0, n, p->d[6] + off)) {
+        ck_assert(odd || strcmp(k->isa, "scalar") == 0);
+        memcpy(p->d[6] + off, p->d[5] + off, (size_t)n * sizeof(double));
+    }
+    for (int j = 0; j < n; j++) ck_assert(px_bits(p->d[5][off + j]) == px_bits(p->d[6][off + j]) || isnan(p->d[5][off + j]));
 }
 
 static void flushing(const pfc_exact_kernels *k, pool *p, int64_t n)
@@ -121,7 +166,11 @@ static void run_all(const pfc_exact_kernels *k, pool *p, int64_t n, int off, int
     if (group == 2 || group == 3) softmax_loops(k, p, n, off);
     if (group == 4) finishing(k, p, n, off);
     if (group == 5) flushing(k, p, n);
-    if (group >= 6) head_rows(k, p, n, off, group - 6);
+    if (group >= 6 && group < HEADS) {
+        quotients(k, p, n, off, odd, group >= 8);
+        gradients(k, p, n, off, odd);
+    }
+    if (group >= HEADS) head_rows(k, p, n, off, group - HEADS);
     canonical(p);
 }
 
@@ -129,8 +178,8 @@ static void compare(const pfc_exact_kernels *k)
 {
     static pool want, got;
     for (int64_t n = 1; n <= MAX_N; n++)
-        for (int group = 0; group < 6 + 32; group++) {
-            if (group >= 6 && (n + group) % 8) continue; /* heads: every combination, at a quarter of the lengths and more */
+        for (int group = 0; group < HEADS + 32; group++) {
+            if (group >= HEADS && (n + group) % 8) continue; /* heads: every combination, at a quarter of the lengths and more */
             int off = (int)(n + group) % 5;
             run_all(&pfc_exact_kernels_scalar, &want, n, off, group);
             run_all(k, &got, n, off, group);

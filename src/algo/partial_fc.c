@@ -90,9 +90,17 @@ static pfc_status for_blocks(pfc_step *s, block_fn fn)
 
 /* ---- what happens to a block ---- */
 
+/* The block's rows of weights or momentum as a port stores them, rounded when a block is first met: one pass over memory less. A sampled step rounds the
+ * rows of all classes before it begins. */
+static pfc_status round_rows(pfc_step *s, pfc_view state, const block *k)
+{
+    return s->sampled.index ? PFC_OK : s->ops->round_state(s->be, pfc_view_rows(state, k->c0, k->count));
+}
+
 /* 4, 5: z_cn = <x_n, w_c>/(|x_n||w_c|); l = s phi(z); max_n. */
 static pfc_status forward_block(pfc_step *s, int lane, const block *k)
 {
+    PFC_TRY(round_rows(s, s->layer->weight, k));
     PFC_TRY(s->ops->row_norms(s->be, k->w, k->wnorm, k->wexpo));
     PFC_TRY(cosines(s, lane, k));
     return s->ops->row_max(s->be, lane, &s->layer->head, k->z, k->c0, &s->rows, s->sum_acc);
@@ -131,6 +139,7 @@ static pfc_status backward_block(pfc_step *s, int lane, const block *k)
     PFC_TRY(cosines_again(s, lane, k));
     PFC_TRY(s->ops->logit_grad(s->be, lane, head, k->z, k->c0, &s->rows, h, s->dot_acc, wdot));
     PFC_TRY(s->ops->feature_grad(s->be, lane, h, k->w, k->wnorm, k->wexpo, head->normalised, s->feature_acc));
+    PFC_TRY(round_rows(s, s->layer->momentum, k));
     if (pfc_partial_fc_fused(s)) return s->ops->weight_update(s->be, lane, s->operand, h, k->w, k->wnorm, wdot, head->normalised, s->layer->momentum, s->sgd);
     pfc_view dw = pfc_view_rows(s->dW, at, k->count);
     PFC_TRY(s->ops->weight_grad(s->be, lane, s->operand, h, k->w, k->wnorm, wdot, head->normalised, dw));

@@ -155,10 +155,12 @@ static pfc_status host_arrays(pfc_step *s)
     return PFC_OK;
 }
 
-/* The state as a port stores it: the result of the step before is rounded to float32, what was given or made is float32 already. */
+/* The state as a port stores it: the result of the step before is rounded to float32, what was given or made is float32 already. Where all classes take
+ * part, partial_fc.c rounds block by block. */
 static pfc_status round_state(pfc_step *s)
 {
     PFC_TRY(pfc_partial_fc_initial_state(s->layer));
+    if (!s->sampled.index) return PFC_OK;
     PFC_TRY(s->ops->round_state(s->be, s->layer->weight));
     return s->ops->round_state(s->be, s->layer->momentum);
 }

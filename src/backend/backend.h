@@ -200,7 +200,7 @@ typedef struct pfc_ops {
 
     /* ---- update (step 11) ---- */
     /* optional: rows of weight and momentum <- as sgd_rows by the dw of weight_grad, bit for bit, without dw in memory. For steps whose caller does not
-     * ask for the gradient. momentum: the same rows of it as w's of the weight. Exact: NULL. */
+     * ask for the gradient. momentum: the same rows of it as w's of the weight. */
     pfc_status (*weight_update)(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
                                 pfc_view momentum, const pfc_sgd *sgd);
     /* Rows of weight and momentum (the same rows of both) <- by dw (3.11), the other rows stay. dw.data NULL: gradient zero (rows that were not sampled,

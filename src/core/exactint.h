@@ -42,16 +42,37 @@ typedef struct pfc_scalar_sum {
     unsigned char mark;
 } pfc_scalar_sum;
 
+/* The two integers of a term, scale = 2^(36-e), in the low bits of two doubles: those of PX_MAGIC are to be taken off each. */
+PX_FN void pfc_deposit_bits(double t, double scale, uint64_t *a, uint64_t *b)
+{
+    double high = PX_EXACT_FMA(t, scale, PX_MAGIC), h = PX_SUB(high, PX_MAGIC);
+    *a += px_bits(high);
+    *b += px_bits(PX_EXACT_FMA(PX_EXACT_FMA(t, scale, -h), 0x1p38, PX_MAGIC));
+}
+
+/* a, b += a finite term. */
+PX_FN void pfc_deposit(double t, double scale, int64_t *a, int64_t *b)
+{
+    uint64_t high = 0, low = 0;
+    pfc_deposit_bits(t, scale, &high, &low);
+    *a += (int64_t)(high - px_bits(PX_MAGIC));
+    *b += (int64_t)(low - px_bits(PX_MAGIC));
+}
+
+/* a, b += n terms whose bits are in high and low. */
+PX_FN void pfc_deposit_sum(uint64_t high, uint64_t low, int64_t n, int64_t *a, int64_t *b)
+{
+    *a += (int64_t)(high - (uint64_t)n * px_bits(PX_MAGIC));
+    *b += (int64_t)(low - (uint64_t)n * px_bits(PX_MAGIC));
+}
+
 PX_FN void pfc_scalar_add(pfc_scalar_sum *s, double t, int32_t e)
 {
     if (!px_finite(t)) {
         s->mark |= pfc_mark_of(t);
         return;
     }
-    double u = t * px_pow2(36 - e);
-    double h = px_rint(u);
-    s->a += px_toint(h);
-    s->b += px_toint((u - h) * 0x1p38);
+    pfc_deposit(t, px_pow2(36 - e), &s->a, &s->b);
 }
 
 /* ---- product sums, 1.2: four limbs of base 2^40, T = l[0] + l[1]*2^40 + l[2]*2^80 + l[3]*2^120, each signed; K up to 2^24 terms and 2^20 ranks.

@@ -34,6 +34,13 @@
 #define PX_CLZ(a) __builtin_clzll(a)
 #endif
 
+/* a*b + c where a*b is exact: one operation where there is fma, the same bits where there is none. */
+#if defined(__FMA__) || defined(__CUDA_ARCH__)
+#define PX_EXACT_FMA(a, b, c) PX_FMA((a), (b), (c))
+#else
+#define PX_EXACT_FMA(a, b, c) PX_ADD(PX_MUL((a), (b)), (c))
+#endif
+
 #define PX_MAGIC 0x1.8p52 /* x + PX_MAGIC has the integer nearest to x in its low bits, |x| < 2^51 */
 #define PX_INF __builtin_inf()
 #define PX_NAN __builtin_nan("")
@@ -88,8 +95,8 @@ PX_FN int32_t px_expo(double x)
     return e < -900 ? -900 : e;
 }
 
-/* exp, at most 0.83 ulp. */
-PX_FN double px_exp(double x)
+/* exp where -708 <= x <= 709.78. */
+PX_FN double px_exp_between(double x)
 {
     double t = PX_ADD(PX_MUL(x, 0x1.71547652b82fep+0), PX_MAGIC);
     double k = PX_SUB(t, PX_MAGIC);
@@ -110,9 +117,14 @@ PX_FN double px_exp(double x)
     q = PX_FMA(q, rr, 0x1.5555555555555p-3);
     q = PX_FMA(q, rr, 0.5);
     double e = PX_ADD(1.0, PX_ADD(rr, PX_FMA(PX_MUL(rr, rr), q, lo)));
-    /* 2^k in two factors: k = 1024 occurs below 709.78. For out-of-range x the bits are nonsense and are replaced below. */
-    int64_t n = (int64_t)(px_bits(t) - px_bits(PX_MAGIC));
-    double y = PX_MUL(PX_MUL(e, 2.0), px_from_bits((uint64_t)(n - 1 + 1023) << 52));
+    /* e*2^k: k is the lowest bits of t and goes into the exponent of e; the product is a normal number. */
+    return px_from_bits(px_bits(e) + (px_bits(t) << 52));
+}
+
+/* exp, at most 0.83 ulp. */
+PX_FN double px_exp(double x)
+{
+    double y = px_exp_between(x);
     y = x < -708.0 ? 0.0 : y;
     y = x > 709.78 ? PX_INF : y;
     return px_nan(x) ? x : y;

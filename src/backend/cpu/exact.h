@@ -12,6 +12,7 @@ enum { EXACT_BLOCK = 256, EXACT_MAX_CLASSES = 1 << 24 };
 enum {
     SCRATCH_LOGIT,
     SCRATCH_SLOPE,
+    SCRATCH_TARGETS,
     SCRATCH_ROWS,
     SCRATCH_W,
     SCRATCH_H,
@@ -71,6 +72,7 @@ struct pfc_operand {
     double *sx;         /* 2^(e - 62) per row */
     double *pow_e;      /* 2^e per row */
     double *dx;         /* max(norm, 1e-12) */
+    double *inverse;    /* 1/dx; NULL if a dx is above 2^200 */
     pfc_view x;
     const int32_t *expo;
     bool any_nonfinite;
@@ -146,6 +148,8 @@ pfc_status pfc_exact_cosines(pfc_backend *be, int lane, const pfc_operand *x, pf
 pfc_status pfc_exact_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature);
 pfc_status pfc_exact_weight_grad(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
                                  pfc_view dw);
+pfc_status pfc_exact_weight_update(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
+                                   pfc_view momentum, const pfc_sgd *sgd);
 pfc_status pfc_exact_feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale,
                                          pfc_view x_grad);
 pfc_status pfc_exact_row_max(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum);

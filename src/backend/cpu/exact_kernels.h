@@ -9,6 +9,8 @@
 struct pfc_head;
 struct pfc_angular;
 
+enum { PFC_FINISH_SCALE, PFC_FINISH_DIVIDE, PFC_FINISH_PROJECT, PFC_FINISH_NEAR };
+
 typedef struct pfc_exact_kernels {
     const char *isa;
     /* Largest finite |x_i|; *nonfinite set to 1 if one is NaN or infinite, else left alone. */
@@ -34,10 +36,13 @@ typedef struct pfc_exact_kernels {
     int (*exp_sum)(const double *l, const double *max, int64_t n, int64_t *a, int64_t *b);
     /* h = ((exp(l - max) / sum - 0) / count) * slope. */
     void (*grad_row)(const double *l, const double *slope, const double *max, const double *sum, double count, int64_t n, double *h);
+    /* The same by reciprocals, inverse = 1/sum. 0: an l - max is beyond 400, h is undefined, and grad_row has to do it. For sums of 2^-30 to 2^30, count 1
+     * to 2^24. */
+    int (*grad_near)(const double *l, const double *slope, const double *max, const double *sum, const double *inverse, double count, int64_t n, double *h);
     /* Coefficient of feature_grad: u = (h / d) * s; hmax_i = max(hmax_i, |u|) over finite ones; zmax_i the same of h*z if z is not NULL. */
     void (*expo_row)(const double *h, const double *z, double d, double s, int64_t n, double *hmax, double *zmax);
-    /* u = (h / d) * s, d NULL: h * s. Elementwise d, s. */
-    void (*scale_each)(const double *h, const double *d, const double *s, int64_t n, double *u);
+    /* u = (h / d) * s, d NULL: h * s. Elementwise d, s. inverse: 1/d, or NULL unless every d is within 2^-200 and 2^200. */
+    void (*scale_each)(const double *h, const double *d, const double *inverse, const double *s, int64_t n, double *u);
     /* u = (h / d) * s; divide 0: h * s. */
     void (*scale_row)(const double *h, double d, double s, int divide, int64_t n, double *u);
     /* a_i, b_i += h_i z_i with scale_i = 2^(36-e_i); non-finite terms left out, returns 1 if there was one. */
@@ -45,8 +50,11 @@ typedef struct pfc_exact_kernels {
     /* Largest finite |h_i z_i|, and the scalar sum with one scale; non-finite terms are left out and reported. */
     double (*dot_max)(const double *h, const double *z, int64_t n, int *nonfinite);
     void (*dot_sum)(const double *h, const double *z, double scale, int64_t n, int64_t *a, int64_t *b);
-    /* g = ((t*s1)*s2 - (w/d) q) / d as (3.10): project 1: fma(-(w/d), q, g)/d; project 0: g/d. plain: g only. */
-    void (*finish_weight)(const double *t, double s1, double s2, const double *w, double d, double q, int project, int plain, int64_t n, double *g);
+    /* Gradient of a row of weights (3.10) from v = (t*s1)*s2, as `how` says: v; v/d; fma(-(w/d), q, v)/d. NEAR is the last one for powers of two s1, s2, t of
+     * 0 or |t| >= 1, and float32 values w. */
+    void (*finish_weight)(const double *t, double s1, double s2, const double *w, double d, double q, int how, int64_t n, double *g);
+    /* x = x rounded to float32. */
+    void (*round_row)(double *x, int64_t n);
     /* SGD of one row (3.11); g NULL: zero gradient. buf untouched if momentum is 0. */
     void (*sgd)(double *w, double *buf, const double *g, double lr, double momentum, double decay, int nesterov, int64_t n);
 

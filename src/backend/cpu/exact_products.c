@@ -25,10 +25,10 @@ pfc_status pfc_exact_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, 
     *out = NULL;
     pfc_operand *op = calloc(1, sizeof *op);
     if (!op) return pfc_cpu_nomem(be, sizeof *op);
-    op->sx = malloc((size_t)(3 * n + 1) * sizeof *op->sx);
+    op->sx = malloc((size_t)(4 * n + 1) * sizeof *op->sx);
     if (!op->sx) {
         pfc_exact_operand_destroy(be, op);
-        return pfc_cpu_nomem(be, (size_t)n * 24);
+        return pfc_cpu_nomem(be, (size_t)n * 32);
     }
     op->n = n;
     op->d = d;
@@ -37,12 +37,15 @@ pfc_status pfc_exact_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, 
     op->expo = expo;
     op->pow_e = op->sx + n;
     op->dx = op->pow_e + n;
+    op->inverse = op->dx + n;
     for (int64_t i = 0; i < n; i++) {
         op->sx[i] = px_pow2(expo[i] - 62);
         op->pow_e[i] = px_pow2(expo[i]);
         op->dx[i] = exact_clamped(op->norm[i]);
         op->any_nonfinite |= !px_finite(op->norm[i]);
+        if (!(op->dx[i] <= 0x1p200)) op->inverse = NULL;
     }
+    for (int64_t i = 0; op->inverse && i < n; i++) op->inverse[i] = 1.0 / op->dx[i];
     pfc_exact *ex = exact_of(be);
     pfc_status st = pfc_exact_environment(&ex->lane[0]);
     if (st == PFC_OK) st = ex->engine->prepare(&ex->lane[0], op);
@@ -183,54 +186,100 @@ static void mark_weight(const pfc_operand *x, const double *h, int normalised, d
     }
 }
 
-static void finish_weight_rows(pfc_exact *ex, const pfc_operand *x, double *t, const int32_t *grid, bool marked, pfc_view h, pfc_rowset w, pfc_view wnorm,
-                               pfc_view wdot, int normalised, pfc_view dw)
+/* A block of weights and what is done with their gradient: it goes to dw or, with sgd, into weights and momentum at once. */
+typedef struct weight_block {
+    const pfc_operand *x;
+    pfc_view h;
+    pfc_rowset w;
+    pfc_view wnorm, wdot;
+    int normalised;
+    pfc_view dw, momentum;
+    const pfc_sgd *sgd;
+} weight_block;
+
+/* Classes [c, c + count) of a block. */
+static weight_block strip_of(const weight_block *b, int64_t c, int64_t count)
 {
-    for (int64_t c = 0; c < w.count; c++) {
-        double *g = (double *)dw.data + c * dw.ld, *row = t + c * x->d;
-        double raw = normalised ? ((const double *)wnorm.data)[c] : 1.0, q = normalised ? ((const double *)wdot.data)[c] : 0.0;
-        const double *wc = normalised ? exact_row(w, c) : NULL;
-        int32_t power = grid[c] - 124;
-        double s1 = px_pow2(power / 2), s2 = px_pow2(power - power / 2);
-        if (marked) {
-            for (int64_t j = 0; j < x->d; j++) row[j] = (row[j] * s1) * s2;
-            mark_weight(x, (const double *)h.data + c * h.ld, normalised, row);
-            s1 = s2 = 1.0;
-        }
-        ex->k->finish_weight(row, s1, s2, wc, exact_clamped(raw), q, !(raw < 1e-12), !normalised, x->d, g);
+    weight_block s = *b;
+    s.h = pfc_view_rows(b->h, c, count);
+    s.w = (pfc_rowset){ b->w.base, b->w.index ? b->w.index + c : NULL, b->w.first + c, count };
+    if (b->normalised) {
+        s.wnorm = pfc_view_rows(b->wnorm, c, count);
+        s.wdot = pfc_view_rows(b->wdot, c, count);
     }
+    if (!b->sgd) s.dw = pfc_view_rows(b->dw, c, count);
+    return s;
 }
 
-/* Classes [c0, c0 + count) of a block: u = (h / d_n) * 2^(e_n) on the grid of each class, times the batch. */
-static pfc_status weight_strip(pfc_exact *ex, exact_lane *lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
-                               pfc_view dw)
+/* g = gradient of class c from t, the sum rounded to a double. */
+static void finish_gradient(const exact_lane *lane, const weight_block *b, int64_t c, int32_t grid, bool marked, double *t, double *g)
 {
-    int64_t count = h.rows, n = x->n;
+    const pfc_operand *x = b->x;
+    double raw = b->normalised ? ((const double *)b->wnorm.data)[c] : 1.0, q = b->normalised ? ((const double *)b->wdot.data)[c] : 0.0;
+    int32_t power = grid - 124;
+    double s1 = px_pow2(power / 2), s2 = px_pow2(power - power / 2);
+    if (marked) {
+        for (int64_t j = 0; j < x->d; j++) t[j] = (t[j] * s1) * s2;
+        mark_weight(x, (const double *)b->h.data + c * b->h.ld, b->normalised, t);
+        s1 = s2 = 1.0;
+    }
+    int how = !b->normalised ? PFC_FINISH_SCALE : raw < 1e-12 ? PFC_FINISH_DIVIDE : marked ? PFC_FINISH_PROJECT : PFC_FINISH_NEAR;
+    lane->k->finish_weight(t, s1, s2, b->normalised ? exact_row(b->w, c) : NULL, exact_clamped(raw), q, how, x->d, g);
+}
+
+static void update_row(const exact_lane *lane, const weight_block *b, int64_t c, const double *g)
+{
+    int64_t r = b->w.index ? b->w.index[c] : b->w.first + c;
+    double *w = (double *)b->w.base.data + r * b->w.base.ld, *buf = (double *)b->momentum.data + r * b->momentum.ld;
+    lane->k->sgd(w, buf, g, b->sgd->lr, b->sgd->momentum, b->sgd->weight_decay, b->sgd->nesterov, b->x->d);
+}
+
+/* u = (h / d_n) * 2^(e_n) on the grid of each class, times the batch. */
+static pfc_status weight_strip(const pfc_engine *engine, exact_lane *lane, const weight_block *b)
+{
+    const pfc_operand *x = b->x;
+    int64_t count = b->h.rows, n = x->n;
     int nonfinite = 0;
-    double *t = pfc_exact_scratch(lane, SCRATCH_T, count * x->d + count), *u = pfc_exact_scratch(lane, SCRATCH_U, count * n);
+    double *t = pfc_exact_scratch(lane, SCRATCH_T, (count + 1) * x->d + count), *u = pfc_exact_scratch(lane, SCRATCH_U, count * n);
     if (!t || !u) return PFC_ERR_NOMEM;
-    int32_t *grid = (int32_t *)(t + count * x->d);
+    double *row = t + count * x->d;
+    int32_t *grid = (int32_t *)(row + x->d);
     for (int64_t c = 0; c < count; c++) {
-        lane->k->scale_each((const double *)h.data + c * h.ld, normalised ? x->dx : NULL, x->pow_e, n, u + c * n);
+        lane->k->scale_each((const double *)b->h.data + c * b->h.ld, b->normalised ? x->dx : NULL, b->normalised ? x->inverse : NULL, x->pow_e, n, u + c * n);
         grid[c] = px_expo(lane->k->max_abs(u + c * n, n, &nonfinite));
     }
-    PFC_TRY(ex->engine->weight(lane, rows_of(u, count, n), grid, x, t));
-    finish_weight_rows(ex, x, t, grid, nonfinite || x->any_nonfinite, h, w, wnorm, wdot, normalised, dw);
+    PFC_TRY(engine->weight(lane, rows_of(u, count, n), grid, x, t));
+    for (int64_t c = 0; c < count; c++) {
+        double *g = b->sgd ? row : (double *)b->dw.data + c * b->dw.ld;
+        finish_gradient(lane, b, c, grid[c], nonfinite || x->any_nonfinite, t + c * x->d, g);
+        if (b->sgd) update_row(lane, b, c, g);
+    }
     return PFC_OK;
+}
+
+static pfc_status weight_strips(pfc_backend *be, int lane, const weight_block *b)
+{
+    pfc_exact *ex = exact_of(be);
+    exact_lane *mine = &ex->lane[lane];
+    int64_t strip = ex->engine->strip ? ex->engine->strip : b->w.count;
+    pfc_status st = pfc_exact_environment(mine);
+    for (int64_t c = 0; st == PFC_OK && c < b->w.count; c += strip) {
+        weight_block part = strip_of(b, c, b->w.count - c < strip ? b->w.count - c : strip);
+        st = weight_strip(ex->engine, mine, &part);
+    }
+    return pfc_exact_fail(be, lane, st);
 }
 
 pfc_status pfc_exact_weight_grad(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
                                  pfc_view dw)
 {
-    pfc_exact *ex = exact_of(be);
-    exact_lane *mine = &ex->lane[lane];
-    int64_t strip = ex->engine->strip ? ex->engine->strip : w.count;
-    pfc_status st = pfc_exact_environment(mine);
-    for (int64_t c = 0; st == PFC_OK && c < w.count; c += strip) {
-        int64_t count = w.count - c < strip ? w.count - c : strip;
-        pfc_rowset part = { w.base, w.index ? w.index + c : NULL, w.first + c, count };
-        pfc_view dot = normalised ? pfc_view_rows(wdot, c, count) : wdot, norm = normalised ? pfc_view_rows(wnorm, c, count) : wnorm;
-        st = weight_strip(ex, mine, x, pfc_view_rows(h, c, count), part, norm, dot, normalised, pfc_view_rows(dw, c, count));
-    }
-    return pfc_exact_fail(be, lane, st);
+    weight_block b = { .x = x, .h = h, .w = w, .wnorm = wnorm, .wdot = wdot, .normalised = normalised, .dw = dw };
+    return weight_strips(be, lane, &b);
+}
+
+pfc_status pfc_exact_weight_update(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
+                                   pfc_view momentum, const pfc_sgd *sgd)
+{
+    weight_block b = { .x = x, .h = h, .w = w, .wnorm = wnorm, .wdot = wdot, .normalised = normalised, .momentum = momentum, .sgd = sgd };
+    return weight_strips(be, lane, &b);
 }

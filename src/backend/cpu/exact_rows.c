@@ -33,11 +33,7 @@ pfc_status pfc_exact_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int
 
 pfc_status pfc_exact_round_state(pfc_backend *be, pfc_view state)
 {
-    (void)be;
-    for (int64_t r = 0; r < state.rows; r++) {
-        double *x = (double *)state.data + r * state.ld;
-        for (int64_t i = 0; i < state.cols; i++) x[i] = (double)(float)x[i];
-    }
+    for (int64_t r = 0; r < state.rows; r++) exact_of(be)->k->round_row((double *)state.data + r * state.ld, state.cols);
     return PFC_OK;
 }
 

@@ -6,34 +6,62 @@
 
 #include <string.h>
 
+/* A block of classes and what is needed to make its logits again, a class at a time: they stay in the first-level cache. */
 typedef struct block {
     exact_lane *lane;
+    const pfc_head *head;
+    const pfc_rows_info *rows;
     int64_t c, n, c0;
     const double *z; /* (c, n) */
     int64_t ld;
-    double *l, *slope;
+    double *l, *slope, *inverse, *work; /* n each: of the class at hand; 1/S; for the caller */
+    const unsigned char *valid;         /* of class_gradient: the rows that take part; NULL: all */
+    const int32_t *first, *next;        /* the rows whose target is class c of the block: first[c], next[that one], ... -1 */
 } block;
 
-/* Logits of the block, slopes too if asked, targets included. */
-static pfc_status make_logits(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, bool slopes, block *b)
+/* The rows by target class. */
+static pfc_status sort_targets(block *b)
+{
+    int32_t *first = (int32_t *)pfc_exact_scratch(b->lane, SCRATCH_TARGETS, b->c + b->n), *next = first ? first + b->c : NULL;
+    if (!first) return PFC_ERR_NOMEM;
+    memset(first, -1, (size_t)b->c * sizeof *first);
+    for (int64_t n = b->n - 1; n >= 0; n--) {
+        int64_t t = b->rows->target[n] - b->c0;
+        if (b->rows->target[n] < 0 || t < 0 || t >= b->c) continue;
+        next[n] = first[t];
+        first[t] = (int32_t)n;
+    }
+    b->first = first;
+    b->next = next;
+    return PFC_OK;
+}
+
+static pfc_status open_block(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, block *b)
 {
     exact_lane *mine = &exact_of(be)->lane[lane];
+    block made = { .lane = mine, .head = head, .rows = rows, .c = z.rows, .n = z.cols, .c0 = c0, .z = z.data, .ld = z.ld };
     PFC_TRY(pfc_exact_fail(be, lane, pfc_exact_environment(mine)));
-    block made = { mine, z.rows, z.cols, c0, z.data, z.ld, NULL, NULL };
-    made.l = pfc_exact_scratch(mine, SCRATCH_LOGIT, made.c * made.n);
-    made.slope = slopes ? pfc_exact_scratch(mine, SCRATCH_SLOPE, made.c * made.n) : NULL;
-    if (!made.l || (slopes && !made.slope)) return pfc_exact_fail(be, lane, PFC_ERR_NOMEM);
-    for (int64_t c = 0; c < made.c; c++) mine->k->logit_row(head, made.z + c * z.ld, made.n, made.l + c * made.n, slopes ? made.slope + c * made.n : NULL);
-    for (int64_t n = 0; n < made.n; n++) {
-        int64_t t = rows->target[n] - c0;
-        if (rows->target[n] < 0 || t < 0 || t >= made.c) continue;
-        double slope, l;
-        pfc_target_logit(head, made.z[t * z.ld + n], &l, &slope);
-        made.l[t * made.n + n] = l;
-        if (slopes) made.slope[t * made.n + n] = slope;
-    }
+    made.l = pfc_exact_scratch(mine, SCRATCH_LOGIT, 4 * made.n);
+    if (!made.l) return pfc_exact_fail(be, lane, PFC_ERR_NOMEM);
+    made.slope = made.l + made.n;
+    made.inverse = made.slope + made.n;
+    made.work = made.inverse + made.n;
+    PFC_TRY(pfc_exact_fail(be, lane, sort_targets(&made)));
     *b = made;
     return PFC_OK;
+}
+
+/* Logits of class c of the block, slopes too if asked, its target rows included. */
+static const double *class_logits(const block *b, int64_t c, bool slopes)
+{
+    const double *z = b->z + c * b->ld;
+    b->lane->k->logit_row(b->head, z, b->n, b->l, slopes ? b->slope : NULL);
+    for (int32_t n = b->first[c]; n >= 0; n = b->next[n]) {
+        double slope;
+        pfc_target_logit(b->head, z[n], &b->l[n], &slope);
+        if (slopes) b->slope[n] = slope;
+    }
+    return b->l;
 }
 
 static exact_scalar_acc *scalar_lane(pfc_acc *acc, int lane) { return &((exact_acc_state *)acc->state)->scalar[lane]; }
@@ -41,11 +69,11 @@ static exact_scalar_acc *scalar_lane(pfc_acc *acc, int lane) { return &((exact_a
 pfc_status pfc_exact_row_max(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum)
 {
     block b;
-    PFC_TRY(make_logits(be, lane, head, z, c0, rows, false, &b));
-    for (int64_t c = 0; c < b.c; c++) b.lane->k->max_row(b.l + c * b.n, b.n, scalar_lane(sum, lane)->max);
-    for (int64_t n = 0; n < b.n; n++) {
-        int64_t t = rows->target[n] - c0;
-        if (t >= 0 && t < b.c) ((double *)rows->target_logit.data)[n] = b.l[t * b.n + n];
+    PFC_TRY(open_block(be, lane, head, z, c0, rows, &b));
+    for (int64_t c = 0; c < b.c; c++) {
+        const double *l = class_logits(&b, c, false);
+        b.lane->k->max_row(l, b.n, scalar_lane(sum, lane)->max);
+        for (int32_t n = b.first[c]; n >= 0; n = b.next[n]) ((double *)rows->target_logit.data)[n] = l[n];
     }
     return PFC_OK;
 }
@@ -62,11 +90,11 @@ pfc_status pfc_exact_row_max_fold(pfc_backend *be, pfc_acc *sum, pfc_view max)
 pfc_status pfc_exact_row_sum(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum)
 {
     block b;
-    PFC_TRY(make_logits(be, lane, head, z, c0, rows, false, &b));
+    PFC_TRY(open_block(be, lane, head, z, c0, rows, &b));
     exact_scalar_acc *acc = scalar_lane(sum, lane);
     const double *max = rows->max.data;
     for (int64_t c = 0; c < b.c; c++) {
-        const double *l = b.l + c * b.n;
+        const double *l = class_logits(&b, c, false);
         if (!b.lane->k->exp_sum(l, max, b.n, acc->a, acc->b)) continue;
         for (int64_t n = 0; n < b.n; n++) acc->mark[n] |= pfc_mark_of(px_exp(l[n] - max[n]));
     }
@@ -81,85 +109,85 @@ pfc_status pfc_exact_target_prob(pfc_backend *be, const pfc_rows_info *rows, int
     return PFC_OK;
 }
 
-/* h of one class (3.8). */
-static void class_gradient(const block *b, int64_t c, const pfc_rows_info *rows, double *h)
+/* What class_gradient needs: 1/S, or none where reciprocals will not do; the rows that are ignored. */
+static void open_gradient(block *b)
 {
-    const double *l = b->l + c * b->n, *slope = b->slope + c * b->n, *max = rows->max.data, *sum = rows->sum.data;
-    b->lane->k->grad_row(l, slope, max, sum, rows->n, b->n, h);
+    const double *sum = b->rows->sum.data, count = b->rows->n;
+    bool good = count >= 1.0;
     for (int64_t n = 0; n < b->n; n++) {
-        if (rows->valid && !rows->valid[n])
-            h[n] = 0.0;
-        else if (rows->target[n] == b->c0 + c)
-            h[n] = ((px_exp(l[n] - max[n]) / sum[n] - 1.0) / rows->n) * slope[n];
+        good = good && sum[n] >= 0x1p-30 && sum[n] <= 0x1p30;
+        b->inverse[n] = 1.0 / sum[n];
     }
+    if (!good) b->inverse = NULL;
+    b->valid = b->rows->valid && memchr(b->rows->valid, 0, (size_t)b->n) ? b->rows->valid : NULL;
+}
+
+/* h of one class (3.8). */
+static void class_gradient(const block *b, int64_t c, double *h)
+{
+    const pfc_rows_info *rows = b->rows;
+    const double *l = b->l, *slope = b->slope, *max = rows->max.data, *sum = rows->sum.data;
+    if (!b->inverse || !b->lane->k->grad_near(l, slope, max, sum, b->inverse, rows->n, b->n, h)) b->lane->k->grad_row(l, slope, max, sum, rows->n, b->n, h);
+    for (int32_t n = b->first[c]; n >= 0; n = b->next[n]) h[n] = ((px_exp(l[n] - max[n]) / sum[n] - 1.0) / rows->n) * slope[n];
+    for (int64_t n = 0; b->valid && n < b->n; n++)
+        if (!b->valid[n]) h[n] = 0.0;
 }
 
 pfc_status pfc_exact_grad_expo(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view wnorm,
                                const int32_t *wexpo, pfc_acc *feature, pfc_acc *dot)
 {
     block b;
-    PFC_TRY(make_logits(be, lane, head, z, c0, rows, true, &b));
-    double *h = pfc_exact_scratch(b.lane, SCRATCH_ROWS, b.n);
-    if (!h) return pfc_exact_fail(be, lane, PFC_ERR_NOMEM);
+    PFC_TRY(open_block(be, lane, head, z, c0, rows, &b));
+    open_gradient(&b);
     double *hmax = ((exact_acc_state *)feature->state)->product[lane].max, *zmax = head->normalised ? scalar_lane(dot, lane)->max : NULL;
     for (int64_t c = 0; c < b.c; c++) {
         double d = head->normalised ? exact_clamped(((const double *)wnorm.data)[c]) : 1.0;
-        class_gradient(&b, c, rows, h);
-        b.lane->k->expo_row(h, zmax ? b.z + c * b.ld : NULL, d, px_pow2(wexpo[c]), b.n, hmax, zmax);
+        class_logits(&b, c, true);
+        class_gradient(&b, c, b.work);
+        b.lane->k->expo_row(b.work, zmax ? b.z + c * b.ld : NULL, d, px_pow2(wexpo[c]), b.n, hmax, zmax);
     }
     return PFC_OK;
-}
-
-/* Scalar sum of h z over the rows of one class (3.10). */
-static double class_dot(const pfc_exact_kernels *k, const double *h, const double *z, int64_t n)
-{
-    int nonfinite = 0;
-    int32_t e = px_expo(k->dot_max(h, z, n, &nonfinite));
-    pfc_scalar_sum s = { 0, 0, 0 };
-    k->dot_sum(h, z, px_pow2(36 - e), n, &s.a, &s.b);
-    for (int64_t i = 0; nonfinite && i < n; i++) s.mark |= pfc_mark_of(h[i] * z[i]);
-    return pfc_scalar_value(&s, e);
 }
 
 pfc_status pfc_exact_logit_grad(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view h, pfc_acc *dot,
                                 pfc_view wdot)
 {
     block b;
-    PFC_TRY(make_logits(be, lane, head, z, c0, rows, true, &b));
-    double *scale = pfc_exact_scratch(b.lane, SCRATCH_ROWS, b.n);
-    if (!scale) return pfc_exact_fail(be, lane, PFC_ERR_NOMEM);
+    PFC_TRY(open_block(be, lane, head, z, c0, rows, &b));
+    open_gradient(&b);
+    double *scale = b.work;
     for (int64_t n = 0; head->normalised && n < b.n; n++) scale[n] = px_pow2(36 - dot->expo[n]);
     for (int64_t c = 0; c < b.c; c++) {
         double *row = (double *)h.data + c * h.ld;
         const double *cosine = b.z + c * b.ld;
-        class_gradient(&b, c, rows, row);
+        class_logits(&b, c, true);
+        class_gradient(&b, c, row);
         if (!head->normalised) continue;
         exact_scalar_acc *acc = scalar_lane(dot, lane);
         if (b.lane->k->dot_each(row, cosine, scale, b.n, acc->a, acc->b))
             for (int64_t n = 0; n < b.n; n++) acc->mark[n] |= pfc_mark_of(row[n] * cosine[n]);
-        ((double *)wdot.data)[c] = class_dot(b.lane->k, row, cosine, b.n);
+        ((double *)wdot.data)[c] = pfc_exact_dot(b.lane->k, row, cosine, b.n); /* 3.10 */
     }
     return PFC_OK;
-}
-
-static void copy_rows(const block *b, const double *from, pfc_view to)
-{
-    for (int64_t c = 0; c < b->c; c++) memcpy((double *)to.data + c * to.ld, from + c * b->n, (size_t)b->n * sizeof *from);
 }
 
 pfc_status pfc_exact_logits(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view l)
 {
     block b;
-    PFC_TRY(make_logits(be, lane, head, z, c0, rows, false, &b));
-    copy_rows(&b, b.l, l);
+    PFC_TRY(open_block(be, lane, head, z, c0, rows, &b));
+    for (int64_t c = 0; c < b.c; c++) memcpy((double *)l.data + c * l.ld, class_logits(&b, c, false), (size_t)b.n * sizeof(double));
     return PFC_OK;
 }
 
 pfc_status pfc_exact_dlogits(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view g)
 {
     block b;
-    PFC_TRY(make_logits(be, lane, head, z, c0, rows, true, &b));
-    for (int64_t i = 0; i < b.c * b.n; i++) b.slope[i] = 1.0;
-    for (int64_t c = 0; c < b.c; c++) class_gradient(&b, c, rows, (double *)g.data + c * g.ld);
+    PFC_TRY(open_block(be, lane, head, z, c0, rows, &b));
+    open_gradient(&b);
+    for (int64_t c = 0; c < b.c; c++) {
+        class_logits(&b, c, false);
+        for (int64_t i = 0; i < b.n; i++) b.slope[i] = 1.0;
+        class_gradient(&b, c, (double *)g.data + c * g.ld);
+    }
     return PFC_OK;
 }

@@ -218,7 +218,7 @@ ON_DEVICE static inline int special_term(pfc_view h, int64_t c, pfc_view x, pfc_
 ON_DEVICE static inline double scaled_gradient(pfc_view h, int64_t c, int64_t n, pfc_view norm, const int32_t *expo, int normalised)
 {
     double g = value<double>(h, c, n), by = normalised ? divisor_of(value<double>(norm, n)) : 1.0, power = px_pow2(expo[n]), u;
-    scale_each(&g, normalised ? &by : NULL, &power, 1, &u);
+    scale_each(&g, normalised ? &by : NULL, NULL, &power, 1, &u);
     return u;
 }
 
@@ -257,7 +257,7 @@ static void weight_strip(cuda &d, const pfc_operand *o, pfc_view h, pfc_rowset w
             t = pfc_mark_value((unsigned char)mark);
             s1 = s2 = 1.0;
         }
-        finish_weight(&t, s1, s2, &unit, divisor_of(raw), q, !(raw < 1e-12), !normalised, 1, &g);
+        finish_weight(&t, s1, s2, &unit, divisor_of(raw), q, !normalised ? PFC_FINISH_SCALE : raw < 1e-12 ? PFC_FINISH_DIVIDE : PFC_FINISH_PROJECT, 1, &g);
         put<double>(dw, c, j, g);
     });
 }
