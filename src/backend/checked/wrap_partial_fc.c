@@ -42,10 +42,7 @@ static void checked_operand_destroy(pfc_backend *be, pfc_operand *x)
     inner->ops->operand_destroy(inner, x);
 }
 
-static void checked_rows_ahead(pfc_backend *be, int lane, pfc_rowset w)
-{
-    (void)be, (void)lane, (void)w; /* a hint: the inner backend does without */
-}
+static void checked_rows_ahead(pfc_backend *be, int lane, pfc_rowset w) { (void)be, (void)lane, (void)w; /* a hint: the inner backend does without */ }
 
 static pfc_status checked_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised,
                                   pfc_view z)
