@@ -57,6 +57,10 @@ static pfc_status run_block(void *arg, int lane, int64_t c0, int64_t count)
 {
     const job *j = arg;
     block k = block_at(j->s, c0, count);
+    if (j->s->ops->rows_ahead) {
+        int64_t left = j->s->sampled.count - c0 - count;
+        j->s->ops->rows_ahead(j->s->be, lane, block_at(j->s, c0 + count, left < count ? left : count).w);
+    }
     return j->fn(j->s, lane, &k);
 }
 

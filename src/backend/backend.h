@@ -151,6 +151,8 @@ typedef struct pfc_ops {
      * stay as they are. out: host, an object of the backend. */
     pfc_status (*operand_create)(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);
     void (*operand_destroy)(pfc_backend *be, pfc_operand *x);
+    /* optional: a hint that the lane's next block is the rows w of the weight. It may be fetched into a cache meanwhile. */
+    void (*rows_ahead)(pfc_backend *be, int lane, pfc_rowset w);
     /* z (classes, N) real: z_cn = <x_n, w_c> / (max(||x_n||,1e-12) max(||w_c||,1e-12)), or <x_n, w_c> if not normalised (3.2). */
     pfc_status (*cosines)(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z);
 

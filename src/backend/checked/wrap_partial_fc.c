@@ -35,6 +35,11 @@ static void checked_operand_destroy(pfc_backend *be, pfc_operand *x)
     inner->ops->operand_destroy(inner, x);
 }
 
+static void checked_rows_ahead(pfc_backend *be, int lane, pfc_rowset w)
+{
+    (void)be, (void)lane, (void)w; /* a hint: the inner backend does without */
+}
+
 static pfc_status checked_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised,
                                   pfc_view z)
 {
@@ -166,6 +171,7 @@ void pfc_checked_wrap_partial_fc(pfc_ops *table)
     SET(round_state);
     SET(operand_create);
     SET(operand_destroy);
+    SET(rows_ahead);
     SET(cosines);
     SET(row_max);
     SET(row_max_fold);

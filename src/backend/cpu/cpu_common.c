@@ -1,9 +1,15 @@
 /* cpu_common.c: memory, lanes and the loss of the cpu tables. */
+#include <config.h>
+
 #include "backend/cpu/cpu_common.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+/* Arrays from this size on lie on huge pages where the system gives them: rows picked from a large matrix otherwise miss the TLB one by one. */
+enum { HUGE_PAGE = 2 << 20, HUGE_FROM = 2 * HUGE_PAGE };
 
 pfc_status pfc_cpu_nomem(pfc_backend *be, size_t bytes)
 {
@@ -13,8 +19,11 @@ pfc_status pfc_cpu_nomem(pfc_backend *be, size_t bytes)
 
 pfc_status pfc_cpu_alloc(pfc_backend *be, size_t bytes, void **out)
 {
-    size_t rounded = (bytes + 63) / 64 * 64;
-    *out = aligned_alloc(64, rounded ? rounded : 64);
+    size_t unit = bytes >= HUGE_FROM ? HUGE_PAGE : 64, rounded = (bytes + unit - 1) / unit * unit;
+    *out = aligned_alloc(unit, rounded ? rounded : unit);
+#ifdef MADV_HUGEPAGE
+    if (*out && unit == HUGE_PAGE) madvise(*out, rounded, MADV_HUGEPAGE); /* only advice: failure does not matter */
+#endif
     return *out ? PFC_OK : pfc_cpu_nomem(be, bytes);
 }
 

@@ -15,7 +15,9 @@ typedef struct fast_scratch {
     float *wd, *winv, *a;                                                             /* classes */
     float *packed;                                                                    /* classes * width */
     float **w, **m;                                                                   /* classes: rows of weight and momentum */
-    int32_t *first, *row;                                                             /* classes + 1, N */
+    const float **ahead_row;                                                          /* classes: of the next block */
+    fast_ahead ahead;
+    int32_t *first, *row; /* classes + 1, N */
 } fast_scratch;
 
 /* Work memory of the kernel set bf16x6; grows, never shrinks. */
@@ -63,6 +65,7 @@ pfc_status pfc_fast_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int3
 pfc_status pfc_fast_round_state(pfc_backend *be, pfc_view state);
 pfc_status pfc_fast_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);
 void pfc_fast_operand_destroy(pfc_backend *be, pfc_operand *x);
+void pfc_fast_rows_ahead(pfc_backend *be, int lane, pfc_rowset w);
 pfc_status pfc_fast_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z);
 pfc_status pfc_fast_row_max(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum);
 pfc_status pfc_fast_row_max_fold(pfc_backend *be, pfc_acc *sum, pfc_view max);

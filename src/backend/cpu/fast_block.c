@@ -35,6 +35,7 @@ static size_t scratch_layout(fast_scratch *s, char *memory)
     PLACE(s->packed, s->classes * s->width);
     PLACE(s->w, s->classes);
     PLACE(s->m, s->classes);
+    PLACE(s->ahead_row, s->classes);
     PLACE(s->first, s->classes + 2);
     PLACE(s->row, s->n);
 #undef PLACE
@@ -155,13 +156,22 @@ static void set_projection(fast_scratch *s, int64_t classes, pfc_view wnorm, pfc
 /* The rows as input only. */
 static const float *const *rows_in(const fast_scratch *s) { return (const float *const *)s->w; }
 
+void pfc_fast_rows_ahead(pfc_backend *be, int lane, pfc_rowset w)
+{
+    fast_scratch *s = pfc_fast_scratch(be, lane, w.count, 0, 0);
+    if (!s) return;
+    for (int64_t c = 0; c < w.count; c++) s->ahead_row[c] = pfc_fast_row(w, c);
+    s->ahead = (fast_ahead){ .row = s->ahead_row, .count = w.count, .lines = (w.base.cols + 15) / 16 };
+}
+
 pfc_status pfc_fast_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z)
 {
     fast_scratch *s = pfc_fast_scratch(be, lane, w.count, x->n, 0);
     (void)wexpo;
     if (!s) return no_scratch(be, w.count, x->n);
     set_classes(s, w, wnorm, normalised);
-    pfc_fast_kernels_of(be)->cosines(x->columns, x->n, x->d, rows_in(s), w.count, normalised ? x->divisor : NULL, x->inverse, s->wd, s->winv, z.data, z.ld);
+    pfc_fast_kernels_of(be)->cosines(x->columns, x->n, x->d, rows_in(s), w.count, normalised ? x->divisor : NULL, x->inverse, s->wd, s->winv, &s->ahead, z.data,
+                                     z.ld);
     return PFC_OK;
 }
 
@@ -184,8 +194,8 @@ pfc_status pfc_fast_weight_grad(pfc_backend *be, int lane, const pfc_operand *x,
     if (!s) return no_scratch(be, w.count, x->n);
     if (normalised) set_classes(s, w, wnorm, normalised);
     if (normalised) set_projection(s, w.count, wnorm, wdot);
-    pfc_fast_kernels_of(be)->weight_grad(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, rows_in(s), normalised ? s->a : NULL, s->winv, x->d, dw.data,
-                                         dw.ld);
+    pfc_fast_kernels_of(be)->weight_grad(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, rows_in(s), normalised ? s->a : NULL, s->winv, x->d,
+                                         dw.data, dw.ld);
     return PFC_OK;
 }
 
@@ -198,7 +208,8 @@ pfc_status pfc_fast_weight_update(pfc_backend *be, int lane, const pfc_operand *
     set_classes(s, w, wnorm, normalised);
     if (normalised) set_projection(s, w.count, wnorm, wdot);
     for (int64_t c = 0; c < w.count; c++) s->m[c] = pfc_fast_at(momentum, w.index ? w.index[c] : w.first + c);
-    pfc_fast_kernels_of(be)->weight_update(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, s->w, s->m, normalised ? s->a : NULL, s->winv, x->d, &f);
+    pfc_fast_kernels_of(be)->weight_update(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, s->w, s->m, normalised ? s->a : NULL, s->winv, x->d, &f,
+                                           &s->ahead);
     return PFC_OK;
 }
 

@@ -48,6 +48,13 @@ typedef struct fast_sgd {
     int nesterov;
 } fast_sgd;
 
+/* Rows of the weight that will be used after this block; a kernel fetches them a share at a time while it works. */
+typedef struct fast_ahead {
+    const float *const *row;
+    int64_t count, lines;      /* rows, cache lines of a row */
+    int64_t next, line, share; /* where it is; lines a turn */
+} fast_ahead;
+
 typedef struct pfc_fast_kernels {
     const char *isa;
     int64_t panel; /* columns of a packed panel: a multiple of 16; panels are [columns/panel][k][panel], zero beyond the matrix */
@@ -57,7 +64,7 @@ typedef struct pfc_fast_kernels {
 
     /* z_cn = <w_c, x_n> / (xd_n wd_c); xd NULL: no division. panels: x transposed, k = D. xd and xinv = 1/xd: padded to panel; winv = 1/wd. */
     void (*cosines)(const float *panels, int64_t n, int64_t d, const float *const *w, int64_t classes, const float *xd, const float *xinv, const float *wd,
-                    const float *winv, float *z, int64_t ldz);
+                    const float *winv, fast_ahead *ahead, float *z, int64_t ldz);
     /* f (n, d) += sum_c h_cn (w_c winv_c); winv NULL: w as it is. packed: classes*(d up to a multiple of panel) floats of work; ldf: of 16. */
     void (*feature_grad)(const float *h, int64_t ldh, int64_t n, const float *const *w, const float *winv, int64_t classes, int64_t d, float *packed, float *f,
                          int64_t ldf);
@@ -66,7 +73,7 @@ typedef struct pfc_fast_kernels {
                         int64_t d, float *dw, int64_t lddw);
     /* weight_grad, and rows w and m of weight and momentum by sgd_row with its dw. */
     void (*weight_update)(const float *h, int64_t ldh, int64_t classes, const float *panels, int64_t n, float *const *w, float *const *m, const float *a,
-                          const float *winv, int64_t d, const fast_sgd *sgd);
+                          const float *winv, int64_t d, const fast_sgd *sgd, fast_ahead *ahead);
 
     /* m_n = max(m_n, block's logits); sum_n = sum of exp(l - m_n) over the block; factor_n = exp(old m_n - m_n); target_n where in targets.
      * m, sum, factor, shift, logit: [16]; the last two are work. A maximum of -inf is taken as 0 in the exponents. */

@@ -63,8 +63,7 @@ V16_FN v16 v16_eq(v16 x, v16 y, v16 yes, v16 no)
 }
 V16_FN __m256 v8_max(__m256 x, __m256 y)
 {
-    __m256 take = _mm256_and_ps(_mm256_cmp_ps(x, x, _CMP_ORD_Q), _mm256_cmp_ps(y, x, _CMP_NLE_UQ));
-    return _mm256_blendv_ps(x, y, take);
+    return _mm256_blendv_ps(_mm256_max_ps(y, x), y, _mm256_cmp_ps(y, y, _CMP_UNORD_Q)); /* of a NaN and a number max_ps takes the second */
 }
 V16_FN v16 v16_max(v16 x, v16 y) { V16_EACH(v8_max(x.a, y.a), v8_max(x.b, y.b)); }
 V16_FN v16 v16_abs(v16 x)

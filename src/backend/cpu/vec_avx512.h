@@ -33,8 +33,7 @@ V16_FN v16 v16_lt(v16 a, v16 b, v16 yes, v16 no) { return _mm512_mask_blend_ps(_
 V16_FN v16 v16_eq(v16 a, v16 b, v16 yes, v16 no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), no, yes); }
 V16_FN v16 v16_max(v16 a, v16 b)
 {
-    __mmask16 ordered = _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q);
-    return _mm512_mask_blend_ps(_mm512_mask_cmp_ps_mask(ordered, b, a, _CMP_NLE_UQ), a, b);
+    return _mm512_mask_mov_ps(_mm512_max_ps(b, a), _mm512_cmp_ps_mask(b, b, _CMP_UNORD_Q), b); /* of a NaN and a number max_ps takes the second */
 }
 V16_FN v16 v16_abs(v16 a) { return _mm512_abs_ps(a); }
 V16_FN v16 v16_pow2(v16 t) { return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_set1_epi32(0x3f800000))); }

@@ -41,7 +41,7 @@ V16_FN v16 v16_fnma(v16 x, v16 y, v16 z) { V16_EACH(__builtin_fmaf(-x.f[i], y.f[
 V16_FN v16 v16_lt(v16 x, v16 y, v16 yes, v16 no) { V16_EACH(x.f[i] < y.f[i] ? yes.f[i] : no.f[i]); }
 V16_FN v16 v16_eq(v16 x, v16 y, v16 yes, v16 no) { V16_EACH(x.f[i] == y.f[i] ? yes.f[i] : no.f[i]); }
 /* The larger; NaN wins. */
-V16_FN v16 v16_max(v16 x, v16 y) { V16_EACH(x.f[i] == x.f[i] && !(y.f[i] <= x.f[i]) ? y.f[i] : x.f[i]); }
+V16_FN v16 v16_max(v16 x, v16 y) { V16_EACH(y.f[i] != y.f[i] || y.f[i] > x.f[i] ? y.f[i] : x.f[i]); }
 V16_FN v16 v16_abs(v16 x) { V16_EACH(__builtin_fabsf(x.f[i])); }
 
 V16_FN uint32_t v16_bits(float x)
