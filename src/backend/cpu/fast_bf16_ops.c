@@ -374,6 +374,7 @@ pfc_status pfc_bf16x6_weight_update(pfc_backend *be, int lane, const pfc_operand
 
 #define FAST_PRODUCT(name) pfc_bf16x6_##name
 #define FAST_PRODUCT_BLOCK BLOCK
+#define FAST_ROWS_AHEAD NULL /* prefetches compete with tile loads for fill buffers */
 const pfc_ops pfc_ops_fast_bf16x6 = {
     .isa = "amx", /* and AVX-512 for everything else */
 #include "backend/cpu/fast_ops.inc"
