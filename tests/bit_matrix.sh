@@ -67,17 +67,19 @@ while read -r r t s c; do
         skipped=$((skipped + 1))
     fi
 done < <(combinations "$@")
-# The other engines: int128 on the smaller cases, amx on all of them.
+# The other engines: int128 on the smaller cases, ifma and amx on all of them.
 compare 2 1 scalar Prescott int128 "$work"/cases/{wide_rows,all_max}.h5
-amx=$("$PFC_REF" info | sed -n 's/^exact, amx *//p')
-case $amx in
-"not available"*) skipped=$((skipped + 3)) ;;
-*)
-    compare 1 2 amx Prescott amx "${all[@]}"
-    compare 3 1 amx Prescott amx "${all[@]}"
-    compare 8 1 amx Prescott amx "${all[@]}"
-    ;;
-esac
-echo "engine amx: $amx"
+for engine in ifma amx; do
+    here=$("$PFC_REF" info | sed -n "s/^exact, $engine *//p")
+    case $here in
+    "not available"*) skipped=$((skipped + 3)) ;;
+    *)
+        compare 1 2 amx Prescott $engine "${all[@]}"
+        compare 3 1 amx Prescott $engine "${all[@]}"
+        compare 8 1 amx Prescott $engine "${all[@]}"
+        ;;
+    esac
+    echo "engine $engine: $here"
+done
 echo "$count files compared, $bad different, $skipped settings skipped because this CPU cannot run them"
 [ "$count" -gt 20 ] && [ "$bad" = 0 ]

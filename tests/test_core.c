@@ -202,8 +202,8 @@ START_TEST(self_check_notices_inexact_products)
         for (int i = 0; i < 3 * M * K; i++) w[i] = i % 2 ? top : top - 1;
         for (int i = 0; i < 3 * N * K; i++) x[i] = i % 3 ? top : top - 3;
         exact_lane lane = { .k = &pfc_exact_kernels_scalar, .self_check = true };
-        exact_slices ws = { w, K, 3 * K, false, false, 0, NULL };
-        pfc_operand op = { .n = N, .d = K, .rows = { x, K, 3 * K, true, false, 0, NULL } };
+        exact_slices ws = { w, K, 3 * K, false, false, NULL, 0, 0, NULL };
+        pfc_operand op = { .n = N, .d = K, .rows = { x, K, 3 * K, true, false, NULL, 0, 0, NULL } };
         pfc_status st = pfc_dgemm_forward(&lane, M, &ws, &op, t);
         ck_assert_int_eq(st, big ? PFC_ERR_RUNTIME : PFC_OK);
         ck_assert_int_eq(strncmp(lane.error, "self-check", 10) == 0, big);

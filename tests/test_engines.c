@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/engine_amx.h"
+#include "backend/cpu/engine_ifma.h"
 #include "core/px.h"
 
 #include <check.h>
@@ -212,40 +213,58 @@ START_TEST(many_blocks)
 }
 END_TEST
 
-#ifdef PFC_HAVE_AMX
-/* One wrong digit in a panel of the batch: the self-check has to notice, in both products that use it. */
-START_TEST(self_check_notices_a_wrong_digit)
+#if defined PFC_HAVE_AMX || defined PFC_HAVE_IFMA
+/* The batch in an operand: damages what its product number `wrong` (1: cosines, 2: weight_grad) uses. */
+enum { N = 20, D = 130, C = 40 };
+
+static void damage(int engine, pfc_operand *operand, int wrong)
 {
-    enum { N = 20, D = 130, C = 40 };
-    pfc_options options = { PFC_EXACT, "cpu", "amx", 1, 1 };
+#ifdef PFC_HAVE_IFMA
+    if (engine == 0) pfc_ifma_operand_words(operand, wrong == 2)[2] ^= 1;
+#endif
+#ifdef PFC_HAVE_AMX
+    if (engine == 1) {
+        pfc_amx_panel *panels = pfc_amx_panels_place(operand->storage, 1, D);
+        if (wrong == 2) panels = pfc_amx_panels_place((uint8_t *)operand->storage + pfc_amx_panels_bytes(1, D), 5, N);
+        panels->tiles[2] ^= 1;
+    }
+#endif
+}
+
+/* One wrong digit or word in a panel of the batch: the self-check has to notice, in both products that use it. */
+static void wrong_batch(int engine, int wrong)
+{
+    pfc_options options = { PFC_EXACT, "cpu", special[engine].name, 1, 1 };
     pfc_backend *be;
     char why[256];
     problem p = make_problem(KIND_RANDOM, N, D, C);
     double norm[N + C], z[C * N], dw[C * D];
     int32_t expo[N + C];
-    for (int wrong = 0; here(1) && wrong < 3; wrong++) {
-        pfc_view x = pfc_view_make(p.x, PFC_F64, N, D), h = pfc_view_make(p.h, PFC_F64, C, N), xnorm = pfc_view_make(norm, PFC_F64, N, 1),
-                 wnorm = pfc_view_make(norm + N, PFC_F64, C, 1), none = { 0 };
-        pfc_rowset xs = { x, NULL, 0, N }, ws = { pfc_view_make(p.w, PFC_F64, C, D), NULL, 0, C };
-        pfc_operand *operand;
-        ck_assert_int_eq(pfc_backend_open(&options, &be, why, sizeof why), PFC_OK);
-        ck_assert_int_eq(be->ops->row_norms(be, xs, xnorm, expo), PFC_OK);
-        ck_assert_int_eq(be->ops->row_norms(be, ws, wnorm, expo + N), PFC_OK);
-        ck_assert_int_eq(be->ops->operand_create(be, x, xnorm, expo, &operand), PFC_OK);
-        pfc_amx_panel *panels = pfc_amx_panels_place(operand->storage, 1, D);
-        if (wrong == 2) panels = pfc_amx_panels_place((uint8_t *)operand->storage + pfc_amx_panels_bytes(1, D), 5, N);
-        if (wrong) panels->tiles[2] ^= 1;
-        pfc_status st = be->ops->cosines(be, 0, operand, ws, wnorm, expo + N, 0, pfc_view_make(z, PFC_F64, C, N));
-        ck_assert_int_eq(st, wrong == 1 ? PFC_ERR_RUNTIME : PFC_OK);
-        if (wrong == 1) ck_assert_msg(strncmp(be->error, "self-check", 10) == 0, "%s", be->error);
-        st = be->ops->weight_grad(be, 0, operand, h, ws, wnorm, none, 0, pfc_view_make(dw, PFC_F64, C, D));
-        ck_assert_int_eq(st, wrong == 2 ? PFC_ERR_RUNTIME : PFC_OK);
-        be->ops->operand_destroy(be, operand);
-        pfc_backend_close(be);
-    }
+    pfc_view x = pfc_view_make(p.x, PFC_F64, N, D), h = pfc_view_make(p.h, PFC_F64, C, N), xnorm = pfc_view_make(norm, PFC_F64, N, 1),
+             wnorm = pfc_view_make(norm + N, PFC_F64, C, 1), none = { 0 };
+    pfc_rowset xs = { x, NULL, 0, N }, ws = { pfc_view_make(p.w, PFC_F64, C, D), NULL, 0, C };
+    pfc_operand *operand;
+    ck_assert_int_eq(pfc_backend_open(&options, &be, why, sizeof why), PFC_OK);
+    ck_assert_int_eq(be->ops->row_norms(be, xs, xnorm, expo), PFC_OK);
+    ck_assert_int_eq(be->ops->row_norms(be, ws, wnorm, expo + N), PFC_OK);
+    ck_assert_int_eq(be->ops->operand_create(be, x, xnorm, expo, &operand), PFC_OK);
+    if (wrong) damage(engine, operand, wrong);
+    pfc_status st = be->ops->cosines(be, 0, operand, ws, wnorm, expo + N, 0, pfc_view_make(z, PFC_F64, C, N));
+    ck_assert_int_eq(st, wrong == 1 ? PFC_ERR_RUNTIME : PFC_OK);
+    if (wrong == 1) ck_assert_msg(strncmp(be->error, "self-check", 10) == 0, "%s", be->error);
+    st = be->ops->weight_grad(be, 0, operand, h, ws, wnorm, none, 0, pfc_view_make(dw, PFC_F64, C, D));
+    ck_assert_int_eq(st, wrong == 2 ? PFC_ERR_RUNTIME : PFC_OK);
+    be->ops->operand_destroy(be, operand);
+    pfc_backend_close(be);
     free(p.x);
     free(p.w);
     free(p.h);
+}
+
+START_TEST(self_check_notices_a_wrong_digit)
+{
+    for (int engine = 0; engine < SPECIAL; engine++)
+        for (int wrong = 0; here(engine) && wrong < 3; wrong++) wrong_batch(engine, wrong);
 }
 END_TEST
 #endif
@@ -292,7 +311,7 @@ int main(void)
         long_sums,
         many_blocks,
         selection,
-#ifdef PFC_HAVE_AMX
+#if defined PFC_HAVE_AMX || defined PFC_HAVE_IFMA
         self_check_notices_a_wrong_digit,
 #endif
     };

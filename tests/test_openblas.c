@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 void gotoblas_dynamic_init(void) __attribute__((weak));
+void gotoblas_dynamic_quit(void) __attribute__((weak));
 
 static int fail(const char *what, const pfc_openblas *blas)
 {
@@ -49,6 +50,16 @@ int main(int argc, char **argv)
     if (!products_are_right()) return fail("wrong product", &blas);
     blas = pfc_openblas_mend();
     if (blas.mended) return fail("mended twice", &blas);
+#ifdef __x86_64__
+    if (strcmp(blas.core, "SkylakeX") == 0) { /* as for a CPU by AMD with AVX-512 that is taken for one without */
+        setenv("OPENBLAS_CORETYPE", "Haswell", 1);
+        gotoblas_dynamic_quit();
+        gotoblas_dynamic_init();
+        unsetenv("OPENBLAS_CORETYPE");
+        blas = pfc_openblas_mend();
+        if (strcmp(blas.found, "Haswell") || strcmp(blas.core, "SkylakeX")) return fail("the kernels for AVX2 were kept", &blas);
+    }
+#endif
     printf("core now %s\n", blas.core);
     return getenv("OPENBLAS_CORETYPE") ? fail("the environment was left changed", &blas) : 0;
 }

@@ -23,13 +23,14 @@ typedef enum pfc_mode {
 typedef struct pfc_options {
     pfc_mode mode;
     const char *backend; /* "cpu", "cuda", "checked"; NULL: PFC_BACKEND or "cpu" */
-    const char *engine;  /* products. Exact mode: "amx", "dgemm", "int128", "auto": amx if it can run. Fast mode: "bf16x6", or "auto" and the names of
+    const char *
+        engine; /* products. Exact mode: "amx", "ifma", "dgemm", "int128", "auto": the first of the three that can run. Fast mode: "bf16x6", or "auto" and the names of
                           * exact mode's: the ordinary ones. NULL: PFC_ENGINE or "auto" */
-    int threads;         /* OpenMP threads inside this rank; 0: what OpenMP would use */
-    int self_check;      /* 1: verify every integer product mod 2^64; 0: PFC_SELF_CHECK decides; -1: never */
+    int threads;    /* OpenMP threads inside this rank; 0: what OpenMP would use */
+    int self_check; /* 1: verify every integer product mod 2^64; 0: PFC_SELF_CHECK decides; -1: never */
 } pfc_options;
 
-/* Collective over comm. options may be NULL (exact, cpu). PFC_MAX_ISA=scalar|avx2|avx512|amx caps the kernels.
+/* Collective over comm. options may be NULL (exact, cpu). PFC_MAX_ISA=scalar|avx2|avx512|ifma|amx caps the kernels.
  * Asking for a backend that cannot run is PFC_ERR_UNSUPPORTED, never a silent fallback. On failure *out is NULL and the reason is
  * in `why` (size bytes), if why is not NULL. */
 pfc_status pfc_ctx_create(MPI_Comm comm, const pfc_options *options, pfc_ctx **out, char *why, size_t size);
@@ -44,7 +45,7 @@ pfc_mode pfc_ctx_mode(const pfc_ctx *ctx);
 pfc_dtype pfc_ctx_real(const pfc_ctx *ctx);  /* storage of real results: PFC_F64 in exact mode, PFC_F32 in fast mode */
 const char *pfc_ctx_isa(const pfc_ctx *ctx); /* "scalar", "avx2", "avx512", "amx" (fast mode with bf16x6) or the device */
 const char *pfc_ctx_backend_name(const pfc_ctx *ctx);
-const char *pfc_ctx_engine_name(const pfc_ctx *ctx); /* exact mode: "amx", "dgemm", "int128"; fast mode: "none", "bf16x6" */
+const char *pfc_ctx_engine_name(const pfc_ctx *ctx); /* exact mode: "amx", "ifma", "dgemm", "int128"; fast mode: "none", "bf16x6" */
 const char *pfc_ctx_transport(const pfc_ctx *ctx);   /* where MPI finds what ranks exchange: "host" memory; "pinned host": copied
                                                       * from and to a device; "CUDA-aware MPI": sums of products on the device itself */
 const char *pfc_ctx_error(const pfc_ctx *ctx);       /* text of the last failure, one line, never NULL */

@@ -75,10 +75,42 @@ static pfc_status gemm(exact_lane *lane, const gemm_call *g)
 
 static const double *slice_at(const exact_slices *s, int j, int64_t k) { return s->p + (s->reversed ? 2 - j : j) * s->plane + (s->by_k ? k * s->ld : k); }
 
+static const double *sum_at(const exact_slices *s, int64_t k) { return s->sum + (s->by_k ? k * s->sum_ld : k); }
+
+/* Levels 0 to 3 (or 4) with three products for the four pairs of slices 0 and 1 (Karatsuba): level 1 = (a0 + a1)(b0 + b1) - a0 b0 - a1 b1. Sums of two
+ * slices are at most 2^21, their products over K_CHUNK terms 2^53. */
+static pfc_status gemm_levels_by_sums(exact_lane *lane, int64_t m, int64_t n, const exact_slices *a, int na, const exact_slices *b, int nb, int64_t k0,
+                                      int64_t kc, double *level, int64_t stride)
+{
+    gemm_call g = { a->by_k, !b->by_k, m, n, kc, NULL, a->ld, NULL, b->ld, 0.0, NULL, n };
+    for (int i = 0; i < 2; i++) {
+        g.a = slice_at(a, i, k0);
+        g.b = slice_at(b, i, k0);
+        g.c = level + 2 * i * stride;
+        PFC_TRY(gemm(lane, &g));
+    }
+    gemm_call sums = { a->by_k, !b->by_k, m, n, kc, sum_at(a, k0), a->sum_ld, sum_at(b, k0), b->sum_ld, 0.0, level + stride, n };
+    PFC_TRY(gemm(lane, &sums));
+    const double *l0 = level, *l2 = level + 2 * stride;
+    double *l1 = level + stride;
+    for (int64_t i = 0; i < m * n; i++) l1[i] -= l0[i] + l2[i];
+    for (int i = 0; i < na; i++)
+        for (int j = 0; j < nb; j++) {
+            if (i < 2 && j < 2) continue;
+            g.a = slice_at(a, i, k0);
+            g.b = slice_at(b, j, k0);
+            g.beta = i + j == 2 || (i == 2 && j == 1 && nb == 3) ? 1.0 : 0.0; /* level 2 has a1 b1, level 3 a1 b2 already */
+            g.c = level + (i + j) * stride;
+            PFC_TRY(gemm(lane, &g));
+        }
+    return PFC_OK;
+}
+
 /* level[l] (m, n) (+)= pairs i + j = l over k in [k0, k0 + kc) of K, with the first `na`, `nb` slices. Levels are `stride` apart. */
 static pfc_status gemm_levels(exact_lane *lane, int64_t m, int64_t n, int64_t K, const exact_slices *a, int na, const exact_slices *b, int nb, int64_t k0,
                               int64_t kc, double beta, double *level, int64_t stride)
 {
+    if (a->sum && b->sum && beta == 0.0) return gemm_levels_by_sums(lane, m, n, a, na, b, nb, k0, kc, level, stride);
     for (int l = 0; l <= na + nb - 2; l++) {
         int first = l - nb + 1 > 0 ? l - nb + 1 : 0, last = l < na - 1 ? l : na - 1;
         gemm_call g = { a->by_k, !b->by_k, m, n, kc, NULL, a->ld, NULL, b->ld, beta, level + l * stride, n };
@@ -137,6 +169,7 @@ static pfc_status gather_wide(exact_lane *lane, int which, const exact_slices *s
     for (int64_t i = 0; i < s->wide; i++) memcpy(p + i * 3 * K, s->p + s->wide_index[i] * s->ld, (size_t)(3 * K) * sizeof *p);
     *out = *s;
     out->p = p;
+    out->sum = NULL;
     out->ld = 3 * K;
     return PFC_OK;
 }
@@ -216,17 +249,46 @@ static pfc_status feature_slices(exact_lane *lane, int64_t count, int64_t n, int
 
 /* ---- the engine: slices, then their products ---- */
 
+/* The plane s0 + s1 of n x d slices. */
+static void add_sums(exact_slices *s, int64_t n, int64_t d, double *sum)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const double *s0 = s->p + (s->reversed ? 2 : 0) * s->plane + i * s->ld, *s1 = s->p + s->plane + i * s->ld;
+        for (int64_t j = 0; j < d; j++) sum[i * d + j] = s0[j] + s1[j];
+    }
+    s->sum = sum;
+    s->sum_ld = d;
+}
+
+static pfc_status prepare(exact_lane *lane, pfc_operand *x)
+{
+    PFC_TRY(pfc_slice_operand(lane, x));
+    double *sum = x->storage + 6 * x->n * x->d;
+    add_sums(&x->rows, x->n, x->d, sum);
+    add_sums(&x->cols, x->n, x->d, sum);
+    return PFC_OK;
+}
+
+static pfc_status sliced_rows(exact_lane *lane, int which, pfc_rowset a, const int32_t *expo, exact_slices *s)
+{
+    double *sum = pfc_exact_scratch(lane, SCRATCH_SUMS, a.count * a.base.cols);
+    if (!sum) return PFC_ERR_NOMEM;
+    PFC_TRY(pfc_slice_rows(lane, which, a, expo, false, s));
+    add_sums(s, a.count, a.base.cols, sum);
+    return PFC_OK;
+}
+
 static pfc_status forward(exact_lane *lane, pfc_rowset w, const int32_t *expo, const pfc_operand *x, double *t)
 {
     exact_slices s;
-    PFC_TRY(pfc_slice_rows(lane, SCRATCH_W, w, expo, false, &s));
+    PFC_TRY(sliced_rows(lane, SCRATCH_W, w, expo, &s));
     return pfc_dgemm_forward(lane, w.count, &s, x, t);
 }
 
 static pfc_status weight(exact_lane *lane, pfc_rowset g, const int32_t *expo, const pfc_operand *x, double *t)
 {
     exact_slices s;
-    PFC_TRY(pfc_slice_rows(lane, SCRATCH_H, g, expo, false, &s));
+    PFC_TRY(sliced_rows(lane, SCRATCH_H, g, expo, &s));
     return weight_slices(lane, g.count, &s, x, t);
 }
 
@@ -244,7 +306,7 @@ static pfc_status feature(exact_lane *lane, pfc_rowset h, const int32_t *grid, p
 
 const pfc_engine pfc_engine_dgemm = {
     .name = "dgemm",
-    .prepare = pfc_slice_operand,
+    .prepare = prepare,
     .forward = forward,
     .weight = weight,
     .feature = feature,

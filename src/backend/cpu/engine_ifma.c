@@ -92,6 +92,12 @@ struct ifma_operand {
     right_side rows, cols; /* N columns, K = D; D columns, K = N */
 };
 
+uint64_t *pfc_ifma_operand_words(const pfc_operand *x, bool of_weight_grad)
+{
+    const struct ifma_operand *op = (const struct ifma_operand *)x->storage;
+    return (of_weight_grad ? &op->cols : &op->rows)->panel->main.word;
+}
+
 static int64_t side_words(int64_t cols, int64_t k)
 {
     return ceil_div(k, IFMA_CHUNK) * pfc_ifma_panels_words(ceil_div(cols, IFMA_COLS), at_most(k, IFMA_CHUNK));
@@ -248,10 +254,19 @@ typedef struct destination {
     int64_t first;   /* first column */
 } destination;
 
+/* The sums do not stay in cache from one block to the next; the product hides the wait. */
+static void prefetch_sums(const destination *to)
+{
+    for (int i = 0; i < 4; i++)
+        for (int r = 0; r < to->rows; r++)
+            for (int c = 0; c < to->cols; c += 8) __builtin_prefetch(to->sum + i * to->plane + r * to->ld + c, 1);
+}
+
 static void strip_times_panel(const pfc_ifma_strip *s, const pfc_ifma_panel *p, int64_t k, const destination *to)
 {
     const pfc_ifma_kernels *kernels = &pfc_ifma_kernels_table;
     pfc_ifma_tile t;
+    if (to->sum) prefetch_sums(to);
     kernels->product(s, &p->main, k, &t);
     if (to->check) check_tile(&t, IFMA_REST_BITS + s->shift, to->rows, to->cols, to->first, to->check);
     if (to->sum)

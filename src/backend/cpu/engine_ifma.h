@@ -10,5 +10,7 @@ int64_t pfc_ifma_strips_words(int64_t count, int64_t k);
 pfc_ifma_strip *pfc_ifma_strips_place(void *memory, int64_t count, int64_t k, bool by_k);
 int64_t pfc_ifma_panels_words(int64_t count, int64_t k);
 pfc_ifma_panel *pfc_ifma_panels_place(void *memory, int64_t count, int64_t k);
+/* Words of the first panel of a prepared batch, for cosines or for weight_grad: tests damage them. */
+uint64_t *pfc_ifma_operand_words(const pfc_operand *x, bool of_weight_grad);
 
 #endif

@@ -17,6 +17,7 @@ enum {
     SCRATCH_W,
     SCRATCH_H,
     SCRATCH_LEVELS,
+    SCRATCH_SUMS,
     SCRATCH_EXTRA_A,
     SCRATCH_EXTRA_B,
     SCRATCH_T,
@@ -57,6 +58,8 @@ typedef struct exact_slices {
     const double *p;
     int64_t plane, ld;
     bool reversed, by_k;
+    const double *sum; /* s0 + s1 in one plane, index i*sum_ld + k, or k*sum_ld + i if by_k; NULL: not made */
+    int64_t sum_ld;
     int64_t wide;              /* how many wide entries: rows (or k, if by_k) with a third slice */
     const int64_t *wide_index; /* which */
 } exact_slices;

@@ -7,7 +7,7 @@
 pfc_status pfc_slice_operand(exact_lane *lane, pfc_operand *op)
 {
     int64_t n = op->n, d = op->d;
-    op->storage = aligned_alloc(64, ((size_t)(6 * n * d) * sizeof(double) + 64) / 64 * 64);
+    op->storage = aligned_alloc(64, ((size_t)(7 * n * d) * sizeof(double) + 64) / 64 * 64);
     op->wide_index = malloc((size_t)(n + 1) * sizeof *op->wide_index);
     if (!op->storage || !op->wide_index) return PFC_ERR_NOMEM;
     double *rows = op->storage, *cols = rows + 3 * n * d;
@@ -43,7 +43,7 @@ pfc_status pfc_slice_rows(exact_lane *lane, int which, pfc_rowset w, const int32
                          : lane->k->slice(exact_row(w, i), d, scale, at, at + plane, at + 2 * plane);
         if (third) wide[count++] = i;
     }
-    exact_slices s = { p, by_k ? c * d : d, by_k ? d : 3 * d, by_k, by_k, count, wide };
+    exact_slices s = { p, by_k ? c * d : d, by_k ? d : 3 * d, by_k, by_k, NULL, 0, count, wide };
     *out = s;
     return PFC_OK;
 }
@@ -55,7 +55,7 @@ pfc_status pfc_slice_columns(exact_lane *lane, int which, pfc_rowset h, const in
     if (!p || !scale) return PFC_ERR_NOMEM;
     for (int64_t i = 0; i < n; i++) scale[i] = px_pow2(20 - grid[i]);
     for (int64_t i = 0; i < c; i++) lane->k->slice_each(exact_row(h, i), scale, n, p + i * n, p + (c + i) * n, p + (2 * c + i) * n);
-    exact_slices s = { p, c * n, n, false, true, 0, NULL };
+    exact_slices s = { p, c * n, n, false, true, NULL, 0, 0, NULL };
     *out = s;
     return PFC_OK;
 }
