@@ -32,6 +32,11 @@ for np in alone 2; do
     expect 5 $np bench --quick --json "$work/none/x.json"
 done
 
+# A link stays one.
+ln -s real.json "$work/link.json"
+expect 0 alone bench sinkhorn --quick --rounds 1 --json "$work/link.json"
+[ -L "$work/link.json" ] && grep -q '"cases"' "$work/real.json" || fail "$command_line: the link is gone"
+
 if command -v gnuplot >/dev/null; then
     expect 0 2 bench --quick --rounds 1 --plot "$work/plot.svg"
     grep -q 'moco_shuffle' "$work/plot.svg" || fail "the plot does not name its cases"

@@ -1,17 +1,18 @@
-/* json.c: JSON files, written straight through: a temporary name first, renamed when whole. */
+/* json.c: JSON files, written straight through: a temporary name first, renamed when whole; links, pipes and devices in place. */
 #include "case/internal.h"
 #include "driver/driver.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MAX_DEPTH = 16 };
 
 struct pfc_json {
     FILE *file;
-    char path[1024], temporary[1088];
+    char path[1024], temporary[1088]; /* temporary "": written in place */
     int depth;
     char closing[MAX_DEPTH];
     bool filled[MAX_DEPTH]; /* something stands at this depth already */
@@ -42,6 +43,13 @@ static void lead(pfc_json *j, const char *key)
     fputs(": ", j->file);
 }
 
+/* A link, a pipe or a device, such as /dev/stdout: it must stay what it is. */
+static bool written_through(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && !S_ISREG(st.st_mode);
+}
+
 static pfc_json *open_alone(const char *path, pfc_diag *diag)
 {
     pfc_json *j = calloc(1, sizeof *j);
@@ -50,12 +58,14 @@ static pfc_json *open_alone(const char *path, pfc_diag *diag)
         return NULL;
     }
     snprintf(j->path, sizeof j->path, "%s", path);
-    snprintf(j->temporary, sizeof j->temporary, "%s.tmp%ld", j->path, (long)getpid());
-    pfc_temporary_add(j->temporary);
-    j->file = fopen(j->temporary, "w");
+    if (!written_through(path)) {
+        snprintf(j->temporary, sizeof j->temporary, "%s.tmp%ld", j->path, (long)getpid());
+        pfc_temporary_add(j->temporary);
+    }
+    j->file = fopen(j->temporary[0] ? j->temporary : j->path, "w");
     if (!j->file) {
         pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot write: %s", path, strerror(errno));
-        pfc_temporary_drop(j->temporary);
+        if (j->temporary[0]) pfc_temporary_drop(j->temporary);
         free(j);
         return NULL;
     }
@@ -140,11 +150,12 @@ int pfc_json_close(pfc_json **j, const pfc_cli *cli, pfc_diag *diag)
         fputc('\n', json->file);
         bool bad = ferror(json->file) != 0;
         bad = fclose(json->file) != 0 || bad;
-        if (bad || rename(json->temporary, json->path)) {
+        bool moved = json->temporary[0] != 0;
+        if (bad || (moved && rename(json->temporary, json->path))) {
             pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot write: %s", json->path, strerror(errno));
-            unlink(json->temporary);
+            if (moved) unlink(json->temporary);
         }
-        pfc_temporary_drop(json->temporary);
+        if (moved) pfc_temporary_drop(json->temporary);
         free(json);
     }
     return pfc_diag_agree(cli->comm, diag);
