@@ -168,7 +168,7 @@ static int walk_group(walk *w, hid_t file, hid_t group, const char *path, int de
     H5G_info_t info = { 0 };
     char name[128], item[160];
     const char *which;
-    if (depth > 2 || H5Gget_info(group, &info) < 0) return refuse(w->path, w->diag, path, "a group that cannot be read", "one that can");
+    if (depth > 3 || H5Gget_info(group, &info) < 0) return refuse(w->path, w->diag, path, "a group that cannot be read", "one that can");
     for (hsize_t i = 0; i < info.nlinks && !w->diag->exit_status; i++) {
         if (H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT) < 0)
             return refuse(w->path, w->diag, path, "a link that cannot be read", "names");
