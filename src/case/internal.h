@@ -98,14 +98,16 @@ void pfc_temporary_unlink_all(void);
 
 /* ---- a disposable process reads a file first (probe.c) ---- */
 
-/* `pfc_ref --probe-file FILE` is that process: main calls pfc_probe_limited and returns what it returns. */
+/* `pfc_ref --probe-file FILE [DATASET]` is that process: main calls pfc_probe_limited and returns what it returns. dataset NULL: all that our files have, or
+ * the datasets of the root. */
 #define PFC_PROBE_OPTION "--probe-file"
-int pfc_probe_limited(const char *path);
-int pfc_probe_walk(const char *path); /* without limits */
+int pfc_probe_limited(const char *path, const char *dataset);
+int pfc_probe_walk(const char *path, const char *dataset); /* without limits */
 /* From here on pfc_probe does its work; before (in programs that are not pfc_ref) it finds every file sound. */
 void pfc_probe_enable(void);
 /* NULL: HDF5 survives this file. Else text says what happens. Local. */
 const char *pfc_probe(const char *path, char *text, size_t size);
+const char *pfc_probe_dataset(const char *path, const char *dataset, char *text, size_t size);
 const char *pfc_probe_verdict(int status, char *text, size_t size); /* of waitpid */
 
 #endif

@@ -136,7 +136,14 @@ static void probe_folder(hid_t where, const char *name)
     H5Oclose(object);
 }
 
-int pfc_probe_walk(const char *path)
+static void probe_named(hid_t file, const char *name)
+{
+    hid_t object = open_hard(file, name);
+    if (object >= 0 && H5Iget_type(object) == H5I_DATASET) probe_dataset(object);
+    if (object >= 0) H5Oclose(object);
+}
+
+int pfc_probe_walk(const char *path, const char *dataset)
 {
     static const char *const attributes[] = { "format", "format_version", "algorithm", "spec", NULL };
     static const char *const folders[] = { "param", "in", "out", "step", "bound", "fact", "state", NULL };
@@ -144,8 +151,9 @@ int pfc_probe_walk(const char *path)
     hid_t fapl = pfc_h5_access(MPI_COMM_NULL, false);
     hid_t file = fapl < 0 ? -1 : H5Fopen(path, H5F_ACC_RDONLY, fapl);
     for (int k = 0; file >= 0 && attributes[k]; k++) probe_attribute(file, attributes[k]);
-    for (int k = 0; file >= 0 && folders[k]; k++) probe_folder(file, folders[k]);
-    if (file >= 0) probe_members(file); /* a user's arrays */
+    for (int k = 0; file >= 0 && !dataset && folders[k]; k++) probe_folder(file, folders[k]);
+    if (file >= 0 && !dataset && H5Aexists(file, "format") <= 0) probe_members(file); /* a user's arrays */
+    if (file >= 0 && dataset) probe_named(file, dataset);
     if (file >= 0) H5Fclose(file);
     if (fapl >= 0) H5Pclose(fapl);
     return out_of_memory ? TOO_LARGE : SOUND;
@@ -170,7 +178,7 @@ static void limit_memory(void)
 #endif
 }
 
-int pfc_probe_limited(const char *path)
+int pfc_probe_limited(const char *path, const char *dataset)
 {
     struct stat s;
     if (stat(path, &s)) return SOUND;
@@ -178,7 +186,7 @@ int pfc_probe_limited(const char *path)
     set_limit(RLIMIT_CORE, 0);
     set_limit(RLIMIT_CPU, LEAST_SECONDS + (rlim_t)s.st_size / BYTES_PER_SECOND);
     limit_memory();
-    return pfc_probe_walk(path);
+    return pfc_probe_walk(path, dataset);
 }
 
 /* ---- in the process that wants to read ---- */
@@ -203,11 +211,11 @@ void pfc_probe_enable(void) { probing = true; }
 extern char **environ;
 
 /* This program on that file; false: it could not be started. */
-static bool spawn(const char *path, int *status)
+static bool spawn(const char *path, const char *dataset, int *status)
 {
     pid_t child;
     posix_spawn_file_actions_t actions;
-    char *const args[] = { (char *)"pfc_ref", (char *)PFC_PROBE_OPTION, (char *)path, NULL };
+    char *const args[] = { (char *)"pfc_ref", (char *)PFC_PROBE_OPTION, (char *)path, (char *)dataset, NULL };
     if (posix_spawn_file_actions_init(&actions)) return false;
     for (int fd = 0; fd < 3; fd++) posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", fd ? O_WRONLY : O_RDONLY, 0);
     int bad = posix_spawn(&child, "/proc/self/exe", &actions, NULL, args, environ);
@@ -218,6 +226,12 @@ static bool spawn(const char *path, int *status)
     return true;
 }
 
+const char *pfc_probe_dataset(const char *path, const char *dataset, char *text, size_t size)
+{
+    int status = 0;
+    return probing && spawn(path, dataset, &status) ? pfc_probe_verdict(status, text, size) : NULL;
+}
+
 const char *pfc_probe(const char *path, char *text, size_t size)
 {
     static struct stat last; /* sound a moment ago: peek, then read */
@@ -226,7 +240,7 @@ const char *pfc_probe(const char *path, char *text, size_t size)
     if (!probing || stat(path, &s)) return NULL;
     bool same = s.st_dev == last.st_dev && s.st_ino == last.st_ino && s.st_size == last.st_size && s.st_mtim.tv_sec == last.st_mtim.tv_sec &&
                 s.st_mtim.tv_nsec == last.st_mtim.tv_nsec;
-    if (same || !spawn(path, &status)) return NULL;
+    if (same || !spawn(path, NULL, &status)) return NULL;
     const char *fault = pfc_probe_verdict(status, text, size);
     if (!fault) last = s;
     return fault;

@@ -79,7 +79,7 @@ static int agree(const pfc_cli *cli, int status)
 int main(int argc, char **argv)
 {
     pfc_cli cli = { 0 };
-    if (argc == 3 && strcmp(argv[1], PFC_PROBE_OPTION) == 0) return pfc_probe_limited(argv[2]);
+    if ((argc == 3 || argc == 4) && strcmp(argv[1], PFC_PROBE_OPTION) == 0) return pfc_probe_limited(argv[2], argv[3]); /* argv[argc] is NULL */
     pfc_probe_enable();
     /* Alone, help and usage errors need no MPI. Under a launcher all ranks read the line, one speaks. */
     int status = -1;

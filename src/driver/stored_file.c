@@ -2,8 +2,10 @@
 #include "driver/stored_file.h"
 #include "case/internal.h"
 #include "file/sha256.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { SLAB_BYTES = 1 << 24 };
 
@@ -54,6 +56,16 @@ static int read_values(walk *w, hid_t object, const char *group)
     return w->diag->exit_status;
 }
 
+/* Of the root those that a case, a golden or a checkpoint has; by name, as the disposable process did it before. */
+static int read_header(walk *w, hid_t file)
+{
+    static const char *const names[] = { "format", "format_version", "algorithm", "spec", NULL };
+    w->group = "";
+    for (int k = 0; names[k] && !w->diag->exit_status; k++)
+        if (H5Aexists(file, names[k]) > 0) add_value(file, names[k], NULL, w);
+    return w->diag->exit_status;
+}
+
 /* ---- tensors ---- */
 
 static hid_t type_of(const char *name)
@@ -86,7 +98,7 @@ bool pfc_stored_rows(const char *path, hid_t file, const pfc_stored_tensor *t, i
         if (!good) refuse(path, diag, t->path, pfc_h5_reason(reason, sizeof reason), "data that can be read");
         good = good && fn(user, data, (size_t)n * row);
     }
-    if (!data || space < 0) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: %s: cannot be read, or out of memory", path, t->path);
+    if (!data || space < 0) refuse(path, diag, t->path, "rows that cannot be read, or that no memory holds", "smaller ones");
     free(data);
     if (space >= 0) H5Sclose(space);
     if (dataset >= 0) H5Dclose(dataset);
@@ -140,12 +152,23 @@ static int add_tensor(walk *w, hid_t file, hid_t dataset, const char *path)
     return t->sha256[0] && type_of(t->type) >= 0 ? check_digest(w, file, t) : 0;
 }
 
+/* What a disposable process has looked at before (src/case/probe.c): of our files these groups, of others the datasets of the root. */
+static bool ours(hid_t file, const char *item, int depth, bool group)
+{
+    static const char *const groups[] = { "/param", "/in", "/out", "/step", "/bound", "/fact", "/state", NULL };
+    if (depth > 0) return true;
+    if (!group) return H5Aexists(file, "format") <= 0;
+    for (int k = 0; groups[k]; k++)
+        if (strcmp(groups[k], item) == 0) return true;
+    return false;
+}
+
 static int walk_group(walk *w, hid_t file, hid_t group, const char *path, int depth)
 {
     H5G_info_t info = { 0 };
     char name[128], item[160];
     const char *which;
-    if (depth > 6 || H5Gget_info(group, &info) < 0) return refuse(w->path, w->diag, path, "a group that cannot be read", "one that can");
+    if (depth > 3 || H5Gget_info(group, &info) < 0) return refuse(w->path, w->diag, path, "a group that cannot be read", "one that can");
     for (hsize_t i = 0; i < info.nlinks && !w->diag->exit_status; i++) {
         if (H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT) < 0)
             return refuse(w->path, w->diag, path, "a link that cannot be read", "names");
@@ -153,6 +176,10 @@ static int walk_group(walk *w, hid_t file, hid_t group, const char *path, int de
         hid_t object = H5Oopen(group, name, H5P_DEFAULT);
         if (object < 0) return refuse(w->path, w->diag, item, "an object that cannot be opened", "a tensor or a group");
         H5I_type_t kind = H5Iget_type(object);
+        if (!ours(file, item, depth, kind == H5I_GROUP)) {
+            H5Oclose(object);
+            continue;
+        }
         bool named = strcmp(item, "/param") == 0 || strcmp(item, "/fact") == 0;
         if (kind == H5I_GROUP && named) read_values(w, object, item);
         if (kind == H5I_GROUP && !w->diag->exit_status) walk_group(w, file, object, item, depth + 1);
@@ -166,12 +193,15 @@ int pfc_stored_read(const char *path, pfc_stored_file *file, pfc_diag *diag)
 {
     walk w = { .path = path, .file = file, .diag = diag };
     char reason[160];
+    struct stat s;
     memset(file, 0, sizeof *file);
+    if (stat(path, &s)) return refuse(path, diag, "", strerror(errno), "a file");
+    if (!S_ISREG(s.st_mode)) return refuse(path, diag, "", S_ISDIR(s.st_mode) ? "a folder" : "a device or pipe", "a file");
     const char *fault = pfc_probe(path, reason, sizeof reason);
     if (fault) return refuse(path, diag, "", fault, "a file that is not damaged");
     hid_t fapl = pfc_h5_access(MPI_COMM_NULL, false), h5 = fapl < 0 ? -1 : H5Fopen(path, H5F_ACC_RDONLY, fapl);
     if (h5 < 0) refuse(path, diag, "", pfc_h5_reason(reason, sizeof reason), "an intact HDF5 file");
-    if (h5 >= 0 && !read_values(&w, h5, "")) walk_group(&w, h5, h5, "", 0);
+    if (h5 >= 0 && !read_header(&w, h5)) walk_group(&w, h5, h5, "", 0);
     if (h5 >= 0) H5Fclose(h5);
     if (fapl >= 0) H5Pclose(fapl);
     for (int i = 0; i < file->value_count; i++)

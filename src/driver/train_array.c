@@ -131,7 +131,9 @@ int pfc_array_read(const pfc_cli *cli, const char *path, const char *name, bool 
         if (!pfc_npy_read_part(a.file, name, a.rank, a.ranks, list, rows, diag)) narrow(&a, &list->items[before]);
         return diag->exit_status;
     }
-    const char *fault = a.rank == 0 && access(a.file, R_OK) == 0 ? pfc_probe(a.file, text, sizeof text) : NULL;
+    const char *fault = NULL;
+    if (a.rank == 0 && access(a.file, R_OK) == 0)
+        fault = a.dataset[0] ? pfc_probe_dataset(a.file, a.dataset, text, sizeof text) : pfc_probe(a.file, text, sizeof text);
     if (fault) refuse(&a, fault, "a file that is not damaged");
     if (pfc_diag_agree(cli->comm, diag)) return diag->exit_status;
     return read_h5(&a, list, rows);

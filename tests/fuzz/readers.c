@@ -1,7 +1,7 @@
 /* readers.c: see readers.h. */
 #include "fuzz/readers.h"
 #include "case/internal.h"
-#include "driver/driver.h"
+#include "driver/stored_file.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -35,7 +35,7 @@ static bool survives(const char *path)
         for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) signal(signals[i], SIG_DFL);
         setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
         if (!freopen("/dev/null", "w", stderr) || chdir("/proc")) _exit(99);
-        _exit(pfc_probe_limited(path));
+        _exit(pfc_probe_limited(path, NULL));
     }
     do ended = waitpid(child, &status, 0);
     while (ended < 0 && errno == EINTR);
@@ -78,6 +78,16 @@ static bool read_as_results(const char *path)
     return one || other;
 }
 
+/* What inspect lists: also of checkpoints. */
+static bool read_as_stored(const char *path)
+{
+    pfc_stored_file file;
+    pfc_diag diag = { 0 };
+    pfc_stored_read(path, &file, &diag);
+    pfc_stored_free(&file);
+    return judge("stored", &diag);
+}
+
 static bool read_as_text(const char *path)
 {
     char argument[1100];
@@ -109,6 +119,6 @@ pfc_outcome pfc_try_bytes(const char *path, const void *bytes, size_t size)
         if (numbers) return PFC_READABLE;
     }
     if (!survives(path)) return PFC_REFUSED_FIRST;
-    bool is_case = read_as_case(path), is_result = read_as_results(path);
-    return is_case || is_result ? PFC_READABLE : PFC_REFUSED;
+    bool is_case = read_as_case(path), is_result = read_as_results(path), is_stored = read_as_stored(path);
+    return is_case || is_result || is_stored ? PFC_READABLE : PFC_REFUSED;
 }
