@@ -27,6 +27,11 @@ within 2 4 192 400000 128 --mode fast --param sample_rate=0.5,sample_rule=global
 within 1 4 192 200000 128 --mode fast --threads 2
 within 1 8 96 100000 96 --mode exact
 
+# Without stored cosines two copies of the weights and 64 MiB are all.
+expect 0 1 bench partial_fc --size N=192,C=200000,D=128 --rounds 1 --json "$work/json" --mode fast --recompute
+peak=$(number peak_rss_bytes)
+[ "$peak" -le $((2 * 4 * 200000 * 128 + slack)) ] || fail "$command_line: peak $peak"
+
 # The figure is that of the program, not of the one that started it.
 bash -c 'x=$(head -c 150000000 /dev/zero | tr "\0" x); exec "$@"' start "$PFC_REF" bench partial_fc --size N=8,C=100,D=8 --rounds 1 --json "$work/json" >"$work/out" 2>&1 || fail "bench from a large shell"
 peak=$(number peak_rss_bytes)
