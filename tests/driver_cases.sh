@@ -57,5 +57,12 @@ while read -r _ np case; do
     [ "$status" = 3 ] && sed 1,/tensors/d "$work/check.json" | grep '"verdict"' | grep -qv '"PASS"\|"VACUOUS"' && status=1
     [ "$status" = 0 ] || { [ "$status" = 3 ] && grep -q VACUOUS "$work/err"; } || fail "$name, fast mode: status $status: $(head -c 600 "$work/err")"
 done < <(grep '^fast' "$work/list")
+# Cosines formed again: the same file, intermediate results included.
+for mode in exact fast; do
+    for flag in "" --recompute; do
+        expect 0 1 run "$PFC_TOP_SRCDIR/tests/cases/pfc_full_arc.h5" -o "$work/kept$flag.h5" --mode "$mode" --steps --quiet $flag
+    done
+    same "$work/kept.h5" "$work/kept--recompute.h5"
+done
 [ "$count" -gt 0 ] || fail "nothing was compared"
 finish
