@@ -9,7 +9,8 @@ mpi_programs += \
     tests/test_partial_fc \
     tests/test_partial_fc_bounds \
     tests/test_partial_fc_gradients \
-    tests/test_partial_fc_rules
+    tests/test_partial_fc_rules \
+    tests/test_partial_fc_variants
 tests_test_partial_fc_SOURCES = tests/test_partial_fc.c tests/partial_fc_problem.c tests/partial_fc_problem.h
 tests_test_partial_fc_gradients_SOURCES = tests/test_partial_fc_gradients.c tests/partial_fc_problem.c tests/partial_fc_problem.h
 tests_test_partial_fc_rules_SOURCES = tests/test_partial_fc_rules.c tests/partial_fc_problem.c tests/partial_fc_problem.h
@@ -27,7 +28,9 @@ MPI_TESTS += \
     tests/test_partial_fc_rules-2.mpi \
     tests/test_partial_fc_rules-3.mpi \
     tests/test_partial_fc_rules-5.mpi \
-    tests/test_partial_fc_rules-8.mpi
+    tests/test_partial_fc_rules-8.mpi \
+    tests/test_partial_fc_variants-1.mpi \
+    tests/test_partial_fc_variants-3.mpi
 
 EXTRA_DIST += \
     tests/cases/pfc_arc_pole_nan.h5 \

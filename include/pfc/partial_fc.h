@@ -42,6 +42,8 @@ typedef struct pfc_partial_fc_config {
     double interclass_threshold; /* 0: off */
     pfc_momentum_rule momentum_rule;
     pfc_unowned unowned_label;
+    int recompute; /* 1: the cosines are not kept for the second pass over the classes but formed again: the same bits, more time, and no memory of N times
+                    * the sampled classes of the rank; 0: kept */
 } pfc_partial_fc_config;
 
 /* Everything as case-format.md has it; head cos, scale 64, margin 0.4 as FastFace. C and D are 0 and must be set. */

@@ -7,18 +7,20 @@
  *
  *   step                                                                          holds afterwards            moved per rank
  *   1  gather labels            y (N)                                             y (N)                       8 N bytes
- *   2  sample classes           positives, then largest keys                      index (n_r), target (N)     16 KiB x 6 (rule global)
- *   3  gather features          X (N,D)                                           X (N,D)                     4 N D
+ *   2  sample classes           positives, then largest keys                      index (n_r), target (N)     16 KiB x 7 (rule global)
+ *   3  gather features          X (N,D), on its way during 2                      X (N,D)                     4 N D
  *   4  norms, cosines           Z = Xn Wn^T                                       Z (N,n_r)                   -
  *   5  margin, running maximum  l = s phi(Z)                                      max (N)                     -
  *   6  softmax denominator      M = allreduce MAX, S = allreduce SUM exp(l-M)     M, S (N)                    8 N + 16 N
  *   7  loss                     -mean log p at the target, allreduce SUM          loss                        8 N
  *   8  scale of the gradient    exact mode only: one exponent per row             expo (2N)                   8 N
- *   9  gradients, block by block: G = (p - onehot)/N, H = G l'(Z); dX += H Wn; dW = H^T Xn; W -= lr (...)
+ *   9  gradients, block by block: G = (p - onehot)/N, H = G l'(Z); dX += H Wn; dW = H^T Xn; W -= lr (...); dW only lives in registers where a
+ *      backend has weight_update and nobody asks for it
  *   10 feature gradient         reduce-scatter SUM dX                             dX (b,D)                    32 N D exact, 8 N D fast
  *   11 dense rule               rows that were not sampled decay as well
  *
- * The class loop runs in blocks that fit in cache; Z is all that is kept of a block between its two or four visits. */
+ * The class loop runs in blocks that fit in cache; Z is all that is kept of a block between its two or four visits. With config.recompute not even Z: a
+ * lane has room for one block's cosines and forms them again at every visit. */
 #include "algo/partial_fc.h"
 
 #include "algo/blocks.h"
@@ -37,13 +39,28 @@ typedef struct block {
     int32_t *wexpo;
 } block;
 
-static block block_at(const pfc_step *s, int64_t c0, int64_t count)
+static block block_at(const pfc_step *s, int lane, int64_t c0, int64_t count)
 {
     block k = { c0, count, { s->layer->weight, s->index ? s->index + c0 : NULL, c0, count }, { 0 }, { 0 }, NULL };
     k.wnorm = pfc_view_rows(s->wnorm, c0, count);
     k.wexpo = (int32_t *)s->wexpo.data + c0;
-    k.z = pfc_view_rows(s->Z, c0, count);
+    k.z = pfc_view_rows(s->Z, s->layer->cfg.recompute ? lane * s->lane_rows : c0, count);
     return k;
+}
+
+static pfc_status cosines(pfc_step *s, int lane, const block *k)
+{
+    return s->ops->cosines(s->be, lane, s->operand, k->w, k->wnorm, k->wexpo, s->layer->head.normalised, k->z);
+}
+
+/* The cosines of a block that was visited before: stored, or formed again from the same numbers. */
+static pfc_status cosines_again(pfc_step *s, int lane, const block *k) { return s->layer->cfg.recompute ? cosines(s, lane, k) : PFC_OK; }
+
+pfc_status pfc_partial_fc_cosines(pfc_step *s, int64_t c0, int64_t count, pfc_view *z)
+{
+    block k = block_at(s, 0, c0, count);
+    *z = k.z;
+    return cosines_again(s, 0, &k);
 }
 
 typedef pfc_status (*block_fn)(pfc_step *s, int lane, const block *k);
@@ -56,10 +73,10 @@ typedef struct job {
 static pfc_status run_block(void *arg, int lane, int64_t c0, int64_t count)
 {
     const job *j = arg;
-    block k = block_at(j->s, c0, count);
+    block k = block_at(j->s, lane, c0, count);
     if (j->s->ops->rows_ahead) {
         int64_t left = j->s->sampled.count - c0 - count;
-        j->s->ops->rows_ahead(j->s->be, lane, block_at(j->s, c0 + count, left < count ? left : count).w);
+        j->s->ops->rows_ahead(j->s->be, lane, block_at(j->s, lane, c0 + count, left < count ? left : count).w);
     }
     return j->fn(j->s, lane, &k);
 }
@@ -77,19 +94,21 @@ static pfc_status for_blocks(pfc_step *s, block_fn fn)
 static pfc_status forward_block(pfc_step *s, int lane, const block *k)
 {
     PFC_TRY(s->ops->row_norms(s->be, k->w, k->wnorm, k->wexpo));
-    PFC_TRY(s->ops->cosines(s->be, lane, s->operand, k->w, k->wnorm, k->wexpo, s->layer->head.normalised, k->z));
+    PFC_TRY(cosines(s, lane, k));
     return s->ops->row_max(s->be, lane, &s->layer->head, k->z, k->c0, &s->rows, s->sum_acc);
 }
 
 /* 6: S_n += exp(l_cn - M_n). */
 static pfc_status denominator_block(pfc_step *s, int lane, const block *k)
 {
+    PFC_TRY(cosines_again(s, lane, k));
     return s->ops->row_sum(s->be, lane, &s->layer->head, k->z, k->c0, &s->rows, s->sum_acc);
 }
 
 /* 8: the largest |h_cn| |w_c| scale of every row, so that all ranks put their integers on one grid. */
 static pfc_status scale_block(pfc_step *s, int lane, const block *k)
 {
+    PFC_TRY(cosines_again(s, lane, k));
     return s->ops->grad_expo(s->be, lane, &s->layer->head, k->z, k->c0, &s->rows, k->wnorm, k->wexpo, s->feature_acc, s->dot_acc);
 }
 
@@ -108,11 +127,12 @@ static pfc_status backward_block(pfc_step *s, int lane, const block *k)
 {
     const pfc_head *head = &s->layer->head;
     int64_t at = lane * s->lane_rows;
-    pfc_view h = pfc_view_rows(s->H, at, k->count), dw = pfc_view_rows(s->dW, at, k->count), wdot = pfc_view_rows(s->wdot, at, k->count);
+    pfc_view h = pfc_view_rows(s->H, at, k->count), wdot = pfc_view_rows(s->wdot, at, k->count);
+    PFC_TRY(cosines_again(s, lane, k));
     PFC_TRY(s->ops->logit_grad(s->be, lane, head, k->z, k->c0, &s->rows, h, s->dot_acc, wdot));
     PFC_TRY(s->ops->feature_grad(s->be, lane, h, k->w, k->wnorm, k->wexpo, head->normalised, s->feature_acc));
-    if (s->ops->weight_update && !s->result->weight_grad.data)
-        return s->ops->weight_update(s->be, lane, s->operand, h, k->w, k->wnorm, wdot, head->normalised, s->layer->momentum, s->sgd);
+    if (pfc_partial_fc_fused(s)) return s->ops->weight_update(s->be, lane, s->operand, h, k->w, k->wnorm, wdot, head->normalised, s->layer->momentum, s->sgd);
+    pfc_view dw = pfc_view_rows(s->dW, at, k->count);
     PFC_TRY(s->ops->weight_grad(s->be, lane, s->operand, h, k->w, k->wnorm, wdot, head->normalised, dw));
     PFC_TRY(export_weight_grad(s, k, dw));
     return s->ops->sgd_rows(s->be, dw, k->w, s->layer->momentum, s->sgd);
@@ -130,29 +150,41 @@ static void clear_dropped(const pfc_step *s, float *x)
     }
 }
 
-/* 3: X (N,D) on every rank, in the backend's storage. */
-static pfc_status gather_features(pfc_step *s, pfc_view features)
+/* 3, first half: this rank's rows set out. Their gather runs while the classes are sampled. */
+pfc_status pfc_partial_fc_gather_start(pfc_step *s, pfc_view features)
 {
     size_t n = (size_t)(s->N * s->D), part = (size_t)(s->b * s->D);
-    float *mine = malloc((part + n) * sizeof *mine + 8), *all = mine ? mine + part : NULL;
-    void *host = malloc(n * pfc_dtype_size(s->ops->real) + 8);
-    pfc_status st = mine && host ? PFC_OK : pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
-    st = pfc_agree(s->ctx, st);
-    for (int64_t i = 0; st == PFC_OK && i < s->b; i++)
+    s->mine = malloc((part + n) * sizeof *s->mine + 8);
+    PFC_TRY(pfc_agree(s->ctx, s->mine ? PFC_OK : pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory")));
+    for (int64_t i = 0; i < s->b; i++)
         for (int64_t j = 0; j < s->D; j++) {
             int64_t from = i * features.ld + j;
-            mine[i * s->D + j] = features.dtype == PFC_F64 ? (float)((const double *)features.data)[from] : ((const float *)features.data)[from];
+            s->mine[i * s->D + j] = features.dtype == PFC_F64 ? (float)((const double *)features.data)[from] : ((const float *)features.data)[from];
         }
-    if (st == PFC_OK) st = pfc_comm_allgather(&s->ctx->comm, mine, s->b * s->D, PFC_F32, all);
-    if (st == PFC_OK) clear_dropped(s, all);
-    for (size_t i = 0; st == PFC_OK && i < n; i++) {
-        if (s->ops->real == PFC_F64)
-            ((double *)host)[i] = (double)all[i];
-        else
-            ((float *)host)[i] = all[i];
-    }
-    if (st == PFC_OK) st = s->ops->upload(s->be, s->X.data, host, n * pfc_dtype_size(s->ops->real));
-    free(mine);
+    pfc_status st = pfc_comm_allgather_start(&s->ctx->comm, s->mine, s->b * s->D, PFC_F32, s->mine + part, &s->gather);
+    s->gathering = st == PFC_OK;
+    return st;
+}
+
+pfc_status pfc_partial_fc_gather_wait(pfc_step *s)
+{
+    if (!s->gathering) return PFC_OK;
+    s->gathering = false;
+    return pfc_comm_wait(&s->ctx->comm, &s->gather);
+}
+
+/* 3, second half: X (N,D) on every rank, in the backend's storage. */
+static pfc_status gather_features(pfc_step *s)
+{
+    size_t n = (size_t)(s->N * s->D), size = pfc_dtype_size(s->ops->real);
+    float *all = s->mine + s->b * s->D;
+    PFC_TRY(pfc_partial_fc_gather_wait(s));
+    clear_dropped(s, all);
+    if (s->ops->real == PFC_F32) return s->ops->upload(s->be, s->X.data, all, n * size);
+    double *host = malloc(n * size + 8);
+    if (!host) return pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
+    for (size_t i = 0; i < n; i++) host[i] = (double)all[i];
+    pfc_status st = s->ops->upload(s->be, s->X.data, host, n * size);
     free(host);
     return st;
 }
@@ -272,11 +304,11 @@ static void clear_weight_grad(pfc_step *s)
         memset((char *)out.data + (size_t)(c * out.ld) * pfc_dtype_size(out.dtype), 0, (size_t)s->D * pfc_dtype_size(out.dtype));
 }
 
-pfc_status pfc_partial_fc_run_step(pfc_step *s, pfc_view features)
+pfc_status pfc_partial_fc_run_step(pfc_step *s)
 {
     const pfc_ops *ops = s->ops;
     pfc_rowset x = { s->X, NULL, 0, s->N };
-    pfc_status st = gather_features(s, features); /* 3 */
+    pfc_status st = gather_features(s); /* 3 */
     if (st == PFC_OK) st = ops->row_norms(s->be, x, s->xnorm, s->xexpo.data);
     if (st == PFC_OK) st = ops->operand_create(s->be, s->X, s->xnorm, s->xexpo.data, &s->operand);
     PFC_TRY(pfc_agree(s->ctx, st));

@@ -98,6 +98,7 @@ void pfc_partial_fc_destroy(pfc_partial_fc **layer)
     pfc_ws_free(l->ctx, &l->weight);
     pfc_ws_free(l->ctx, &l->momentum);
     pfc_ws_free(l->ctx, &l->store);
+    pfc_partial_fc_sampler_free(&l->sampler);
     free(l->labels);
     free(l);
     *layer = NULL;

@@ -60,11 +60,11 @@ static pfc_status upload_copy(pfc_step *s, const void *host, size_t bytes, void 
     return s->ops->upload(s->be, p, host, bytes);
 }
 
-/* Z (n_r, N) in the layer's store, which grows when it has to. */
+/* Z in the layer's store, which grows when it has to. */
 static pfc_status cosine_store(pfc_step *s)
 {
     pfc_view *store = &s->layer->store;
-    int64_t n = s->sampled.count;
+    int64_t n = s->layer->cfg.recompute ? s->be->lanes * s->lane_rows : s->sampled.count;
     if (!store->data || store->rows < n || store->cols != s->N) {
         pfc_ws_free(s->ctx, store);
         PFC_TRY(pfc_ws_view(s->ctx, s->ops->real, n, s->N, store));
@@ -93,7 +93,7 @@ static pfc_status allocate(pfc_step *s)
     PFC_TRY(pfc_ws_view(ctx, real, s->N, 1, &s->max));
     PFC_TRY(pfc_ws_view(ctx, real, s->N, 1, &s->sum));
     PFC_TRY(pfc_ws_view(ctx, real, lanes * s->lane_rows, s->N, &s->H));
-    PFC_TRY(pfc_ws_view(ctx, real, lanes * s->lane_rows, s->D, &s->dW));
+    if (!pfc_partial_fc_fused(s)) PFC_TRY(pfc_ws_view(ctx, real, lanes * s->lane_rows, s->D, &s->dW));
     PFC_TRY(pfc_ws_view(ctx, real, lanes * s->lane_rows, 1, &s->wdot));
     PFC_TRY(s->ops->acc_create(s->be, PFC_ACC_SCALAR, s->N, 1, &s->sum_acc));
     PFC_TRY(s->ops->acc_create(s->be, PFC_ACC_SCALAR, s->N, 1, &s->dot_acc));
@@ -117,7 +117,9 @@ static void release(pfc_step *s)
     if (s->target) s->ops->free(s->be, s->target);
     if (s->valid) s->ops->free(s->be, s->valid);
     if (s->index) s->ops->free(s->be, s->index);
+    pfc_partial_fc_gather_wait(s);
     pfc_partial_fc_sample_free(&s->sampled);
+    free(s->mine);
     free(s->prob);
     free(s->valid_host);
 }
@@ -161,18 +163,14 @@ static pfc_status round_state(pfc_step *s)
     return s->ops->round_state(s->be, s->layer->momentum);
 }
 
-static pfc_status prepare(pfc_step *s, pfc_view features, pfc_view keys, double **key_copy)
+static pfc_status prepare(pfc_step *s, pfc_view features, pfc_view keys)
 {
     pfc_status st = check_views(s, features, keys);
     if (st == PFC_OK) st = host_arrays(s);
     if (st == PFC_OK) st = check_labels(s);
-    if (st == PFC_OK && keys.data) {
-        *key_copy = malloc((size_t)keys.rows * sizeof **key_copy + 8);
-        if (!*key_copy) st = pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
-        for (int64_t i = 0; *key_copy && i < keys.rows; i++) (*key_copy)[i] = ((const double *)keys.data)[i * keys.ld];
-    }
     PFC_TRY(pfc_agree(s->ctx, st));
-    st = pfc_partial_fc_sample(s->layer, s->layer->labels, s->N, *key_copy, &s->sampled); /* 2 */
+    PFC_TRY(pfc_partial_fc_gather_start(s, features));
+    st = pfc_partial_fc_sample(s->layer, s->layer->labels, s->N, keys, &s->sampled); /* 2 */
     if (st == PFC_OK) st = allocate(s);
     if (st == PFC_OK) st = round_state(s);
     return pfc_agree(s->ctx, st);
@@ -194,12 +192,10 @@ pfc_status pfc_partial_fc_finish(pfc_partial_fc *layer, pfc_view features, pfc_v
                    .D = layer->cfg.embedding_size,
                    .result = result,
                    .sgd = &sgd };
-    double *keys = NULL;
-    pfc_status st = prepare(&s, features, sample_keys, &keys);
-    if (st == PFC_OK) st = pfc_partial_fc_run_step(&s, features);
+    pfc_status st = prepare(&s, features, sample_keys);
+    if (st == PFC_OK) st = pfc_partial_fc_run_step(&s);
     st = pfc_agree(ctx, st);
     if (st == PFC_OK) layer->steps_done++;
-    free(keys);
     release(&s);
     return st;
 }

@@ -49,7 +49,10 @@ static pfc_status tap_classes(pfc_step *s, const char *name, int which)
     if (st == PFC_OK) fill_nan(out);
     for (int64_t c0 = 0; st == PFC_OK && c0 < s->sampled.count; c0 += block) {
         int64_t count = s->sampled.count - c0 < block ? s->sampled.count - c0 : block;
-        pfc_view z = pfc_view_rows(s->Z, c0, count), made = which == TAP_COSINE ? z : pfc_view_rows(s->H, 0, count);
+        pfc_view z;
+        st = pfc_partial_fc_cosines(s, c0, count, &z);
+        if (st != PFC_OK) break;
+        pfc_view made = which == TAP_COSINE ? z : pfc_view_rows(s->H, 0, count);
         st = make_block(s, which, z, c0, made);
         host.rows = count;
         if (st == PFC_OK) st = s->ops->download(s->be, host.data, made.data, (size_t)(count * s->N) * pfc_dtype_size(real));
@@ -91,7 +94,8 @@ static pfc_status tap_prob(pfc_step *s)
 pfc_status pfc_partial_fc_taps(pfc_step *s)
 {
     if (!s->ctx->tap) return PFC_OK;
-    if (s->sampled.keys) s->ctx->tap(s->ctx->tap_user, "sample_keys", pfc_view_make(s->sampled.keys, PFC_F64, s->layer->shard.count, 1), PFC_CLASS_ROWS);
+    if (s->sampled.keys)
+        s->ctx->tap(s->ctx->tap_user, "sample_keys", pfc_view_make((double *)s->sampled.keys, PFC_F64, s->layer->shard.count, 1), PFC_CLASS_ROWS);
     PFC_TRY(tap_classes(s, "cosine", TAP_COSINE));
     PFC_TRY(tap_classes(s, "logits", TAP_LOGITS));
     PFC_TRY(tap_rows(s, "row_max", s->max));

@@ -117,6 +117,7 @@ typedef struct pfc_case {
     pfc_param *param; /* one per algorithm->params, same order */
     int64_t world;    /* the case is defined for exactly this many ranks; -1: any */
     int64_t allow_nonfinite;
+    bool recompute;        /* of the run, not of the case: partial_fc forms its cosines again instead of keeping them; the results are the same */
     int64_t size[26];      /* bound letters, size['N'-'A']; -1: unbound */
     int64_t rounded;       /* input values that changed when read as float32 */
     bool depends_on_world; /* set by check: the result depends on the number of ranks, so `world` is written */

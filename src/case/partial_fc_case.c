@@ -30,6 +30,7 @@ pfc_partial_fc_config pfc_partial_fc_case_config(const pfc_case *c)
     cfg.interclass_threshold = pfc_param_real(c, "interclass_threshold");
     cfg.momentum_rule = (pfc_momentum_rule)pfc_param_choice(c, "momentum_rule");
     cfg.unowned_label = (pfc_unowned)pfc_param_choice(c, "unowned_label");
+    cfg.recompute = c->recompute;
     return cfg;
 }
 

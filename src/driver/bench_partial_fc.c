@@ -55,7 +55,7 @@ static int prepare_case(bench *b)
     b->n = c->size['N' - 'A'], b->classes = c->size['C' - 'A'], b->d = c->size['D' - 'A'];
     if (b->n % b->cli->ranks) return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: N = %lld is not divisible by %d ranks", (long long)b->n, b->cli->ranks);
     double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    double need = (b->mode == PFC_FAST ? 4.0 : 8.0) * (double)b->classes * (2.0 * (double)b->d + (double)b->n);
+    double need = (b->mode == PFC_FAST ? 4.0 : 8.0) * (double)b->classes * (2.0 * (double)b->d + (c->recompute ? 0.0 : (double)b->n));
     if (need > memory) return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: weights, momentum and cosines are larger than the memory of this machine");
     int64_t x[2] = { b->n, b->d }, w[2] = { b->classes, b->d };
     pfc_tensor *features = pfc_tensor_add(b->cli->comm, &c->in, "features", PFC_F32, 2, x, PFC_DIST_BATCH, 0);

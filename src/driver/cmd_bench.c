@@ -11,6 +11,7 @@ int pfc_cmd_bench(pfc_cli *cli)
         pfc_diag_fail(&diag, PFC_EXIT_USAGE, "bench %s: %s", name, a ? "this algorithm has no bench" : "no such algorithm; pfc_ref list names them");
     pfc_case *c = diag.exit_status ? NULL : pfc_case_new(a);
     if (!c) pfc_diag_fail(&diag, PFC_EXIT_RUNTIME, "out of memory");
+    if (c) c->recompute = cli->recompute;
     if (!pfc_diag_agree(cli->comm, &diag) && !pfc_cli_params(cli, c, &diag) && !(cli->size && pfc_cli_sizes(cli->size, c, &diag))) {
         pfc_json *json = pfc_json_open(cli, &diag);
         if (!diag.exit_status) {

@@ -54,6 +54,7 @@ static bool stored(const pfc_cli *cli)
 static int compute(const pfc_cli *cli, pfc_ctx *ctx, const pfc_precision *as, pfc_case *c, pfc_diag *diag)
 {
     double start = MPI_Wtime();
+    c->recompute = cli->recompute;
     if (as ? pfc_case_run_emulated(ctx, c, as, stored(cli), cli->steps, diag) : c->algorithm->run(ctx, c, cli->steps, diag)) return diag->exit_status;
     snprintf(c->spec, sizeof c->spec, "%s", pfc_ctx_mode(ctx) == PFC_EXACT && !as ? PFC_SPEC_EXACT : "fast"); /* an emulation is none of exact-v1's results */
     double seconds = MPI_Wtime() - start;

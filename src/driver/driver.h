@@ -43,6 +43,7 @@ typedef struct pfc_cli {
     int64_t seed;
     int shard_rank, shard_of; /* --rank, --of; -1: not given */
     int rounds;
+    bool recompute;
 } pfc_cli;
 
 typedef struct pfc_command {

@@ -10,7 +10,7 @@ const pfc_command pfc_commands[] = {
     { "verify", "", "Runs every shipped case on the ranks at hand and compares it with its golden and with the dense equations.", 0, 0, "", pfc_cmd_verify },
     { "list", "", "Lists algorithms with their parameters, inputs and results, and the shipped cases.", 0, 0, "", pfc_cmd_list },
     { "info", "", "Says how this program was built and what it finds on this machine.", 0, 0, "", pfc_cmd_info },
-    { "run", "CASE.h5 -o OUT.h5", "Computes a case.", 1, 1, "oSIiE", pfc_cmd_run },
+    { "run", "CASE.h5 -o OUT.h5", "Computes a case.", 1, 1, "oSIiEC", pfc_cmd_run },
     { "golden", "[NAME|CASE.h5|ALGORITHM|suite|suite-large...] -o DIR\nALGORITHM [--size N=..,C=..,D=..] [--param ...] -o DIR",
       "Makes goldens: of the given cases, shipped or of the suite (without a name: all but the large ones), or of a generated case. Beside NAME.h5 stands NAME.info.json with facts about the machine.",
       0, 1 << 20, "oSdspfeni", pfc_cmd_golden },
@@ -18,7 +18,7 @@ const pfc_command pfc_commands[] = {
       "Compares a candidate's results (a file, or a folder of .npy files) with a golden: by digest (exact), or within the golden's bounds for the type the "
       "candidate was computed in.",
       2, 2, "dRPDO", pfc_cmd_check },
-    { "bench", "ALGORITHM", "Times steps of an algorithm on generated inputs; partial_fc beside plain matrix products of the same shapes.", 1, 1, "sprfe",
+    { "bench", "ALGORITHM", "Times steps of an algorithm on generated inputs; partial_fc beside plain matrix products of the same shapes.", 1, 1, "sprfeC",
       pfc_cmd_bench },
     { NULL, NULL, NULL, 0, 0, NULL, NULL },
 };

@@ -35,6 +35,7 @@ static const struct argp_option own_options[] = {
     { "seed", 'e', "N", 0, "of the generated inputs", 4 },
     { "name", 'n', "NAME", 0, "file name of a generated case, without .h5", 4 },
     { "rounds", 'r', "N", 0, "measured steps", 5 },
+    { "recompute", 'C', NULL, 0, "partial_fc: form the cosines again in the second pass instead of keeping them; the same results in less memory", 5 },
     { "rank", 'R', "R", 0, "the candidate holds only this rank's part", 6 },
     { "of", 'P', "P", 0, "ranks of the port", 6 },
     { "sound", 'D', NULL, 0, "use bounds that no correct port exceeds, whatever its roundings; wider", 6 },
@@ -156,6 +157,7 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
     case 'r': return parse_small(state, "rounds", arg, 1, &cli->rounds);
     case 'R': return parse_small(state, "rank", arg, 0, &cli->shard_rank);
     case 'P': return parse_small(state, "of", arg, 1, &cli->shard_of);
+    case 'C': cli->recompute = true; return 0;
     case 'D': cli->sound = true; return 0;
     case 'O': cli->operand_rounding = arg; return 0;
     case ARGP_KEY_ARG: return append(&cli->files, &cli->file_count, arg);

@@ -3,6 +3,7 @@
 
 #include "core/px.h"
 
+#include <pfc/rng.h>
 #include <stdlib.h>
 
 typedef struct sizes {
@@ -92,6 +93,10 @@ static void forward(step *t)
 {
     side *s = t->s;
     const pfc_rows_info *rows = &t->rows;
+    double keys[37];
+    for (int64_t i = 0; i < 37; i++) keys[i] = pfc_uniform(-5, ((int64_t)1 << 32) - 20 + i, 3, PFC_STREAM_CLASS_KEY);
+    if (s->ops->class_keys) CALL(s, class_keys, -5, ((int64_t)1 << 32) - 20, 37, 3, keys);
+    keep_host(s, "class_keys", PFC_F64, keys, 37);
     CALL(s, row_norms, part(t->x, 0, t->z.n), t->xnorm, t->xexpo);
     keep(s, "row_norms", t->xnorm);
     if (s->ops->mode == PFC_EXACT) keep_i32(s, "exponents of row_norms", t->xexpo, t->z.n);
@@ -99,6 +104,8 @@ static void forward(step *t)
     FOR_BLOCKS(t)
     {
         CALL(s, row_norms, part(t->w, c, count), pfc_view_rows(t->wnorm, c, count), t->wexpo + c);
+        if (s->ops->rows_ahead) s->ops->rows_ahead(s->be, 0, part(t->w, 0, c));
+        CALLED(s, rows_ahead);
         CALL(s, cosines, 0, t->operand, part(t->w, c, count), pfc_view_rows(t->wnorm, c, count), t->wexpo + c, t->head.normalised,
              pfc_view_rows(t->cos, c, count));
         CALL(s, row_max, 0, &t->head, pfc_view_rows(t->cos, c, count), c, rows, t->sum);

@@ -7,6 +7,8 @@
 
 enum { FAST_LANES = 8, FAST_BLOCK = 126 }; /* blocks: W, H and dW of a block and the packed X share a 2 MiB L2 up to D = 512, N = 128; a multiple of the tile */
 
+enum { FAST_KEPT = 32 };
+
 /* Work memory of one lane for a block of `classes` and N rows; [16] as in fast_kernels.h. Grows, never shrinks. */
 typedef struct fast_scratch {
     int64_t n, classes, width; /* width: a multiple of the panel */
@@ -30,6 +32,9 @@ typedef struct pfc_fast_state {
     const pfc_fast_kernels *k;
     fast_scratch lane[FAST_LANES];
     fast_tile_memory tiles[FAST_LANES];
+    void *block[FAST_KEPT]; /* freed memory kept for the next step */
+    int kept;
+    size_t kept_bytes;
 } pfc_fast_state;
 
 /* Accumulators: floats per lane for products; a double per row and lane for scalars, with a running maximum if row_max fills it. */
@@ -44,6 +49,10 @@ typedef struct fast_acc {
 /* be->ops says which kernels; called by the registry. */
 pfc_status pfc_fast_state_create(pfc_backend *be);
 void pfc_fast_state_destroy(pfc_backend *be);
+
+/* Memory as pfc_cpu_alloc's; what pfc_fast_free is given may be handed out again. */
+pfc_status pfc_fast_alloc(pfc_backend *be, size_t bytes, void **out);
+void pfc_fast_free(pfc_backend *be, void *p);
 
 /* The lane's scratch, large enough (d: 0 where no W is packed); NULL: out of memory. */
 fast_scratch *pfc_fast_scratch(pfc_backend *be, int lane, int64_t classes, int64_t n, int64_t d);
@@ -61,6 +70,7 @@ static inline float *pfc_fast_at(pfc_view v, int64_t row) { return (float *)v.da
 static inline float *pfc_fast_row(pfc_rowset s, int64_t i) { return pfc_fast_at(s.base, s.index ? s.index[i] : s.first + i); }
 
 /* The entries of the tables (backend.h has their meaning). */
+pfc_status pfc_fast_class_keys(pfc_backend *be, int64_t seed, int64_t first, int64_t n, uint32_t step, double *keys);
 pfc_status pfc_fast_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo);
 pfc_status pfc_fast_round_state(pfc_backend *be, pfc_view state);
 pfc_status pfc_fast_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);

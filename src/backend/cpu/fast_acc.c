@@ -12,7 +12,7 @@ void pfc_fast_acc_destroy(pfc_backend *be, pfc_acc *acc)
     if (!acc) return;
     fast_acc *s = state_of(acc);
     if (s) {
-        pfc_cpu_free(be, s->product);
+        pfc_fast_free(be, s->product);
         free(s->sum);
         free(s->max);
         free(s->seen);
@@ -29,7 +29,7 @@ static bool fill_state(pfc_backend *be, pfc_acc *acc, fast_acc *s)
         void *p;
         s->ld = pfc_round16(acc->cols);
         size_t bytes = (size_t)acc->lanes * (size_t)acc->rows * (size_t)s->ld * sizeof(float);
-        if (pfc_cpu_alloc(be, bytes ? bytes : 1, &p) != PFC_OK) return false;
+        if (pfc_fast_alloc(be, bytes ? bytes : 1, &p) != PFC_OK) return false;
         s->product = p;
         for (size_t i = 0; i < bytes / sizeof(float); i++) s->product[i] = 0.0f;
         return true;

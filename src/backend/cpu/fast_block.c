@@ -82,18 +82,18 @@ static void pack(pfc_view x, const float *divisor, int64_t panel, int transposed
 void pfc_fast_operand_destroy(pfc_backend *be, pfc_operand *x)
 {
     if (!x) return;
-    pfc_cpu_free(be, x->columns);
-    pfc_cpu_free(be, x->rows);
-    pfc_cpu_free(be, x->unit);
-    pfc_cpu_free(be, x->divisor);
-    pfc_cpu_free(be, x->inverse);
+    pfc_fast_free(be, x->columns);
+    pfc_fast_free(be, x->rows);
+    pfc_fast_free(be, x->unit);
+    pfc_fast_free(be, x->divisor);
+    pfc_fast_free(be, x->inverse);
     free(x);
 }
 
 static pfc_status floats(pfc_backend *be, int64_t count, float **out)
 {
     void *p = NULL;
-    pfc_status st = pfc_cpu_alloc(be, (size_t)(count > 0 ? count : 1) * sizeof(float), &p);
+    pfc_status st = pfc_fast_alloc(be, (size_t)(count > 0 ? count : 1) * sizeof(float), &p);
     *out = p;
     return st;
 }

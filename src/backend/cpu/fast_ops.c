@@ -9,6 +9,8 @@
 #include "backend/mean_loss.h"
 #include "core/px.h"
 
+#include <malloc.h>
+#include <pfc/rng.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,11 +46,73 @@ void pfc_fast_state_destroy(pfc_backend *be)
     pfc_fast_state *state = be->state;
     if (!state) return;
     for (int i = 0; i < FAST_LANES; i++) free(state->lane[i].memory), free(state->tiles[i].memory);
+    for (int i = 0; i < state->kept; i++) free(state->block[i]);
     free(state);
     be->state = NULL;
 }
 
+/* ---- memory ---- */
+
+/* Blocks between these sizes are kept when they are freed: a step asks for the same ones as the step before, and fresh pages cost more than its small
+ * parts. */
+enum { KEEP_FROM = 64 << 10, KEEP_TO = 4 << 20, KEEP_ALL = 24 << 20 };
+
+/* The smallest kept block with room for bytes, if it is not much too large. */
+static void *take_kept(pfc_fast_state *state, size_t bytes)
+{
+    int best = -1;
+    for (int i = 0; i < state->kept; i++) {
+        size_t size = malloc_usable_size(state->block[i]);
+        if (size >= bytes && size <= bytes + bytes / 2 && (best < 0 || size < malloc_usable_size(state->block[best]))) best = i;
+    }
+    if (best < 0) return NULL;
+    void *p = state->block[best];
+    state->kept_bytes -= malloc_usable_size(p);
+    state->block[best] = state->block[--state->kept];
+    return p;
+}
+
+pfc_status pfc_fast_alloc(pfc_backend *be, size_t bytes, void **out)
+{
+    *out = NULL;
+    if (be->state && bytes >= KEEP_FROM && bytes <= KEEP_TO) {
+#pragma omp critical(pfc_fast_kept)
+        *out = take_kept(be->state, bytes);
+    }
+    return *out ? PFC_OK : pfc_cpu_alloc(be, bytes, out);
+}
+
+void pfc_fast_free(pfc_backend *be, void *p)
+{
+    pfc_fast_state *state = be->state;
+    size_t size = p ? malloc_usable_size(p) : 0;
+    if (state && size >= KEEP_FROM && size <= KEEP_TO + KEEP_TO / 2) {
+#pragma omp critical(pfc_fast_kept)
+        if (state->kept < FAST_KEPT && state->kept_bytes + size <= KEEP_ALL) {
+            state->block[state->kept++] = p;
+            state->kept_bytes += size;
+            p = NULL;
+        }
+    }
+    pfc_cpu_free(be, p);
+}
+
 /* ---- rows ---- */
+
+pfc_status pfc_fast_class_keys(pfc_backend *be, int64_t seed, int64_t first, int64_t n, uint32_t step, double *keys)
+{
+    const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
+    const int64_t piece = 4096;
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (n > 8 * piece)
+    for (int64_t i = 0; i < n; i += piece) {
+        int64_t end = i + piece < n ? i + piece : n;
+        if (k->class_keys)
+            k->class_keys((uint64_t)seed, (uint64_t)(first + i), step, PFC_STREAM_CLASS_KEY, end - i, keys + i);
+        else
+            for (int64_t c = i; c < end; c++) keys[c] = pfc_uniform(seed, first + c, step, PFC_STREAM_CLASS_KEY);
+    }
+    return PFC_OK;
+}
 
 pfc_status pfc_fast_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo)
 {
