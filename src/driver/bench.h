@@ -89,7 +89,7 @@ typedef struct pfc_bench {
 
 /* The first standard case of an algorithm; NULL: it has none. */
 const pfc_bench_standard *pfc_bench_standard_of(const char *algorithm);
-/* Sizes and parameters that are not given: of the standard case (NULL: none), then those of the algorithm's any_ranks. Local. */
+/* Sizes and parameters that are not given: of the standard case, or where there is none (NULL) those of the algorithm's any_ranks. Local. */
 int pfc_bench_defaults(const pfc_cli *cli, const pfc_bench_standard *s, pfc_case *c, pfc_diag *diag);
 /* Room on this machine for `bytes` in each rank; else a failure. Local. */
 int pfc_bench_room(const pfc_cli *cli, double bytes, pfc_diag *diag);

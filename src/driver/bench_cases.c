@@ -22,7 +22,7 @@ static const pfc_bench_standard standards[] = {
     { "moco", "moco", "N=256,K=65536,D=128,M=1000000", "N=8,K=512,D=16,M=1000", "queue_wrap=0" },
     { "moco_shuffle", "moco_shuffle", "N=256,C=3,H=224,W=224", "N=16,C=3,H=16,W=16", "" },
     { "batch_norm", "batch_norm", "N=64,C=64,H=56,W=56", "N=8,C=4,H=8,W=8", "kind=sync,num_sync_devices=0" },
-    { "group_gather", "group_gather", "M=4096", "M=64", "num_groups=1" },
+    { "group_gather", "group_gather", "M=4096", "M=64", "num_groups=1,num_sync_devices=0" },
     { "adaptive_margins", "adaptive_margins", "C=1000000", "C=1000", "" },
 };
 enum { STANDARDS = sizeof standards / sizeof standards[0] };
@@ -56,10 +56,10 @@ int pfc_bench_defaults(const pfc_cli *cli, const pfc_bench_standard *s, pfc_case
 {
     pfc_case *usual = pfc_case_new(c->algorithm);
     if (!usual) return pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "out of memory");
-    if (c->algorithm->any_ranks) c->algorithm->any_ranks(usual, cli->ranks, diag);
-    if (s && !diag->exit_status) {
-        for (int i = 0; i < 26; i++) usual->size[i] = -1;
+    if (s) {
         if (!set_params(s->param, usual, diag)) pfc_cli_sizes(cli->quick ? s->quick : s->size, usual, diag);
+    } else if (c->algorithm->any_ranks) {
+        c->algorithm->any_ranks(usual, cli->ranks, diag);
     }
     if (!diag->exit_status) take_over(usual, c);
     pfc_case_free(usual);
