@@ -152,7 +152,11 @@ says err "expected a multiple of the 3 ranks"
 expect 2 1 train "${data[@]}" --batch 1000
 says err "expected at least one batch"
 expect 2 1 train "${data[@]}" --param head=linear,num_subcenters=2
-expect 2 1 train --features "$work/train_x.npy"
+expect 2 alone train "${data[@]}" --param colour=red
+says err "/param/colour: found an unknown parameter"
+expect 2 alone train "${data[@]}" --batch x
+expect 2 alone train "${data[@]}" --epochs 1 --steps 2
+expect 2 alone train --features "$work/train_x.npy"
 expect 3 2 train --features "$work/nan_x.npy" --labels "$work/train_y.npy"
 says err "found nan at (3,4)"
 expect 3 2 train --features "$work/train_x.npy" --labels "$work/negative_y.npy"

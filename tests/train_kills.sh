@@ -15,7 +15,7 @@ rng = np.random.default_rng(3)
 np.save(sys.argv[1] + "/x.npy", rng.normal(size=(120, 8)).astype("f4"))
 np.save(sys.argv[1] + "/y.npy", np.arange(120) % 15)
 END_PYTHON
-steps=$((60 * kills))
+steps=$((200 * kills))
 args=(train --features "$work/x.npy" --labels "$work/y.npy" --batch 12 --mode exact --steps $steps --param sample_rule=global,sample_rate=0.5,lr=0.1,scale=16 -q)
 
 # The processes of a job, by their parent: a launcher starts its ranks itself.

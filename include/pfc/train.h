@@ -93,7 +93,8 @@ pfc_status pfc_trainer_state(pfc_trainer *trainer, pfc_view weight, pfc_view mom
 
 /* ---- checkpoints ----
  * The settings are fixed facts; step is one that is not; the tensors are head.weight and head.momentum. With schedule constant total_steps is no fact, so that a
- * run may be made longer. `more` are items of the caller: its network, its data's digest; their names must differ from those of the trainer. */
+ * run may be made longer. `more` are items of the caller: its network, its data's digest; their names must differ from those of the trainer. Both calls take memory
+ * for the weights and the momentum once more. */
 
 /* Writes FOLDER/step-....h5 by pfc_checkpoint_save. */
 pfc_status pfc_trainer_save(pfc_trainer *trainer, const char *folder, int keep, const pfc_item *more, int more_count, char *path, size_t size);

@@ -127,7 +127,8 @@ int pfc_settings_read(const pfc_cli *cli, pfc_settings *s, pfc_diag *diag)
     if (!c) return pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "out of memory");
     memset(s, 0, sizeof *s);
     s->config = pfc_train_defaults();
-    if (!pfc_cli_params(cli, c, diag) && !pfc_case_apply_defaults(c, diag)) {
+    if (pfc_cli_params(cli, c, diag)) diag->exit_status = PFC_EXIT_USAGE; /* not a file's mistake */
+    if (!diag->exit_status && !pfc_case_apply_defaults(c, diag)) {
         bool arcface = strcmp(pfc_param_word(c, "head"), "arcface_head") == 0;
         s->config.layer = arcface ? PFC_TRAIN_ARCFACE : PFC_TRAIN_PARTIAL_FC;
         fill_run(c, s);

@@ -54,7 +54,7 @@ static pfc_status make_rates(pfc_trainer *t)
                     t->cfg.base_lr, t->cfg.final_lr, t->cfg.start_lr, t->cfg.power);
 }
 
-/* The weights of a layer without class rows on some ranks are made with it; here those of the ArcFace head. */
+/* partial_fc keeps its weights itself; those of the ArcFace head are the trainer's. */
 static pfc_status make_layer(pfc_trainer *t)
 {
     if (t->cfg.layer == PFC_TRAIN_PARTIAL_FC) return pfc_partial_fc_create(t->ctx, &t->cfg.partial_fc, &t->layer);
