@@ -26,7 +26,7 @@ typedef struct pfc_options {
     const char *engine;  /* products. Exact mode: "amx", "ifma", "dgemm", "int128", "auto": the first of the three that can run. Fast mode:
                           * "bf16x6", or "auto" and the names of exact mode's: the ordinary ones. NULL: PFC_ENGINE or "auto" */
     int threads;         /* OpenMP threads inside this rank; 0: what OpenMP would use */
-    int self_check;      /* 1: verify every integer product mod 2^64; 0: PFC_SELF_CHECK decides; -1: never */
+    int self_check;      /* 1: verify every integer product by a checksum; 0: PFC_SELF_CHECK decides; -1: never */
 } pfc_options;
 
 /* Collective over comm. options may be NULL (exact, cpu). PFC_MAX_ISA=scalar|avx2|avx512|ifma|amx caps the kernels.

@@ -9,7 +9,9 @@
  * histograms are added over the ranks: 7 x 16 KiB. */
 #include "algo/partial_fc.h"
 
+#include "algo/blocks.h"
 #include "core/px.h"
+#include "core/rng_kernels.h"
 
 #include <pfc/rng.h>
 #include <stdlib.h>
@@ -132,14 +134,27 @@ static pfc_status choose_negatives(pfc_ctx *ctx, bool global, const double *keys
     return st;
 }
 
+typedef struct drawing {
+    const pfc_partial_fc *layer;
+    double *keys;
+} drawing;
+
+static pfc_status draw_some(void *arg, int lane, int64_t c, int64_t count)
+{
+    const drawing *d = arg;
+    const pfc_partial_fc *layer = d->layer;
+    uint32_t step = (uint32_t)(layer->cfg.first_step + layer->steps_done);
+    (void)lane;
+    pfc_uniform_range(layer->ctx->rng, layer->cfg.seed, layer->shard.start + c, count, step, PFC_STREAM_CLASS_KEY, d->keys + c);
+    return PFC_OK;
+}
+
+/* A key in [0, 1) for every class of this rank, a pure function of seed, class and step. */
 static pfc_status draw_keys(const pfc_partial_fc *layer, double *keys)
 {
-    pfc_backend *be = layer->ctx->be;
-    uint32_t step = (uint32_t)(layer->cfg.first_step + layer->steps_done);
-    int64_t first = layer->shard.start;
-    if (be->ops->class_keys) return be->ops->class_keys(be, layer->cfg.seed, first, layer->shard.count, step, keys);
-    for (int64_t c = 0; c < layer->shard.count; c++) keys[c] = pfc_uniform(layer->cfg.seed, first + c, step, PFC_STREAM_CLASS_KEY);
-    return PFC_OK;
+    enum { PIECE = 4096 };
+    drawing d = { layer, keys };
+    return pfc_for_blocks(layer->ctx, layer->shard.count, PIECE, draw_some, &d);
 }
 
 /* The positives and the chosen negatives as an ascending list. */

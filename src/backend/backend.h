@@ -139,10 +139,6 @@ typedef struct pfc_ops {
     /* fn(arg, 0..lanes-1), possibly at the same time. fn reports failure through arg. */
     void (*for_lanes)(pfc_backend *be, int lanes, pfc_lane_fn fn, void *arg);
 
-    /* ---- sampling (step 2 of partial_fc) ---- */
-    /* optional: keys_c (n, host, double) = pfc_uniform(seed, first + c, step, PFC_STREAM_CLASS_KEY). */
-    pfc_status (*class_keys)(pfc_backend *be, int64_t seed, int64_t first, int64_t n, uint32_t step, double *keys);
-
     /* ---- rows (steps 4 and 5 of partial_fc) ---- */
     /* norm_i = ||a_i|| (real, raw: not clamped); expo_i = grid exponent (exact-v1 1.1, 3.1; int32 in the place of
      * a; exact only: fast leaves it alone and takes NULL). */
@@ -349,7 +345,7 @@ struct pfc_backend {
     int threads;
     pfc_site site;
     int lanes;                      /* lanes of class loops: ops->lanes, or threads */
-    bool self_check;                /* verify every integer product mod 2^64 */
+    bool self_check;                /* verify every integer product modulo a number (2^64, or the engine's own) */
     const char *engine;             /* name of the product engine; NULL: the ordinary one of fast mode */
     const char *transport;          /* how data reaches MPI, if not in host memory from the beginning; else NULL */
     void *state;                    /* the backend's own */

@@ -61,7 +61,6 @@ libpfc_scalar_la_SOURCES += \
     src/backend/cpu/fast_gemm.inc \
     src/backend/cpu/fast_head.inc \
     src/backend/cpu/fast_matrix.inc \
-    src/backend/cpu/fast_philox.inc \
     src/backend/cpu/fast_rows.inc \
     src/backend/cpu/fast_scalar.c \
     src/backend/cpu/fast_table.inc \

@@ -3,7 +3,6 @@
 
 #include "core/px.h"
 
-#include <pfc/rng.h>
 #include <stdlib.h>
 
 typedef struct sizes {
@@ -93,10 +92,6 @@ static void forward(step *t)
 {
     side *s = t->s;
     const pfc_rows_info *rows = &t->rows;
-    double keys[37];
-    for (int64_t i = 0; i < 37; i++) keys[i] = pfc_uniform(-5, ((int64_t)1 << 32) - 20 + i, 3, PFC_STREAM_CLASS_KEY);
-    if (s->ops->class_keys) CALL(s, class_keys, -5, ((int64_t)1 << 32) - 20, 37, 3, keys);
-    keep_host(s, "class_keys", PFC_F64, keys, 37);
     CALL(s, row_norms, part(t->x, 0, t->z.n), t->xnorm, t->xexpo);
     keep(s, "row_norms", t->xnorm);
     if (s->ops->mode == PFC_EXACT) keep_i32(s, "exponents of row_norms", t->xexpo, t->z.n);

@@ -4,13 +4,6 @@
 /* Exponents exist in exact mode; a fast table leaves the array alone. */
 static checked_kind exact_out(const pfc_backend *be) { return be->ops->mode == PFC_EXACT ? CHECKED_OUT : CHECKED_IN; }
 
-static pfc_status checked_class_keys(pfc_backend *be, int64_t seed, int64_t first, int64_t n, uint32_t step, double *keys)
-{
-    BEGIN(class_keys);
-    HOST_OUT(keys, PFC_F64, n);
-    END(class_keys, seed, first, n, step, keys);
-}
-
 /* ---- rows ---- */
 
 static pfc_status checked_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo)
@@ -171,7 +164,6 @@ static pfc_status checked_weight_update(pfc_backend *be, int lane, const pfc_ope
 
 void pfc_checked_wrap_partial_fc(pfc_ops *table)
 {
-    SET(class_keys);
     SET(row_norms);
     SET(round_state);
     SET(operand_create);

@@ -70,7 +70,6 @@ static inline float *pfc_fast_at(pfc_view v, int64_t row) { return (float *)v.da
 static inline float *pfc_fast_row(pfc_rowset s, int64_t i) { return pfc_fast_at(s.base, s.index ? s.index[i] : s.first + i); }
 
 /* The entries of the tables (backend.h has their meaning). */
-pfc_status pfc_fast_class_keys(pfc_backend *be, int64_t seed, int64_t first, int64_t n, uint32_t step, double *keys);
 pfc_status pfc_fast_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo);
 pfc_status pfc_fast_round_state(pfc_backend *be, pfc_view state);
 pfc_status pfc_fast_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);

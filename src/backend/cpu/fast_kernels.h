@@ -59,9 +59,6 @@ typedef struct pfc_fast_kernels {
     const char *isa;
     int64_t panel; /* columns of a packed panel: a multiple of 16; panels are [columns/panel][k][panel], zero beyond the matrix */
 
-    /* pfc_uniform of indices first to first + n - 1; NULL: no faster than that one by one. */
-    void (*class_keys)(uint64_t seed, uint64_t first, uint32_t step, uint32_t stream, int64_t n, double *out);
-
     /* sum of x_i^2 in double. */
     double (*sum_squares)(const float *x, int64_t n);
 

@@ -10,7 +10,6 @@
 #include "core/px.h"
 
 #include <malloc.h>
-#include <pfc/rng.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,21 +97,6 @@ void pfc_fast_free(pfc_backend *be, void *p)
 }
 
 /* ---- rows ---- */
-
-pfc_status pfc_fast_class_keys(pfc_backend *be, int64_t seed, int64_t first, int64_t n, uint32_t step, double *keys)
-{
-    const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
-    const int64_t piece = 4096;
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (n > 8 * piece)
-    for (int64_t i = 0; i < n; i += piece) {
-        int64_t end = i + piece < n ? i + piece : n;
-        if (k->class_keys)
-            k->class_keys((uint64_t)seed, (uint64_t)(first + i), step, PFC_STREAM_CLASS_KEY, end - i, keys + i);
-        else
-            for (int64_t c = i; c < end; c++) keys[c] = pfc_uniform(seed, first + c, step, PFC_STREAM_CLASS_KEY);
-    }
-    return PFC_OK;
-}
 
 pfc_status pfc_fast_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo)
 {
