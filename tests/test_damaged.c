@@ -27,7 +27,7 @@ static const char *const seeds[] = {
     "tests/cases/lr_default.h5",
     "data/pfc_g_sampled.h5",
     "data/lr_default.h5",
-    "tests/fuzz/checkpoint.h5",
+    "tests/fuzz/seeds/checkpoint.h5",
     /* On these HDF5 1.10.8 crashes, or takes 2 GiB. */
     "tests/fuzz/seeds/names_segfault.h5",
     "tests/fuzz/seeds/heap_segfault.h5",

@@ -13,4 +13,4 @@ SCRIPT_TESTS += \
     tests/driver_train.sh \
     tests/driver_train_damage.sh \
     tests/train_kills.sh
-EXTRA_DIST += tests/fuzz/checkpoint.h5
+EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5
