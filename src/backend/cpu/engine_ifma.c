@@ -137,7 +137,7 @@ static void check_tile(const pfc_ifma_tile *t, int exponent, int rows, int cols,
 {
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < cols; c++) {
-            uint64_t value = residue(((pfc_i128)t->high[r][c] << 52) + t->low[r][c]);
+            uint64_t value = residue(pfc_ifma_value(t, r, c));
             accumulate(check + r, times(times(value, (uint64_t)1 << exponent), weight_of(first + c)));
         }
 }
