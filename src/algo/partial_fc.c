@@ -14,8 +14,8 @@
  *   6  softmax denominator      M = allreduce MAX, S = allreduce SUM exp(l-M)     M, S (N)                    8 N + 16 N
  *   7  loss                     -mean log p at the target, allreduce SUM          loss                        8 N
  *   8  scale of the gradient    exact mode only: one exponent per row             expo (2N)                   8 N
- *   9  gradients, block by block: G = (p - onehot)/N, H = G l'(Z); dX += H Wn; dW = H^T Xn; W -= lr (...); dW only lives in registers where a
- *      backend has weight_update and nobody asks for it
+ *   9  gradients, block by block: G = (p - onehot)/N, H = G l'(Z); dX += H Wn; dW = H^T Xn; W -= lr (...). Where the backend has
+ *      weight_update and the caller does not ask for dW, a row moves as soon as its gradient is known, and there is no dW
  *   10 feature gradient         reduce-scatter SUM dX                             dX (b,D)                    32 N D exact, 8 N D fast
  *   11 dense rule               rows that were not sampled decay as well
  *

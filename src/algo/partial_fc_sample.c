@@ -113,9 +113,9 @@ static pfc_status share_of_ties(pfc_ctx *ctx, bool global, const candidates *som
     for (int64_t i = 0; i < some->count; i++) mine += some->key[i] == px_bits(t->key);
     int64_t *all = malloc((size_t)ctx->comm.ranks * sizeof *all);
     pfc_status st = all ? PFC_OK : pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
-    PFC_TRY(pfc_agree(ctx, st));
-    st = pfc_comm_allgather(&ctx->comm, &mine, 1, PFC_I64, all);
-    for (int r = 0; r < ctx->comm.rank; r++) before += all[r];
+    st = pfc_agree(ctx, st);
+    if (st == PFC_OK) st = pfc_comm_allgather(&ctx->comm, &mine, 1, PFC_I64, all);
+    for (int r = 0; st == PFC_OK && r < ctx->comm.rank; r++) before += all[r];
     free(all);
     t->ties = t->ties > before ? t->ties - before : 0;
     return st;

@@ -187,7 +187,7 @@ typedef struct pfc_ops {
     /* feature_n += sum_c h_cn w_c / max(||w_c||,1e-12) (3.9). */
     pfc_status (*feature_grad)(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature);
     /* dw (classes, D) = gradient of the rows (3.10), the normalisation's backward included. Not normalised: h times x; of w only the count is read, wnorm
-     * and wdot not at all. */
+     * and wdot not at all. Normalised: every finite |w| is 0 or within 2^-149 and 2^128, as those of float32 (round_state). */
     pfc_status (*weight_grad)(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
                               pfc_view dw);
     /* x_grad (rows,D) = normalisation's backward of feature (rows,D) with dot (rows,1), times scale (3.9). x, norm: the same rows. */

@@ -163,6 +163,7 @@ pfc_bench_products *pfc_bench_products_open(MPI_Comm comm, const char *engine, i
 void pfc_bench_products_close(pfc_bench_products *b)
 {
     if (!b) return;
+    drop_batch(b);
     if (b->be) pfc_backend_close(b->be);
     free(b->status);
     free(b->h);

@@ -18,7 +18,8 @@ static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t at_most(int64_t a, int64_t limit) { return a < limit ? a : limit; }
 static int64_t round_up(int64_t words) { return (words + 7) / 8 * 8; }
 
-static int64_t strip_words(int64_t k) { return 9 * (round_up(k) + IFMA_PAD); }
+/* Words and tops of every row, indices of the listed terms. */
+static int64_t strip_words(int64_t k) { return (2 * IFMA_ROWS + 1) * (round_up(k) + IFMA_PAD); }
 
 int64_t pfc_ifma_strips_words(int64_t count, int64_t k) { return round_up(count * (int64_t)sizeof(pfc_ifma_strip) / 8) + count * strip_words(k); }
 
@@ -137,7 +138,7 @@ static void check_tile(const pfc_ifma_tile *t, int exponent, int rows, int cols,
 {
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < cols; c++) {
-            uint64_t value = residue(((pfc_i128)t->high[r][c] << 52) + t->low[r][c]);
+            uint64_t value = residue(pfc_ifma_value(t, r, c));
             accumulate(check + r, times(times(value, (uint64_t)1 << exponent), weight_of(first + c)));
         }
 }
@@ -177,14 +178,14 @@ static pfc_status check_feature(exact_lane *lane, pfc_rowset h, const int32_t *g
 
 static pfc_status prepare(exact_lane *lane, pfc_operand *x)
 {
-    int64_t n = x->n, d = x->d, rows = side_words(n, d), cols = side_words(d, n);
+    int64_t n = x->n, d = x->d, head = round_up(sizeof(struct ifma_operand) / 8), rows = side_words(n, d), cols = side_words(d, n);
     double *turned = pfc_exact_scratch(lane, SCRATCH_LEVELS, n * d); /* (D,N), scaled */
-    int64_t *memory = aligned_alloc(64, (size_t)round_up(rows + cols + n + d + (int64_t)sizeof(struct ifma_operand)) * sizeof *memory);
+    int64_t *memory = aligned_alloc(64, (size_t)round_up(head + rows + cols + n + d) * sizeof *memory);
     x->storage = (double *)memory;
     if (!memory || !turned) return PFC_ERR_NOMEM;
     struct ifma_operand *op = (struct ifma_operand *)memory;
     memset(op, 0, sizeof *op);
-    memory += sizeof *op / sizeof *memory * 8; /* stays aligned */
+    memory += head;
     uint64_t *rows_r = (uint64_t *)(memory + rows + cols), *cols_r = rows_r + d;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < d; j++) turned[j * n + i] = ((const double *)x->x.data)[i * x->x.ld + j] * px_pow2(62 - x->expo[i]);

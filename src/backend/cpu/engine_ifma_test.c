@@ -24,7 +24,7 @@ static bool right_answers(const pfc_ifma_tile *t, int shift)
         for (int c = 0; c < IFMA_COLS; c++) {
             pfc_i128 sum = 0;
             for (int k = 0; k < K; k++) sum += (pfc_i128)(answer(r, k, false) >> shift) * (answer(c, k, true) >> IFMA_REST_BITS);
-            if (((pfc_i128)t->high[r][c] << 52) + t->low[r][c] != sum) return false;
+            if (pfc_ifma_value(t, r, c) != sum) return false;
         }
     return true;
 }

@@ -25,7 +25,7 @@ typedef struct row_sums {
     __m512i word, top, negative;
 } row_sums;
 
-/* The sums of a row with these terms start at minus 2^41 * sum(V/2^shift) + 2^104 * negative, as high*2^52 + low. */
+/* The sums of a row with these terms start at -2^41 * sum(V/2^shift) - 2^104 * negative, as high*2^52 + low. */
 static inline void start_row(uint64_t word, int64_t top, int64_t negative, int64_t k, int64_t *high, int64_t *low)
 {
     *high = (int64_t)(((uint64_t)k << 40) - ((uint64_t)top << 41) - ((uint64_t)negative << 52) - (word >> 11));
