@@ -133,8 +133,8 @@ void pfc_fast_sinkhorn_destroy(pfc_backend *be, pfc_sinkhorn_plan *plan)
 pfc_status pfc_fast_sinkhorn_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2])
 {
     double max = extremes[0], min = -extremes[1];
-    bool narrow = max - min <= FLOAT_RANGE && fabs(max - plan->shift) <= FLOAT_RANGE + ABOVE &&
-                  (plan->cfg.stabilise || (max <= EXP_RANGE && min >= -EXP_RANGE));
+    bool narrow =
+        max - min <= FLOAT_RANGE && fabs(max - plan->shift) <= FLOAT_RANGE + ABOVE && (plan->cfg.stabilise || (max <= EXP_RANGE && min >= -EXP_RANGE));
     if (!narrow) return pfc_fast_wide_exp(be, plan, plan->cfg.stabilise ? max : 0.0);
     for (int64_t i = 0; i < plan->q.cols; i++) plan->r[i] = 1.0f;
     plan->unit = px_exp(plan->shift - max);
