@@ -19,7 +19,7 @@ typedef struct fast_scratch {
     float **w, **m;                                                                   /* classes: rows of weight and momentum */
     const float **ahead_row;                                                          /* classes: of the next block */
     fast_ahead ahead;
-    int32_t *first, *row; /* classes + 1, N */
+    int32_t *first, *row; /* classes + 2, N */
 } fast_scratch;
 
 /* Work memory of the kernel set bf16x6; grows, never shrinks. */

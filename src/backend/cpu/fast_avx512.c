@@ -4,7 +4,6 @@
 #endif
 #include "backend/cpu/vec_avx512.h"
 #define TILE_VECS 4
-#define FAST_CLASS_KEYS /* there is an instruction for 64-bit products */
 #define FAST_TABLE pfc_fast_kernels_avx512
 #define FAST_ISA "avx512"
 #include "backend/cpu/fast_table.inc"

@@ -66,6 +66,7 @@ static void begin(work *w, float m, double extremes[2])
 {
     pfc_sinkhorn_plan *p = w->p;
     w->shift = m * (float)(1.0 / p->cfg.epsilon);
+    if (!px_finite((double)w->shift)) w->shift = 0.0f; /* or e and the sums would be NaN where no score is */
     p->shift = (double)w->shift;
     pfc_cpu_for_lanes(w->be, p->lanes, begin_lane, w);
     extremes[0] = extremes[1] = -PX_INF;
@@ -132,7 +133,8 @@ void pfc_fast_sinkhorn_destroy(pfc_backend *be, pfc_sinkhorn_plan *plan)
 pfc_status pfc_fast_sinkhorn_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2])
 {
     double max = extremes[0], min = -extremes[1];
-    bool narrow = max - min <= FLOAT_RANGE && (plan->cfg.stabilise || (max <= EXP_RANGE && min >= -EXP_RANGE));
+    bool narrow =
+        max - min <= FLOAT_RANGE && fabs(max - plan->shift) <= FLOAT_RANGE + ABOVE && (plan->cfg.stabilise || (max <= EXP_RANGE && min >= -EXP_RANGE));
     if (!narrow) return pfc_fast_wide_exp(be, plan, plan->cfg.stabilise ? max : 0.0);
     for (int64_t i = 0; i < plan->q.cols; i++) plan->r[i] = 1.0f;
     plan->unit = px_exp(plan->shift - max);
