@@ -57,7 +57,7 @@ pfc_train_config pfc_train_defaults(void);
 pfc_status pfc_train_rates(const pfc_train_config *cfg, double *lr);
 
 /* The order of the examples in an epoch into order (count): sorted by (Philox key of (seed, epoch, example), example), so the same for every number of
- * ranks. Local. Errors: PFC_ERR_NOMEM, PFC_ERR_ARG (epoch outside [0, 2^32)). */
+ * ranks. Local. Errors: PFC_ERR_NOMEM, PFC_ERR_ARG (epoch outside [0, 2^32), count outside [0, 2^57)). */
 pfc_status pfc_train_order(int64_t seed, int64_t epoch, int64_t count, int64_t *order);
 
 typedef struct pfc_trainer pfc_trainer;
