@@ -98,6 +98,8 @@ pfc_status pfc_checkpoint_latest(pfc_ctx *ctx, const char *folder, char *path, s
     }
     PFC_TRY(pfc_agree(ctx, st));
     PFC_TRY(pfc_comm_broadcast(&ctx->comm, &newest, 1, PFC_I64, 0));
+    if (strlen(folder) + 24 > size) st = pfc_checkpoint_fail(ctx, PFC_ERR_ARG, folder, NULL, "no room for the path of a checkpoint in %zu bytes", size);
+    PFC_TRY(pfc_agree(ctx, st));
     name_of(folder, newest, path, size);
     if (step) *step = newest;
     return PFC_OK;
