@@ -22,6 +22,7 @@ np.save(sys.argv[1] + "/fortran_x.npy", np.asfortranarray(x))
 np.save(sys.argv[1] + "/other_x.npy", x + np.float32(1))
 np.save(sys.argv[1] + "/wide_x.npy", np.hstack([x, x]))
 np.save(sys.argv[1] + "/negative_y.npy", np.where(y == 7, -1, y))
+np.save(sys.argv[1] + "/large_y.npy", np.where(y == 7, 2**63 - 1, y))
 bad = x.copy()
 bad[3, 4] = np.nan
 np.save(sys.argv[1] + "/nan_x.npy", bad)
@@ -85,6 +86,9 @@ expect 0 1 train "${data[@]}" "${settings[@]}" --checkpoint "$work/part" --stop-
 echo "9	0	8	" >>"$work/part.log"
 expect 0 1 train "${data[@]}" "${settings[@]}" --checkpoint "$work/part" --resume --log "$work/part.log" -q
 [ "$(cut -f 1,6,8 "$work/part.log" | grep -c .)" = 21 ] || fail "part.log: $(grep -c . "$work/part.log") lines"
+ln -s part.log "$work/link.log"
+expect 0 1 train "${data[@]}" "${settings[@]}" --checkpoint "$work/part" --resume --log "$work/link.log" -q
+[ -L "$work/link.log" ] || fail "--log: a link was replaced"
 grep -v 'test_x' "$work/log.first" | cut -f 1,2,3,6,8 >"$work/a"
 cut -f 1,2,3,6,8 "$work/part.log" >"$work/b"
 same "$work/a" "$work/b"
@@ -161,6 +165,12 @@ expect 3 2 train --features "$work/nan_x.npy" --labels "$work/train_y.npy"
 says err "found nan at (3,4)"
 expect 3 2 train --features "$work/train_x.npy" --labels "$work/negative_y.npy"
 says err "found -1 at (42), expected 0 or more"
+expect 3 2 train --features "$work/train_x.npy" --labels "$work/large_y.npy"
+says err "found 9223372036854775807 at (42), expected less than"
+expect 2 2 train "${data[@]}" --batch 12 --steps 2305843009213693953
+says err "total_steps: found 2305843009213693953, expected 1 to "
+expect 5 2 train "${data[@]}" --batch 12 --steps 2 --checkpoint "$work/train_x.npy"
+[ ! -s "$work/out" ] || fail "$command_line: found out only after the training"
 expect 3 2 train --features "$work/train_x.npy" --labels "$work/test_y.npy"
 says err "found 82 labels, expected 246"
 expect 3 1 train --features "$work/train_y.npy" --labels "$work/train_y.npy"

@@ -70,6 +70,8 @@ edit("rows", lambda f: replace(f, "state/head.weight", weight[:14]), "/state/hea
 edit("type", lambda f: replace(f, "state/head.weight", weight.astype("f4")), "/state/head.weight: found f32, expected f64", 1)
 edit("swapped", lambda f: replace(f, "state/head.weight", weight[::-1].copy()), "/state/head.weight: found data with SHA-256", 1)
 edit("no_digest", lambda f: f["state/head.weight"].attrs.__delitem__("sha256"), "/state/head.weight: found nothing, expected an attribute sha256")
+edit("unit", lambda f: f["state/head.weight"].attrs.__setitem__("unit", 7), "/state/head.weight: found 7, expected unit 1")
+edit("newline", lambda f: f.__setitem__("state/a\nb", np.zeros(3)), "/state/a?b: found a tensor of that name, expected none")
 edit("link", lambda f: (f["state"].move("head.weight", "/w"), f.__setitem__("state/head.weight", h5py.SoftLink("/w"))), "/state/head.weight: found a soft link")
 END_PYTHON
 
@@ -87,6 +89,10 @@ while IFS=$'\t' read -r name inspect text; do
     count=$((count + 1))
 done <"$work/list"
 [ $count -gt 25 ] || fail "only $count damaged files"
+
+expect 3 alone export "$work/unit.h5" -o "$work/exported" # inspect does not mind: no digest covers it
+says err "/state/head.weight: found unit 7"
+[ ! -e "$work/exported" ] || fail "$command_line: made a folder"
 
 # The good one still is.
 expect 0 1 "${run_args[@]}" --resume="$good" --checkpoint "$work/new"

@@ -255,6 +255,8 @@ START_TEST(folders)
         MPI_Barrier(MPI_COMM_WORLD);
     }
     ck_assert(pfc_checkpoint_latest(ctx, folder, found, sizeof found, &step) == PFC_OK && step == 45 && strcmp(found, name) == 0);
+    ck_assert(pfc_checkpoint_latest(ctx, folder, found, strlen(name), &step) == PFC_ERR_ARG); /* no room for all of the path */
+    snprintf(found, sizeof found, "%s", name);
     forget(&s, ctx);
     ck_assert(pfc_checkpoint_read(ctx, found, s.items, ITEMS) == PFC_OK && s.step == 45);
     MPI_Barrier(MPI_COMM_WORLD);

@@ -15,15 +15,16 @@ rng = np.random.default_rng(3)
 np.save(sys.argv[1] + "/x.npy", rng.normal(size=(120, 8)).astype("f4"))
 np.save(sys.argv[1] + "/y.npy", np.arange(120) % 15)
 END_PYTHON
-steps=$((200 * kills))
+steps=$((300 * kills))
 args=(train --features "$work/x.npy" --labels "$work/y.npy" --batch 12 --mode exact --steps $steps --param sample_rule=global,sample_rate=0.5,lr=0.1,scale=16 -q)
 
 # The processes of a job, by their parent: a launcher starts its ranks itself.
-children() {
-    local stat pid
+children() { # without a process for each: they would take longer than a run lasts
+    local stat line parent
     for stat in /proc/[0-9]*/stat; do
-        pid=${stat#/proc/} pid=${pid%/stat}
-        [ "$(sed 's/.*) //' "$stat" 2>/dev/null | cut -d ' ' -f 2)" = "$1" ] && echo "$pid"
+        { read -r line <"$stat"; } 2>/dev/null || continue
+        read -r _ parent _ <<<"${line##*) }"
+        [ "$parent" != "$1" ] || echo "${line%% *}"
     done
 }
 
@@ -40,19 +41,38 @@ job() {
 
 newest() { find "$1" -name 'step-*.h5' 2>/dev/null | sort | tail -n 1; }
 
+# step_of FILE: its number; 0 without a file.
+step_of() {
+    local digits=${1##*/step-}
+    digits=${digits%.h5}
+    echo $((10#0$digits))
+}
+
+# wait_for_step STEP FOLDER: until the job has come so far, has ended, or the machine has no time for it. Steps, not seconds: a fast run is not over before.
+wait_for_step() {
+    local end=$((SECONDS + 60))
+    while [ "$(step_of "$(newest "$2")")" -lt "$1" ] && kill -0 $job 2>/dev/null && [ $SECONDS -lt $end ]; do sleep 0.01; done
+}
+
+# ended SECONDS: the job has; else it is ended by force.
+ended() {
+    local end=$((SECONDS + $1))
+    while kill -0 $job 2>/dev/null; do
+        [ $SECONDS -lt $end ] || { kill -9 $job; return 1; }
+        sleep 0.02
+    done
+}
+
 expect 0 2 "${args[@]}" --checkpoint "$work/whole"
 folder=$work/killed found=0 killed=0
 for k in $(seq 1 $kills); do
     np=$((1 + k % 3)) resume=
     [ -z "$(newest "$folder")" ] || resume=--resume
+    before=$(newest "$folder")
     # shellcheck disable=SC2086
     job $np "${args[@]}" --checkpoint "$folder" --every 1 $resume
-    before=$(newest "$folder")
-    for _ in $(seq 1 300); do # until it works; then any moment
-        [ "$(newest "$folder")" = "$before" ] && kill -0 $job 2>/dev/null || break
-        sleep 0.05
-    done
-    sleep "0.$((RANDOM % 7))$((RANDOM % 10))"
+    wait_for_step $(($(step_of "$before") + 1 + RANDOM % 40)) "$folder"
+    sleep "0.0$((RANDOM % 5))$((RANDOM % 10))"
     ranks=$(children $job)
     [ -z "$ranks" ] || killed=$((killed + 1))
     if [ $((k % 2)) = 0 ]; then
@@ -60,6 +80,7 @@ for k in $(seq 1 $kills); do
     else
         kill -9 "$(echo "$ranks" | head -n 1)" 2>/dev/null # one rank: the launcher ends the others
     fi
+    ended 60 || fail "$command_line: still there a minute after it was killed"
     wait $job 2>/dev/null
     found=$((found + $(find "$folder" -name '*.tmp-*' | wc -l)))
     [ "$(wc -l <"$work/err")" -lt 30 ] || fail "$command_line: $(head -c 600 "$work/err")"
@@ -106,17 +127,17 @@ fi
 # ---- stopped: after the step, with a checkpoint, status 0 ----
 
 long=("${args[@]}")
-for i in "${!long[@]}"; do [ "${long[i]}" != $steps ] || long[i]=50000000; done
+for i in "${!long[@]}"; do [ "${long[i]}" != $steps ] || long[i]=1000000; done # the rate of every step is kept
 round=0
 for signal in TERM INT USR1; do
     for np in 1 3; do
         rm -rf "$work/stopped"
         job $np "${long[@]}" --checkpoint "$work/stopped" --every 5
-        for _ in $(seq 1 300); do [ -z "$(newest "$work/stopped")" ] || break; sleep 0.05; done
+        wait_for_step 1 "$work/stopped"
         target=$(children $job | sed -n "$((1 + round % np))p") # one rank, and not always the same
         [ $signal != USR1 ] || target=$job # the launcher hands it on
         kill -$signal "$target"
-        timeout 20 tail --pid=$job -f /dev/null || { fail "$command_line: SIG$signal did not stop it"; kill -9 $job; }
+        ended 60 || fail "$command_line: SIG$signal did not stop it"
         wait $job
         status=$?
         [ $status = 0 ] || fail "$command_line: SIG$signal: status $status: $(head -c 600 "$work/err")"

@@ -74,10 +74,12 @@ pfc_status pfc_checkpoint_read(pfc_ctx *ctx, const char *path, const pfc_item *i
 /* ---- a folder of checkpoints: DIR/step-000000000123.h5 ---- */
 
 /* Writes the checkpoint of a step, makes the folder if it is not there; then removes all but the `keep` (0: all stay) with the highest steps, and what killed
- * runs have left unfinished. One run at a time writes to a folder. path (size bytes; may be NULL) is what was written. */
+ * runs have left unfinished. One run at a time writes to a folder. path (size bytes; may be NULL) is what was written.
+ * Errors: PFC_ERR_ARG (a step outside [0, 10^12), an item, a path of more than 1000 bytes), PFC_ERR_IO, PFC_ERR_NOMEM: all earlier checkpoints are there. */
 pfc_status pfc_checkpoint_save(pfc_ctx *ctx, const char *folder, int64_t step, int keep, const pfc_item *items, int count, char *path, size_t size);
 
-/* The checkpoint with the highest step; step (may be NULL) is it. None, or no such folder: PFC_ERR_DATA. */
+/* The checkpoint with the highest step; step (may be NULL) is it. Errors: PFC_ERR_DATA (none, or no such folder), PFC_ERR_ARG (no room for
+ * the path: the folder's and 24 bytes). */
 pfc_status pfc_checkpoint_latest(pfc_ctx *ctx, const char *folder, char *path, size_t size, int64_t *step);
 
 #ifdef __cplusplus

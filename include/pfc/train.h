@@ -57,7 +57,7 @@ pfc_train_config pfc_train_defaults(void);
 pfc_status pfc_train_rates(const pfc_train_config *cfg, double *lr);
 
 /* The order of the examples in an epoch into order (count): sorted by (Philox key of (seed, epoch, example), example), so the same for every number of
- * ranks. Local. Errors: PFC_ERR_NOMEM, PFC_ERR_ARG (epoch outside [0, 2^32)). */
+ * ranks. Local. Errors: PFC_ERR_NOMEM, PFC_ERR_ARG (epoch outside [0, 2^32), count outside [0, 2^57)). */
 pfc_status pfc_train_order(int64_t seed, int64_t epoch, int64_t count, int64_t *order);
 
 typedef struct pfc_trainer pfc_trainer;
@@ -85,10 +85,11 @@ typedef struct pfc_train_result {
 pfc_status pfc_trainer_step(pfc_trainer *trainer, pfc_view features, pfc_view labels, pfc_train_result *result);
 
 /* For every row of features (m, D), f32 or f64, m of each rank its own (0 too), the class whose centre is nearest: the largest cosine with a row of the
- * weights (head linear, or without norms: the largest product), the first of equal ones; -1 where a NaN makes it unknown. classes: m. */
+ * weights (head linear, or without norms: the largest product), the first of equal ones; -1 where a NaN makes it unknown. classes: m.
+ * Errors: PFC_ERR_SHAPE (another width or type), PFC_ERR_NOMEM. */
 pfc_status pfc_trainer_nearest(pfc_trainer *trainer, pfc_view features, int64_t *classes);
 
-/* This rank's rows of the weights and the momentum, (C_r*k, D) f32 or f64; NULL data: not wanted. Local. */
+/* This rank's rows of the weights and the momentum, (C_r*k, D) f32 or f64; NULL data: not wanted. Local. Errors: PFC_ERR_SHAPE. */
 pfc_status pfc_trainer_state(pfc_trainer *trainer, pfc_view weight, pfc_view momentum);
 
 /* ---- checkpoints ----
@@ -96,9 +97,10 @@ pfc_status pfc_trainer_state(pfc_trainer *trainer, pfc_view weight, pfc_view mom
  * run may be made longer. `more` are items of the caller: its network, its data's digest; their names must differ from those of the trainer. Both calls take memory
  * for the weights and the momentum once more. */
 
-/* Writes FOLDER/step-....h5 by pfc_checkpoint_save. */
+/* Writes FOLDER/step-....h5 by pfc_checkpoint_save, whose errors it has. */
 pfc_status pfc_trainer_save(pfc_trainer *trainer, const char *folder, int keep, const pfc_item *more, int more_count, char *path, size_t size);
-/* Goes on where the checkpoint was. After an error the trainer is as it was; tensors of `more` are undefined. */
+/* Goes on where the checkpoint was. Errors: those of pfc_checkpoint_read; PFC_ERR_DATA (a step beyond total_steps). After an error the trainer is as it was;
+ * tensors of `more` are undefined. */
 pfc_status pfc_trainer_load(pfc_trainer *trainer, const char *path, const pfc_item *more, int more_count);
 
 #ifdef __cplusplus

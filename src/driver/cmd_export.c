@@ -93,10 +93,15 @@ static int check(const pfc_cli *cli, const pfc_stored_file *f, pfc_diag *diag)
 {
     if (strcmp(f->format, "pfc-checkpoint"))
         return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: attribute format: found \"%s\", expected \"pfc-checkpoint\"", cli->files[0], f->format);
-    for (int i = 0; i < f->tensor_count; i++)
+    for (int i = 0; i < f->tensor_count; i++) {
+        const pfc_stored_tensor *t = &f->tensors[i];
+        if (t->unit < 0 || t->ndim < 1 || (t->unit > 0 && t->dims[0] % t->unit)) /* rows would be lost; no digest covers it */
+            return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: %s: found unit %lld, expected 0 or a divisor of the rows", cli->files[0], t->path,
+                                 (long long)t->unit);
         if (!f->tensors[i].intact)
             return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: %s: found data without its SHA-256, expected %s: it is damaged", cli->files[0], f->tensors[i].path,
                                  f->tensors[i].sha256[0] ? f->tensors[i].sha256 : "an attribute sha256");
+    }
     return 0;
 }
 

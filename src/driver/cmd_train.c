@@ -1,11 +1,13 @@
 /* cmd_train.c: trains a layer on the user's features. */
 #include "case/internal.h"
 #include "driver/train.h"
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct run {
     pfc_cli *cli;
@@ -29,7 +31,8 @@ static int failed(run *r, pfc_status st, const char *what)
 {
     if (st == PFC_OK) return r->diag->exit_status;
     if (st == PFC_ERR_ARG || st == PFC_ERR_SHAPE) return pfc_diag_fail(r->diag, PFC_EXIT_USAGE, "%s: %s", what, pfc_ctx_error(r->ctx));
-    if (st == PFC_ERR_DATA) return pfc_diag_fail(r->diag, PFC_EXIT_FILE, "%s", pfc_ctx_error(r->ctx));
+    if (st == PFC_ERR_DATA || st == PFC_ERR_IO) /* the text names the file */
+        return pfc_diag_fail(r->diag, st == PFC_ERR_DATA ? PFC_EXIT_FILE : PFC_EXIT_RUNTIME, "%s", pfc_ctx_error(r->ctx));
     return pfc_diag_fail(r->diag, st == PFC_ERR_UNSUPPORTED ? PFC_EXIT_BACKEND : PFC_EXIT_RUNTIME, "%s: %s", what, pfc_ctx_error(r->ctx));
 }
 
@@ -38,18 +41,20 @@ static int failed(run *r, pfc_status st, const char *what)
 static volatile sig_atomic_t stop_signal;
 static const int signals[] = { SIGINT, SIGTERM, SIGUSR1 }; /* mpirun hands SIGUSR1 on as it is */
 enum { SIGNALS = sizeof signals / sizeof signals[0] };
+static struct sigaction old[SIGNALS];
 
-/* The second one ends the program as it would without us. */
+/* The second one ends the program as it would without us: main's handler takes unfinished files away. */
 static void note_signal(int sig)
 {
-    if (stop_signal) {
-        signal(sig, SIG_DFL);
-        raise(sig);
-    }
+    for (int i = 0; i < SIGNALS && stop_signal; i++)
+        if (signals[i] == sig) {
+            sigaction(sig, &old[i], NULL);
+            raise(sig);
+        }
     stop_signal = sig;
 }
 
-static void catch_signals(struct sigaction old[SIGNALS])
+static void catch_signals(void)
 {
     struct sigaction act = { .sa_handler = note_signal, .sa_flags = SA_RESTART };
     sigemptyset(&act.sa_mask);
@@ -60,7 +65,7 @@ static void catch_signals(struct sigaction old[SIGNALS])
     }
 }
 
-static void release_signals(const struct sigaction old[SIGNALS])
+static void release_signals(void)
 {
     for (int i = 0; i < SIGNALS; i++) sigaction(signals[i], &old[i], NULL);
 }
@@ -153,12 +158,25 @@ static int resume(run *r)
     return 0;
 }
 
+/* A folder that cannot be written is better known now than after the last step. Collective. */
+static int make_folder(run *r)
+{
+    struct stat s;
+    const char *folder = r->cli->checkpoint;
+    int error = 0;
+    if (r->cli->rank == 0 && ((mkdir(folder, 0777) && errno != EEXIST) || stat(folder, &s))) error = errno;
+    if (r->cli->rank == 0 && !error) error = !S_ISDIR(s.st_mode) ? ENOTDIR : access(folder, W_OK | X_OK) ? errno : 0;
+    if (error) pfc_diag_fail(r->diag, PFC_EXIT_RUNTIME, "%s: no checkpoint can be written there: %s", folder, strerror(error));
+    return pfc_diag_agree(r->cli->comm, r->diag);
+}
+
 /* Newer checkpoints in the folder are another run's, or of a branch that this run leaves: "the newest" would not be this run's. */
 static int check_folder(run *r)
 {
     int64_t newest = -1, begins = pfc_trainer_steps(r->trainer);
     char path[1100];
-    if (!r->cli->checkpoint || pfc_checkpoint_latest(r->ctx, r->cli->checkpoint, path, sizeof path, &newest) != PFC_OK || newest <= begins) return 0;
+    if (!r->cli->checkpoint) return 0;
+    if (pfc_checkpoint_latest(r->ctx, r->cli->checkpoint, path, sizeof path, &newest) != PFC_OK || newest <= begins) return make_folder(r);
     return pfc_diag_fail(
         r->diag, PFC_EXIT_USAGE,
         "%s: found the checkpoint of step %lld, expected none after step %lld, where this run begins: go on with --resume, or choose another folder",
@@ -226,6 +244,7 @@ static int save(run *r)
 {
     int64_t step = pfc_trainer_steps(r->trainer);
     if (!r->cli->checkpoint || r->saved == step) return 0;
+    if (r->log.file) fflush(r->log.file); /* a run that goes on from here finds the lines up to here */
     if (failed(r, pfc_trainer_save(r->trainer, r->cli->checkpoint, r->cli->keep ? r->cli->keep : 3, r->more, 2, r->path, sizeof r->path), r->cli->checkpoint))
         return r->diag->exit_status;
     r->saved = step;
@@ -266,16 +285,15 @@ static int write_json(run *r, int sig, double seconds)
 
 static int train(run *r)
 {
-    struct sigaction old[SIGNALS];
     int sig = 0;
     r->log.every = r->settings.log_every;
     r->log.epoch_steps = pfc_trainer_epoch_steps(r->trainer);
     r->log.total_steps = r->total;
     if (pfc_train_log_open(r->cli, pfc_trainer_steps(r->trainer), &r->log, r->diag)) return r->diag->exit_status;
     print_facts(r);
-    catch_signals(old);
+    catch_signals();
     loop(r, &sig);
-    release_signals(old);
+    release_signals();
     double seconds = MPI_Wtime() - r->log.start;
     if (pfc_train_log_close(r->cli, &r->log, r->diag) || write_json(r, sig, seconds) || r->log.quiet) return r->diag->exit_status;
     printf("%s after step %lld of %lld%s%s\n", sig ? strsignal(sig) : "ended", (long long)pfc_trainer_steps(r->trainer), (long long)r->total,

@@ -37,6 +37,8 @@ static int check_labels(const pfc_tensor *y, const char *path, int64_t first, in
         if (num_classes > 0 && label[i] >= num_classes)
             return refuse(path, diag, "found %lld at (%lld), expected 0 to %lld, as num_classes is %lld", (long long)label[i], (long long)(first + i),
                           (long long)num_classes - 1, (long long)num_classes);
+        if (label[i] >= INT64_MAX / 64) /* also what HDF5 makes of a larger one; + 1 and sizes in bytes must not overflow */
+            return refuse(path, diag, "found %lld at (%lld), expected less than 2^57", (long long)label[i], (long long)(first + i));
         if (label[i] >= *classes) *classes = label[i] + 1;
     }
     return 0;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { BAR = 24 };
@@ -38,18 +39,38 @@ static bool keep_lines(const char *path, FILE *to, int64_t step)
     return good;
 }
 
-static bool open_file(pfc_train_log *log, int64_t step)
+/* A pipe or a device, such as /dev/stdout, or a link to nothing: it must stay what it is. */
+static bool written_through(const char *path)
+{
+    struct stat s;
+    return stat(path, &s) == 0 ? !S_ISREG(s.st_mode) : lstat(path, &s) == 0;
+}
+
+/* A new file with the old lines, under the name of the old one. */
+static bool replace_file(pfc_train_log *log, const char *path, int64_t step)
 {
     char temporary[1100];
-    snprintf(temporary, sizeof temporary, "%s.tmp-%ld", log->path, (long)getpid());
+    snprintf(temporary, sizeof temporary, "%s.tmp-%ld", path, (long)getpid());
     log->file = fopen(temporary, "w");
     if (!log->file) return false;
     fputs(title, log->file);
-    if ((step == 0 || keep_lines(log->path, log->file, step)) && fflush(log->file) == 0 && rename(temporary, log->path) == 0) return true;
+    if ((step == 0 || keep_lines(path, log->file, step)) && fflush(log->file) == 0 && rename(temporary, path) == 0) return true;
     int error = errno;
     unlink(temporary);
     errno = error;
     return false;
+}
+
+static bool open_file(pfc_train_log *log, int64_t step)
+{
+    if (written_through(log->path)) {
+        log->file = fopen(log->path, "w");
+        return log->file && fputs(title, log->file) >= 0;
+    }
+    char *path = realpath(log->path, NULL); /* NULL: a new file; else what a link leads to */
+    bool good = replace_file(log, path ? path : log->path, step);
+    free(path);
+    return good;
 }
 
 int pfc_train_log_open(const pfc_cli *cli, int64_t step, pfc_train_log *log, pfc_diag *diag)

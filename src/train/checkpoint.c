@@ -9,16 +9,16 @@ enum { SLAB_BYTES = 1 << 25 }; /* of one transfer */
 
 pfc_status pfc_checkpoint_fail(pfc_ctx *ctx, pfc_status status, const char *path, const char *item, const char *format, ...)
 {
-    char text[400];
+    char text[500];
     size_t length = strlen(path);
+    int used = item ? snprintf(text, sizeof text, "%.90s: ", item) : 0;
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    vsnprintf(text + used, sizeof text - (size_t)used, format, args);
     va_end(args);
     for (char *p = text; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = '?'; /* what comes from a file must not break the line */
-    return pfc_fail(ctx, status, "%s%s: %s%s%s", length > 200 ? "..." : "", length > 200 ? path + length - 200 : path, item ? item : "", item ? ": " : "",
-                    text);
+    return pfc_fail(ctx, status, "%s%s: %s", length > 200 ? "..." : "", length > 200 ? path + length - 200 : path, text);
 }
 
 const char *pfc_item_path(const pfc_item *item, char text[PFC_ITEM_NAME + 8])

@@ -66,12 +66,13 @@ pfc_status pfc_checkpoint_save(pfc_ctx *ctx, const char *folder, int64_t step, i
     pfc_status st = make_folder(ctx, folder);
     if (step < 0 || step > 999999999999) st = pfc_fail(ctx, PFC_ERR_ARG, "step: found %lld, expected 0 to 999999999999", (long long)step);
     PFC_TRY(pfc_agree(ctx, st));
+    int found = 0;
+    if (ctx->comm.rank == 0) free(list_steps(folder, true, &found)); /* unfinished files first: they may take the room of this one */
     name_of(folder, step, name, sizeof name);
     PFC_TRY(pfc_checkpoint_write(ctx, name, items, count));
     if (path) snprintf(path, size, "%s", name);
     if (ctx->comm.rank != 0) return PFC_OK;
-    int found = 0;
-    int64_t *steps = list_steps(folder, true, &found);
+    int64_t *steps = list_steps(folder, false, &found);
     for (int k = keep; keep > 0 && steps && k < found; k++) {
         name_of(folder, steps[k], name, sizeof name);
         if (steps[k] != step) unlink(name);
@@ -97,6 +98,8 @@ pfc_status pfc_checkpoint_latest(pfc_ctx *ctx, const char *folder, char *path, s
     }
     PFC_TRY(pfc_agree(ctx, st));
     PFC_TRY(pfc_comm_broadcast(&ctx->comm, &newest, 1, PFC_I64, 0));
+    if (strlen(folder) + 24 > size) st = pfc_checkpoint_fail(ctx, PFC_ERR_ARG, folder, NULL, "no room for the path of a checkpoint in %zu bytes", size);
+    PFC_TRY(pfc_agree(ctx, st));
     name_of(folder, newest, path, size);
     if (step) *step = newest;
     return PFC_OK;

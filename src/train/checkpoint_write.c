@@ -190,10 +190,33 @@ static pfc_status compare_rows(const writer *w, hid_t dataset, const pfc_item *i
     return st;
 }
 
+static bool same_fact(hid_t group, const pfc_item *item)
+{
+    pfc_value v;
+    char found[160];
+    if (pfc_h5_read_attribute(group, item->name, &v, found, sizeof found)) return false;
+    if (item->kind == PFC_ITEM_INT) return v.kind == PFC_VALUE_INT && v.i == *(const int64_t *)item->data;
+    if (item->kind == PFC_ITEM_REAL) return v.kind == PFC_VALUE_REAL && memcmp(&v.r, item->data, sizeof v.r) == 0;
+    return v.kind == PFC_VALUE_TEXT && strcmp(v.text, item->data) == 0;
+}
+
+static pfc_status compare_facts(const writer *w, hid_t file)
+{
+    hid_t group = H5Gopen2(file, "fact", H5P_DEFAULT);
+    pfc_status st = group >= 0 ? PFC_OK : fail_h5(w, "/fact");
+    for (int i = 0; i < w->count && st == PFC_OK; i++) {
+        char name[PFC_ITEM_NAME + 8];
+        if (w->items[i].kind != PFC_ITEM_TENSOR && !same_fact(group, &w->items[i]))
+            st = fail_io(w, pfc_item_path(&w->items[i], name), "what was read back differs from what was written");
+    }
+    if (group >= 0) H5Gclose(group);
+    return st;
+}
+
 static pfc_status read_back(const writer *w)
 {
     hid_t fapl = pfc_h5_access(MPI_COMM_NULL, false), file = fapl < 0 ? -1 : H5Fopen(w->temporary, H5F_ACC_RDONLY, fapl);
-    pfc_status st = file >= 0 ? PFC_OK : fail_h5(w, "reading back");
+    pfc_status st = file >= 0 ? compare_facts(w, file) : fail_h5(w, "reading back");
     for (int i = 0; i < w->count && st == PFC_OK; i++) {
         char name[PFC_ITEM_NAME + 8];
         if (w->items[i].kind != PFC_ITEM_TENSOR) continue;

@@ -42,7 +42,7 @@ static int by_key(const void *a, const void *b)
 
 pfc_status pfc_train_order(int64_t seed, int64_t epoch, int64_t count, int64_t *order)
 {
-    if (epoch < 0 || epoch > UINT32_MAX) return PFC_ERR_ARG;
+    if (epoch < 0 || epoch > UINT32_MAX || count < 0 || count > INT64_MAX / 64) return PFC_ERR_ARG;
     keyed_example *k = malloc((size_t)count * sizeof *k + 1);
     if (!k) return PFC_ERR_NOMEM;
     for (int64_t i = 0; i < count; i++) k[i] = (keyed_example){ pfc_uniform(seed, i, (uint32_t)epoch, PFC_STREAM_EXAMPLE), i };

@@ -20,12 +20,18 @@ int64_t pfc_train_subcenters(const pfc_train_config *cfg) { return cfg->layer ==
 
 static pfc_status check_config(pfc_ctx *ctx, const pfc_train_config *c)
 {
+    const int64_t most = INT64_MAX / 64; /* no size in bytes overflows */
     int ranks = pfc_ctx_ranks(ctx);
+    if (c->layer != PFC_TRAIN_PARTIAL_FC && c->layer != PFC_TRAIN_ARCFACE) return pfc_fail(ctx, PFC_ERR_ARG, "layer: found %d, which is none", (int)c->layer);
+    if (c->schedule < PFC_SCHEDULE_CONSTANT || c->schedule > PFC_SCHEDULE_POLYNOMIAL)
+        return pfc_fail(ctx, PFC_ERR_ARG, "schedule: found %d, which is none", (int)c->schedule);
     if (c->batch < 1) return pfc_fail(ctx, PFC_ERR_ARG, "batch: found %lld, expected 1 or more", (long long)c->batch);
     if (c->batch % ranks) return pfc_fail(ctx, PFC_ERR_SHAPE, "batch: found %lld, expected a multiple of the %d ranks", (long long)c->batch, ranks);
     if (c->examples < c->batch)
         return pfc_fail(ctx, PFC_ERR_ARG, "examples: found %lld, expected at least one batch of %lld", (long long)c->examples, (long long)c->batch);
-    if (c->total_steps < 1) return pfc_fail(ctx, PFC_ERR_ARG, "total_steps: found %lld, expected 1 or more", (long long)c->total_steps);
+    if (c->examples > most) return pfc_fail(ctx, PFC_ERR_ARG, "examples: found %lld, expected up to %lld", (long long)c->examples, (long long)most);
+    if (c->total_steps < 1 || c->total_steps > most)
+        return pfc_fail(ctx, PFC_ERR_ARG, "total_steps: found %lld, expected 1 to %lld", (long long)c->total_steps, (long long)most);
     if (c->warmup_steps < 0 || c->warmup_steps > c->total_steps)
         return pfc_fail(ctx, PFC_ERR_ARG, "warmup_steps: found %lld, expected 0 to %lld", (long long)c->warmup_steps, (long long)c->total_steps);
     if (!isfinite(c->momentum)) return pfc_fail(ctx, PFC_ERR_ARG, "momentum: found %g, expected a finite number", c->momentum);
