@@ -166,6 +166,7 @@ static void one_product(bench *b, pfc_timing *timing)
     }
     if (timing) pfc_clock_stop(b->cli->comm, start, timing);
     pfc_openblas_threads(1);
+    if (b->threads > 1) usleep(100000); /* OpenBLAS's threads go on looking for work for a while, on the cores of the next step */
 }
 
 /* Weights are read for the products, then updated with the momentum. */
