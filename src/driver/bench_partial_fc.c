@@ -8,6 +8,7 @@
 #include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct bench {
     pfc_bench *run;
@@ -166,7 +167,9 @@ static void one_product(bench *b, pfc_timing *timing)
     }
     if (timing) pfc_clock_stop(b->cli->comm, start, timing);
     pfc_openblas_threads(1);
-    if (b->threads > 1) usleep(100000); /* OpenBLAS's threads go on looking for work for a while, on the cores of the next step */
+    /* OpenBLAS's threads go on looking for work for a while, on the cores of the next step. */
+    const struct timespec rest = { 0, 100000000 };
+    if (b->threads > 1) nanosleep(&rest, NULL);
 }
 
 /* Weights are read for the products, then updated with the momentum. */
