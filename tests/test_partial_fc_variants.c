@@ -124,6 +124,8 @@ END_TEST
 START_TEST(exact_variants)
 {
     both_rates(PFC_EXACT, PFC_HEAD_COS, 0);
+    both_rates(PFC_EXACT, PFC_HEAD_ARC, 1);
+    both_rates(PFC_EXACT, PFC_HEAD_LINEAR, 0);
 }
 END_TEST
 

@@ -241,11 +241,11 @@ typedef struct pfc_ops {
     pfc_status (*sinkhorn_exp)(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2]);
     /* optional: raises acc->expo (K, host, not lanes) to cover Q (5.2). Fast: NULL. */
     pfc_status (*sinkhorn_expo)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
-    /* acc (K scalars) += sums of Q over this rank's samples (5.2). */
-    pfc_status (*sinkhorn_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
-    /* optional: sums (K+1, host) = sums of Q over this rank's samples, then their total: instead of an accumulator, where sums are doubles (5.2). */
+    /* Sums of Q over this rank's samples (5.2): a table has the first of these, or the other two.
+     * sums (K+1, host) = the sums, then their total, where doubles will do;
+     * acc (K scalars) += the sums; host: sums (K) of an accumulator that all ranks have added, and their total. */
     pfc_status (*sinkhorn_own_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, double *sums);
-    /* Host: sums (K) of an accumulator that all ranks have added, and their total (5.2). */
+    pfc_status (*sinkhorn_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
     pfc_status (*sinkhorn_total)(pfc_backend *be, const pfc_acc *acc, double *sums, double *total);
     /* Q /= t (5.3); Q += x, vissl only (5.4). */
     pfc_status (*sinkhorn_divide)(pfc_backend *be, pfc_sinkhorn_plan *plan, double t);

@@ -104,8 +104,8 @@ static const struct {
     /* arcface_head */
     OP(subcenter_max), OP(angular_logits), OP(softmax_prob), OP(aims_sum), OP(subcenter_grad),
     /* sinkhorn, swav */
-    OP(sinkhorn_create), OP(sinkhorn_destroy), OP(sinkhorn_exp), OP(sinkhorn_sums), OP(sinkhorn_total),
-    OP(sinkhorn_divide), OP(sinkhorn_add), OP(sinkhorn_scale), OP(sinkhorn_finish), OP(sinkhorn_log_max),
+    OP(sinkhorn_create), OP(sinkhorn_destroy), OP(sinkhorn_exp), OP(sinkhorn_divide), OP(sinkhorn_add),
+    OP(sinkhorn_scale), OP(sinkhorn_finish), OP(sinkhorn_log_max),
     OP(sinkhorn_log_sums), OP(sinkhorn_log_scale), OP(copy_rows), OP(zero), OP(divide), OP(swav_row_loss),
     OP(swav_dlogits), OP(scale), OP(decay_scale),
     /* moco */
@@ -124,7 +124,8 @@ const char *pfc_ops_missing(const pfc_ops *ops)
         memcpy(&operation, (const char *)ops + required[i].at, sizeof operation);
         if (!operation) return required[i].name;
     }
-    return NULL;
+    if (!ops->sinkhorn_own_sums && !ops->sinkhorn_sums) return "sinkhorn_sums";
+    return ops->sinkhorn_own_sums || ops->sinkhorn_total ? NULL : "sinkhorn_total";
 }
 
 /* option, else environment, else default. */

@@ -19,34 +19,29 @@ typedef struct assigning {
     double *sums; /* (K), and a place for a total */
 } assigning;
 
-/* The same in one call; a backend without it: what it replaces. */
-static void own_sums(assigning *t, double total)
+/* Into t->sums, the total behind them. */
+static void sums_by_accumulator(assigning *t)
 {
     side *s = t->s;
-    if (s->ops->sinkhorn_own_sums)
-        CALL(s, sinkhorn_own_sums, t->plan, t->sums);
-    else
-        t->sums[t->z.k] = total;
-    if (s->ops->mode == PFC_FAST && t->cfg.stabilise) keep_host(s, "sinkhorn_own_sums", PFC_F64, t->sums, t->z.k + 1);
+    pfc_acc *acc = NULL;
+    CALL(s, acc_create, PFC_ACC_SCALAR, t->z.k, 1, &acc);
+    if (s->ops->sinkhorn_expo) CALL(s, sinkhorn_expo, t->plan, acc);
+    CALL(s, sinkhorn_sums, t->plan, acc);
+    CALL(s, acc_fold, acc, NULL);
+    CALL(s, sinkhorn_total, acc, t->sums, &t->sums[t->z.k]);
+    s->ops->acc_destroy(s->be, acc);
 }
 
 static double row_sums(assigning *t)
 {
     side *s = t->s;
-    pfc_acc *acc = NULL;
-    double total = 0;
-    CALL(s, acc_create, PFC_ACC_SCALAR, t->z.k, 1, &acc);
-    if (s->ops->sinkhorn_expo) CALL(s, sinkhorn_expo, t->plan, acc);
-    CALL(s, sinkhorn_sums, t->plan, acc);
-    CALL(s, acc_fold, acc, NULL);
-    CALL(s, sinkhorn_total, acc, t->sums, &total);
-    if (s->ops->mode == PFC_EXACT || t->cfg.stabilise) { /* else fast mode may keep Q at a scale of its own */
-        keep_host(s, "sums of sinkhorn_total", PFC_F64, t->sums, t->z.k);
-        keep_host(s, "sinkhorn_total", PFC_F64, &total, 1);
-    }
-    s->ops->acc_destroy(s->be, acc);
-    own_sums(t, total);
-    return total;
+    if (s->ops->sinkhorn_own_sums)
+        CALL(s, sinkhorn_own_sums, t->plan, t->sums);
+    else
+        sums_by_accumulator(t);
+    if (s->ops->mode == PFC_EXACT || t->cfg.stabilise) /* else fast mode may keep Q at a scale of its own */
+        keep_host(s, "sums of sinkhorn and their total", PFC_F64, t->sums, t->z.k + 1);
+    return t->sums[t->z.k];
 }
 
 static void iterate(assigning *t, const double extremes[2])

@@ -6,7 +6,6 @@
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/fast.h"
 #include "backend/cpu/fast_swav.h"
-#include "backend/host_sums.h"
 #include "core/px.h"
 
 #include <math.h>
@@ -160,24 +159,6 @@ pfc_status pfc_fast_sinkhorn_own_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, 
     if (!plan->summed) pfc_cpu_for_lanes(be, plan->lanes, pass_lane, &w);
     plan->summed = true;
     sums[plan->q.cols] = w.k->fold_parts(plan->part, plan->ld, plan->lanes, plan->r, plan->unit, plan->q.cols, sums);
-    return PFC_OK;
-}
-
-/* The same through an accumulator: in its first lane. */
-pfc_status pfc_fast_sinkhorn_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc)
-{
-    int64_t K = plan->q.cols;
-    double *sums = malloc((size_t)(K + 1) * sizeof *sums);
-    pfc_status st = sums ? pfc_fast_sinkhorn_own_sums(be, plan, sums) : pfc_cpu_nomem(be, (size_t)(K + 1) * sizeof *sums);
-    if (st == PFC_OK) memcpy(((fast_acc *)acc->state)->sum, sums, (size_t)K * sizeof *sums);
-    free(sums);
-    return st;
-}
-
-pfc_status pfc_fast_sinkhorn_total(pfc_backend *be, const pfc_acc *acc, double *sums, double *total)
-{
-    (void)be;
-    pfc_acc_total(acc, sums, total);
     return PFC_OK;
 }
 

@@ -8,9 +8,7 @@ pfc_status pfc_fast_sinkhorn_create(pfc_backend *be, const pfc_sinkhorn_config *
                                     pfc_sinkhorn_plan **out);
 void pfc_fast_sinkhorn_destroy(pfc_backend *be, pfc_sinkhorn_plan *plan);
 pfc_status pfc_fast_sinkhorn_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2]);
-pfc_status pfc_fast_sinkhorn_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
 pfc_status pfc_fast_sinkhorn_own_sums(pfc_backend *be, pfc_sinkhorn_plan *plan, double *sums);
-pfc_status pfc_fast_sinkhorn_total(pfc_backend *be, const pfc_acc *acc, double *sums, double *total);
 pfc_status pfc_fast_sinkhorn_divide(pfc_backend *be, pfc_sinkhorn_plan *plan, double t);
 pfc_status pfc_fast_sinkhorn_add(pfc_backend *be, pfc_sinkhorn_plan *plan, double x);
 pfc_status pfc_fast_sinkhorn_scale(pfc_backend *be, pfc_sinkhorn_plan *plan, const double *sums);
