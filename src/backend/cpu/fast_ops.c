@@ -54,7 +54,12 @@ void pfc_fast_state_destroy(pfc_backend *be)
 
 /* Blocks between these sizes are kept when they are freed: a step asks for the same ones as the step before, and fresh pages cost more than its small
  * parts. */
-enum { KEEP_FROM = 64 << 10, KEEP_TO = 4 << 20, KEEP_ALL = 24 << 20 };
+enum { KEEP_FROM = 64 << 10, KEEP_TO = 4 << 20 };
+#ifdef PFC_SANITIZE
+enum { KEEP_ALL = 0 }; /* a use after free would not be seen */
+#else
+enum { KEEP_ALL = 24 << 20 };
+#endif
 
 /* The smallest kept block with room for bytes, if it is not much too large. */
 static void *take_kept(pfc_fast_state *state, size_t bytes)
