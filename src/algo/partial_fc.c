@@ -70,14 +70,18 @@ typedef struct job {
     block_fn fn;
 } job;
 
+/* The classes from c0 on are next: the backend may fetch their rows meanwhile. */
+static void announce(const pfc_step *s, int lane, int64_t c0, int64_t count)
+{
+    int64_t left = s->sampled.count - c0;
+    if (s->ops->rows_ahead) s->ops->rows_ahead(s->be, lane, block_at(s, lane, c0, left < count ? left : count).w);
+}
+
 static pfc_status run_block(void *arg, int lane, int64_t c0, int64_t count)
 {
     const job *j = arg;
     block k = block_at(j->s, lane, c0, count);
-    if (j->s->ops->rows_ahead) {
-        int64_t left = j->s->sampled.count - c0 - count;
-        j->s->ops->rows_ahead(j->s->be, lane, block_at(j->s, lane, c0 + count, left < count ? left : count).w);
-    }
+    announce(j->s, lane, c0 + count, count);
     return j->fn(j->s, lane, &k);
 }
 
