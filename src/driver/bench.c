@@ -29,6 +29,8 @@ void pfc_clock_stop(MPI_Comm comm, pfc_clock start, pfc_timing *timing)
     timing->wall[timing->count++] = wall;
 }
 
+bool pfc_bench_by_cpu(const pfc_cli *cli) { return cli->ranks * cli->threads == 1; }
+
 static int ascending(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;

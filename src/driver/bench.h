@@ -22,6 +22,8 @@ typedef struct pfc_clock {
 pfc_clock pfc_clock_start(MPI_Comm comm);
 /* Appends the time since. Collective. */
 void pfc_clock_stop(MPI_Comm comm, pfc_clock start, pfc_timing *timing);
+/* Whether CPU time is what counts: one rank with one thread, where other load on the machine does not matter. Else wall time. */
+bool pfc_bench_by_cpu(const pfc_cli *cli);
 double pfc_median(const double *values, int count);
 double pfc_least(const double *values, int count);
 double pfc_most(const double *values, int count);
@@ -70,7 +72,7 @@ typedef struct pfc_bench_record {
     bool has_cost;
     double flops, bytes[PFC_BYTES_PATTERNS];
 
-    double cpu, wall, seconds;                   /* medians; seconds: CPU on one rank with one thread, where other load does not matter, else wall */
+    double cpu, wall, seconds;                   /* medians; seconds: the one of pfc_bench_by_cpu */
     double moved, compute, memory, bound, share; /* all bytes; flops / peak; bytes / rate, added over the patterns; the larger; bound / seconds */
 } pfc_bench_record;
 

@@ -111,7 +111,7 @@ static void print_all(const pfc_bench *bench, const pfc_bench_record *records)
     if (cli->rank != 0 || cli->quiet) return;
     pfc_machine_print(cli, bench->mode, &bench->machine);
     printf("%s mode, medians of %d rounds; share: bound over %s time\n", bench->mode == PFC_FAST ? "fast" : "exact", cli->rounds,
-           cli->ranks * cli->threads == 1 ? "CPU" : "wall");
+           pfc_bench_by_cpu(cli) ? "CPU" : "wall");
     pfc_table *t = pfc_bench_table();
     for (int i = 0; i < STANDARDS; i++) pfc_bench_row(t, &records[i]);
     pfc_table_print(t, stdout);

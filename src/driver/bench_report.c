@@ -10,7 +10,7 @@ int pfc_bench_figures(pfc_bench *bench, bool on_cpu, pfc_bench_record *r, pfc_di
     if (pfc_machine_measure(cli, bench->mode, &bench->machine, diag)) return diag->exit_status;
     r->cpu = pfc_median(r->step.cpu, r->step.count);
     r->wall = pfc_median(r->step.wall, r->step.count);
-    r->seconds = cli->ranks * cli->threads == 1 ? r->cpu : r->wall;
+    r->seconds = pfc_bench_by_cpu(cli) ? r->cpu : r->wall;
     r->moved = r->compute = r->memory = r->bound = r->share = 0.0;
     if (!r->has_cost) return 0;
     for (int p = 0; p < PFC_BYTES_PATTERNS; p++) r->moved += r->bytes[p];
@@ -41,7 +41,7 @@ void pfc_bench_print(const pfc_bench *bench, const pfc_bench_record *r)
                r->moved / r->seconds * 1e-9);
     if (r->bound > 0.0)
         printf("bound           %.9f s (compute %.9f, memory %.9f), reached %.1f %% by %s time\n", r->bound, r->compute, r->memory, 100.0 * r->share,
-               bench->cli->ranks * bench->cli->threads == 1 ? "CPU" : "wall");
+               pfc_bench_by_cpu(bench->cli) ? "CPU" : "wall");
     printf("peak memory     %.1f MiB in the largest rank, %.1f MiB beyond the inputs\n", mib(r->peak), mib(beyond(r)));
 }
 
@@ -104,7 +104,7 @@ void pfc_bench_json(const pfc_bench *bench, const pfc_bench_record *r, pfc_json 
     pfc_json_int(j, "threads", bench->cli->threads);
     pfc_json_int(j, "rounds", r->step.count);
     pfc_json_timing(j, "cpu_seconds", "wall_seconds", &r->step);
-    pfc_json_text(j, "time", bench->cli->ranks * bench->cli->threads == 1 ? "cpu" : "wall");
+    pfc_json_text(j, "time", pfc_bench_by_cpu(bench->cli) ? "cpu" : "wall");
     pfc_json_real(j, "seconds", r->seconds);
     pfc_json_int(j, "peak_rss_bytes", r->peak);
     pfc_json_int(j, "inputs_rss_bytes", r->inputs);
