@@ -179,9 +179,8 @@ void pfc_machine_print(const pfc_cli *cli, pfc_mode mode, const pfc_machine *m)
 {
     char text[24];
     if (cli->rank != 0 || cli->quiet) return;
-    printf("machine: %d rank%s x %d thread%s, all at once; %s %s: %.1f GFLOP/s multiply-add, %.1f GFLOP/s OpenBLAS GEMM 512^3 (core %s)\n", cli->ranks,
-           cli->ranks == 1 ? "" : "s", cli->threads, cli->threads == 1 ? "" : "s", m->isa, mode == PFC_FAST ? "float" : "double", m->flops * 1e-9,
-           m->gemm * 1e-9, pfc_openblas_state()->core);
+    printf("machine: %s, all at once; %s %s: %.1f GFLOP/s multiply-add, %.1f GFLOP/s OpenBLAS GEMM 512^3 (core %s)\n", pfc_bench_ranks(cli), m->isa,
+           mode == PFC_FAST ? "float" : "double", m->flops * 1e-9, m->gemm * 1e-9, pfc_openblas_state()->core);
     printf("%-22s", "GB/s, bytes of a rank:");
     for (int i = 0; i < m->sizes; i++) printf("  %8s", size_text(m->size[i], text));
     for (int p = 0; p < PFC_BYTES_PATTERNS; p++) {
