@@ -14,7 +14,7 @@ EXTRA_DIST += $(tools_tests)
 TESTS += $(tools_tests)
 
 ## Beside PyTorch (doc/performance.md).
-EXTRA_DIST += tools/peer_layers.py tools/peer_partial_fc.py tools/peer_shuffle.py tools/peer_torch.py
+EXTRA_DIST += tools/peer_common.py tools/peer_layers.py tools/peer_partial_fc.py tools/peer_shuffle.py tools/peer_torch.py
 
 ## Time and memory against ranks, classes and dimension; doc/scale.json is what was measured (doc/performance.md).
 EXTRA_DIST += tools/scale_model.py doc/scale.json

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sinkhorn and synchronous batch norm beside PyTorch, one thread a rank, in one run: CPU and wall seconds, peak memory.
 
-    OPENBLAS_CORETYPE=SkylakeX python3 tools/peer_layers.py [--turns 5] [--rounds 7] [--cases "batch_norm 2"]
+    python3 tools/peer_layers.py [--turns 5] [--rounds 7] [--cases "batch_norm 2"]
 
 sinkhorn    K = 3000 prototypes, 64, 512 and 4096 samples, 3 iterations
   natural   the arrangement of the source (main_swav.py: Q *= u, Q *= c / column sums)
@@ -16,14 +16,9 @@ largest of a process, "own" without what it has before it makes its data.
 """
 import argparse
 import json
-import os
-import resource
-import subprocess
 import sys
-import tempfile
-import time
 
-from peer_shuffle import TOP, TUNABLES, join
+from peer_common import PEERS, bench_ranks, join, label, rank_main, run_ranks
 
 # algorithm, ranks, size, parameters
 CASES = {"sinkhorn 64": ("sinkhorn", 1, "N=64,K=3000", "iterations=3"), "sinkhorn 512": ("sinkhorn", 1, "N=512,K=3000", "iterations=3"),
@@ -132,68 +127,20 @@ def batch_norm_plain(torch, samples):
     return step
 
 
-def make_step(torch, dist, name, style, world):
+def make_step(torch, dist, _rank, world, name, style):
     kind = name.split()
     if kind[0] == "sinkhorn":
         return (sinkhorn_tuned if style == "tuned" else sinkhorn)(torch, int(kind[1]))
     return batch_norm_plain(torch, 64) if style == "tuned" else batch_norm(torch, dist, 64, world)
 
 
-def child(name, style, rank, world, port, rounds, out):
-    import torch
-    import torch.distributed as dist
-    torch.set_num_threads(1)
-    if world > 1:
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        dist.init_process_group("gloo", rank=rank, world_size=world)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step = make_step(torch, dist, name, style, world)
-    wall, cpu = [], []
-    for i in range(-2, rounds):
-        if world > 1:
-            dist.barrier()
-        start = time.perf_counter(), time.process_time()
-        step()
-        took = time.perf_counter() - start[0], time.process_time() - start[1]
-        if i >= 0:
-            wall.append(took[0])
-            cpu.append(took[1])
-    json.dump({"wall": wall, "cpu": cpu, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "before": before}, open(out, "w"))
-
-
 def run_peer(name, style, port, a, malloc):
-    world = CASES[name][1]
-    env = dict(os.environ, OMP_NUM_THREADS="1")
-    if malloc:
-        env["GLIBC_TUNABLES"] = TUNABLES
-    with tempfile.TemporaryDirectory() as folder:
-        outs = [os.path.join(folder, str(r)) for r in range(world)]
-        ranks = [subprocess.Popen([sys.executable, os.path.abspath(__file__), "--child", json.dumps([name, style, r, world, port, a.rounds, outs[r]])], env=env)
-                 for r in range(world)]
-        if any([p.wait() for p in ranks]):
-            raise SystemExit("a PyTorch rank failed")
-        made = [json.load(open(out)) for out in outs]
-    return {"wall": [max(m["wall"][i] for m in made) for i in range(a.rounds)], "cpu": [sum(m["cpu"][i] for m in made) for i in range(a.rounds)],
-            "peak": sum(m["peak"] for m in made) / 1024.0, "own": sum(m["peak"] - m["before"] for m in made) / 1024.0}
-
-
-def bench(algorithm, ranks, size, param, rounds):
-    """pfc_ref bench; MPI's own choice of how messages travel."""
-    env = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
-               OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_mpi_yield_when_idle="1")
-    start = ["mpirun", "-np", str(ranks)] if ranks > 1 else []
-    with tempfile.NamedTemporaryFile(suffix=".json") as f:
-        subprocess.run(start + [os.environ.get("PFC_REF", os.path.join(TOP, "pfc_ref")), "bench", algorithm, "--size", size, "--param", param, "--rounds",
-                                str(rounds), "--threads", "1", "--quiet", "--json", f.name], env=env, check=True)
-        return json.load(open(f.name))["cases"][0]
+    return run_ranks(__file__, CASES[name][1], port, a.rounds, malloc, name, style)
 
 
 def run_ours(name, a):
     algorithm, ranks, size, param = CASES[name]
-    made, empty = bench(algorithm, ranks, size, param, a.rounds), bench(algorithm, ranks, EMPTY[algorithm], param, 1)
-    mib = ranks / 1048576.0  # the largest rank stands for all
-    return {"wall": made["wall_seconds_rounds"], "cpu": made["cpu_seconds_rounds"], "peak": made["peak_rss_bytes"] * mib,
-            "own": (made["peak_rss_bytes"] - empty["peak_rss_bytes"]) * mib}
+    return bench_ranks(algorithm, ranks, size, param, a.rounds, EMPTY[algorithm])
 
 
 def main():
@@ -204,25 +151,23 @@ def main():
     p.add_argument("--child", help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.child:
-        child(*json.loads(a.child))
+        rank_main(make_step, *json.loads(a.child))
         return 0
-    peers = [(style, malloc) for style in ("natural", "tuned") for malloc in (False, True)]
-    label = {p: p[0] + (", malloc" if p[1] else "") for p in peers}
     print("%-14s %-16s %10s %10s %12s %10s" % ("case", "", "CPU ms", "wall ms", "memory MiB", "own MiB"))
     port = 29600
     for case in a.cases.split(","):
-        parts = {name: [] for name in ["pfc_ref"] + peers}
+        parts = {name: [] for name in ["pfc_ref"] + PEERS}
         for _ in range(a.turns):
             parts["pfc_ref"].append(run_ours(case, a))
-            for p in peers:
+            for p in PEERS:
                 parts[p].append(run_peer(case, p[0], port, a, p[1]))
                 port += 1
         made = {n: join(parts[n]) for n in parts}
         for n in parts:
-            print("%-14s %-16s %10.3f %10.3f %12.0f %10.0f" % (case, label.get(n, n), 1000 * made[n]["cpu"], 1000 * made[n]["wall"], made[n]["peak"],
+            print("%-14s %-16s %10.3f %10.3f %12.0f %10.0f" % (case, n if n == "pfc_ref" else label(*n), 1000 * made[n]["cpu"], 1000 * made[n]["wall"], made[n]["peak"],
                                                                made[n]["own"]))
         for style in ("natural", "tuned"):
-            best = min((p for p in peers if p[0] == style), key=lambda n: made[n]["cpu"])
+            best = min((p for p in PEERS if p[0] == style), key=lambda n: made[n]["cpu"])
             print("%-14s %-16s %9.2fx %9.2fx %11.1fx %9.1fx" % (case, "better " + style, *[made[best][k] / made["pfc_ref"][k]
                                                                                           for k in ("cpu", "wall", "peak", "own")]))
         sys.stdout.flush()

@@ -12,12 +12,12 @@ tuned     backward by hand; W is never normalised in memory: its norms scale the
 import ctypes
 import json
 import os
-import resource
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
+
+import peer_common
 
 SCALE, MARGIN, MOMENTUM, DECAY = 64.0, 0.4, 0.9, 5e-4
 
@@ -172,15 +172,7 @@ def timed(style, n, classes, d, share, rounds, threads):
     torch.manual_seed(1)
     layer = STYLES[style](torch.randn(classes, d).mul_(0.01), share, 1e-4)
     x, y = torch.randn(n, d), torch.randint(0, classes, (n,))
-    wall, cpu = [], []
-    for i in range(-2, rounds):  # two steps first: they touch all pages
-        start = time.perf_counter(), time.process_time()
-        layer.step(x, y.clone())
-        took = time.perf_counter() - start[0], time.process_time() - start[1]
-        if i >= 0:
-            wall.append(took[0])
-            cpu.append(took[1])
-    return {"wall": wall, "cpu": cpu, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0}
+    return peer_common.timed(lambda: layer.step(x, y.clone()), rounds)
 
 
 def main(words):

@@ -17,44 +17,22 @@ The time that counts: CPU seconds with one thread, wall seconds with more. Exit 
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
-from peer_shuffle import TOP, TUNABLES  # noqa: E402
+import peer_common
+import peer_layers
+import peer_shuffle
+from peer_common import PEERS, core_type, environment, join, label, pfc_ref
 
-PFC_REF = os.environ.get("PFC_REF", os.path.join(TOP, "pfc_ref"))
+HERE = os.path.dirname(os.path.abspath(__file__))
 # N, C, D, share of the classes
 CASES = {"A": (128, 100000, 512, 1.0), "A 10 %": (128, 100000, 512, 0.1), "B": (512, 100000, 512, 1.0), "B 10 %": (512, 100000, 512, 0.1),
          "C": (128, 1000000, 128, 1.0), "C 10 %": (128, 1000000, 128, 0.1)}
-LAYERS = ("sinkhorn 64", "sinkhorn 512", "sinkhorn 4096", "batch_norm 1", "batch_norm 2")
+LAYERS = tuple(peer_layers.CASES)
 SHUFFLES = ("shuffle 2", "shuffle 4", "shuffle 8")
-PEERS = [(style, malloc) for style in ("natural", "tuned") for malloc in (False, True)]
 HEAD = "head=cos,scale=64,margin=0.4,momentum=0.9,weight_decay=0.0005,lr=0.0001"
-
-
-def core_type():
-    """OpenBLAS's name for the widest kernels this CPU has; None: leave the choice to it."""
-    try:
-        flags = next(line for line in open("/proc/cpuinfo") if line.startswith("flags")).split()
-    except (OSError, StopIteration):
-        return None
-    if {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"} <= set(flags):
-        return "SkylakeX"
-    return "Haswell" if {"avx2", "fma"} <= set(flags) else None
-
-
-def environment(threads, malloc=False):
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-               OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_mpi_yield_when_idle="1")
-    if core_type():
-        env["OPENBLAS_CORETYPE"] = core_type()
-    if malloc:
-        env["GLIBC_TUNABLES"] = TUNABLES
-    return env
 
 
 def child(*words, threads=1, malloc=False):
@@ -62,10 +40,6 @@ def child(*words, threads=1, malloc=False):
     made = subprocess.run([sys.executable, os.path.join(HERE, "peer_partial_fc.py")] + [str(w) for w in words], env=environment(threads, malloc), check=True,
                           stdout=subprocess.PIPE, text=True)
     return json.loads(made.stdout)
-
-
-def pfc_ref(words, threads):
-    subprocess.run([PFC_REF] + words + ["--threads", str(threads), "--quiet"], env=environment(threads), check=True, stdout=subprocess.DEVNULL)
 
 
 # ---- the same results ------------------------------------------------------------------------------------------------------------------------
@@ -78,8 +52,8 @@ def agree():
         for share in (1.0, 0.1):
             case, ours, theirs = (os.path.join(folder, n) for n in ("case.h5", "ours.h5", "theirs.h5"))
             pfc_ref(["golden", "partial_fc", "--size", "N=24,C=700,D=48", "--param", HEAD.replace("lr=0.0001", "lr=0.1") + ",sample_rate=%g" % share, "--name",
-                     "case", "-o", folder], 1)
-            pfc_ref(["run", case, "-o", ours, "--mode", "fast"], 1)
+                     "case", "-o", folder])
+            pfc_ref(["run", case, "-o", ours, "--mode", "fast"])
             for style in ("natural", "tuned"):
                 child("agree", style, ours, theirs)
                 with h5py.File(ours, "r") as a, h5py.File(theirs, "r") as b:
@@ -103,17 +77,9 @@ def room(case, malloc):
 
 def bench(case, rounds, threads):
     n, c, d, share = CASES[case]
-    with tempfile.NamedTemporaryFile(suffix=".json") as f:
-        pfc_ref(["bench", "partial_fc", "--size", "N=%d,C=%d,D=%d" % (n, c, d), "--param", HEAD + ",sample_rate=%g" % share, "--rounds", str(rounds), "--json",
-                 f.name], threads)
-        made = json.load(open(f.name))["cases"][0]
+    made = peer_common.bench("partial_fc", "N=%d,C=%d,D=%d" % (n, c, d), HEAD + ",sample_rate=%g" % share, rounds, threads)
     return {"wall": made["wall_seconds_rounds"], "cpu": made["cpu_seconds_rounds"], "peak": made["peak_rss_bytes"] / 1048576.0, "bound": made["bound_seconds"],
             "isa": made["isa"]}
-
-
-def join(parts):
-    done = {k: statistics.median(sum((p[k] for p in parts), [])) for k in ("wall", "cpu")}
-    return dict(done, rounds={k: sum((p[k] for p in parts), []) for k in ("wall", "cpu")}, peak=max(p["peak"] for p in parts))
 
 
 def measure(case, a):
@@ -123,7 +89,7 @@ def measure(case, a):
     for _ in range(a.turns):
         ours.append(bench(case, each, a.threads))
         for style, malloc in PEERS:
-            name = style + (", malloc" if malloc else "")
+            name = label(style, malloc)
             why = room(case, malloc) if style == "natural" else None
             if why:
                 skipped[name] = why
@@ -135,20 +101,16 @@ def measure(case, a):
 
 
 def layer(case, a):
-    import peer_layers
-    import peer_shuffle
-    os.environ.update(environment(1))
-    peers = PEERS if case in LAYERS else [("natural", False), ("natural", True)]
-    parts = {}
     settings = argparse.Namespace(rounds=-(-a.rounds // a.turns), images=256, shape=[3, 224, 224])
+    world, parts = int(case.split()[1]), {}
     for _ in range(a.turns):
-        world = int(case.split()[1])
         parts.setdefault("pfc_ref", []).append(peer_layers.run_ours(case, settings) if case in LAYERS else peer_shuffle.run_ours(world, settings))
-        for style, malloc in peers:
+        for style, malloc in PEERS:
+            if case in SHUFFLES and style != "natural":
+                continue
             a.port += 1
-            name = style + (", malloc" if malloc else "")
-            parts.setdefault(name, []).append(peer_layers.run_peer(case, style, a.port, settings, malloc) if case in LAYERS
-                                              else peer_shuffle.run_peer(world, a.port, settings, malloc))
+            parts.setdefault(label(style, malloc), []).append(peer_layers.run_peer(case, style, a.port, settings, malloc) if case in LAYERS
+                                                              else peer_shuffle.run_peer(world, a.port, settings, malloc))
     return {name: join(p) for name, p in parts.items()}, {}
 
 

@@ -29,6 +29,8 @@ void pfc_clock_stop(MPI_Comm comm, pfc_clock start, pfc_timing *timing)
     timing->wall[timing->count++] = wall;
 }
 
+bool pfc_bench_by_cpu(const pfc_cli *cli) { return cli->ranks * cli->threads == 1; }
+
 static int ascending(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -62,12 +64,11 @@ double pfc_most(const double *values, int count)
 
 /* ---- memory ---- */
 
-/* A line of /proc/self/status in bytes; 0: there is none. */
-static int64_t status_bytes(const char *key)
+int64_t pfc_proc_bytes(const char *path, const char *key)
 {
     char line[256];
     long long kib = 0;
-    FILE *f = fopen("/proc/self/status", "r");
+    FILE *f = fopen(path, "r");
     while (f && fgets(line, sizeof line, f))
         if (strncmp(line, key, strlen(key)) == 0) kib = atoll(line + strlen(key));
     if (f) fclose(f);
@@ -80,12 +81,12 @@ static int64_t largest(MPI_Comm comm, int64_t bytes)
     return bytes;
 }
 
-int64_t pfc_rss_now(MPI_Comm comm) { return largest(comm, status_bytes("VmRSS:")); }
+int64_t pfc_rss_now(MPI_Comm comm) { return largest(comm, pfc_proc_bytes("/proc/self/status", "VmRSS:")); }
 
 int64_t pfc_rss_peak(MPI_Comm comm)
 {
     struct rusage usage;
-    int64_t bytes = status_bytes("VmHWM:");
+    int64_t bytes = pfc_proc_bytes("/proc/self/status", "VmHWM:");
     getrusage(RUSAGE_SELF, &usage);
     return largest(comm, bytes ? bytes : (int64_t)usage.ru_maxrss * 1024);
 }
@@ -112,18 +113,5 @@ void pfc_json_timing(pfc_json *j, const char *cpu_key, const char *wall_key, con
     snprintf(key, sizeof key, "%s_rounds", wall_key);
     pfc_json_begin(j, key, '[');
     for (int i = 0; i < t->count; i++) pfc_json_real(j, NULL, t->wall[i]);
-    pfc_json_end(j);
-}
-
-void pfc_json_params(pfc_json *j, const pfc_case *c)
-{
-    pfc_json_begin(j, "param", '{');
-    for (int i = 0; c->algorithm->params && c->algorithm->params[i].name; i++) {
-        const pfc_param_spec *spec = &c->algorithm->params[i];
-        if (!c->param[i].present) continue;
-        if (spec->type == PFC_PARAM_WORD) pfc_json_text(j, spec->name, c->param[i].word);
-        if (spec->type == PFC_PARAM_INT) pfc_json_int(j, spec->name, c->param[i].i);
-        if (spec->type == PFC_PARAM_REAL) pfc_json_real(j, spec->name, c->param[i].r);
-    }
     pfc_json_end(j);
 }

@@ -22,6 +22,8 @@ typedef struct pfc_clock {
 pfc_clock pfc_clock_start(MPI_Comm comm);
 /* Appends the time since. Collective. */
 void pfc_clock_stop(MPI_Comm comm, pfc_clock start, pfc_timing *timing);
+/* Whether CPU time is what counts: one rank with one thread, where other load on the machine does not matter. Else wall time. */
+bool pfc_bench_by_cpu(const pfc_cli *cli);
 double pfc_median(const double *values, int count);
 double pfc_least(const double *values, int count);
 double pfc_most(const double *values, int count);
@@ -30,10 +32,11 @@ double pfc_most(const double *values, int count);
 int64_t pfc_rss_now(MPI_Comm comm);
 int64_t pfc_rss_peak(MPI_Comm comm);
 void pfc_rss_restart(void);
+/* A line "KEY: NUMBER kB" of a file of /proc in bytes; 0: there is none. Local. */
+int64_t pfc_proc_bytes(const char *path, const char *key);
 
-/* Median and all rounds under both keys; the parameters that have a value. */
+/* Median and all rounds under both keys. */
 void pfc_json_timing(pfc_json *j, const char *cpu_key, const char *wall_key, const pfc_timing *t);
-void pfc_json_params(pfc_json *j, const pfc_case *c);
 
 /* ---- the machine (bench_machine.c) ---- */
 
@@ -70,7 +73,7 @@ typedef struct pfc_bench_record {
     bool has_cost;
     double flops, bytes[PFC_BYTES_PATTERNS];
 
-    double cpu, wall, seconds;                   /* medians; seconds: CPU on one rank with one thread, where other load does not matter, else wall */
+    double cpu, wall, seconds;                   /* medians; seconds: the one of pfc_bench_by_cpu */
     double moved, compute, memory, bound, share; /* all bytes; flops / peak; bytes / rate, added over the patterns; the larger; bound / seconds */
 } pfc_bench_record;
 
@@ -97,20 +100,24 @@ int pfc_bench_room(const pfc_cli *cli, double bytes, pfc_diag *diag);
 int pfc_bench_all(pfc_bench *bench, pfc_json *json, pfc_bench_record **records, int *count, pfc_diag *diag);
 
 /* Times c, a case with its sizes and parameters, and adds one object to json. A case that does not fit fails with status 2 or 3 before anything was measured.
- * Any algorithm, by its bench hooks, or by `run` (bench_step.c); partial_fc (bench_partial_fc.c). Collective. */
+ * By the next two: partial_fc (bench_partial_fc.c); any other algorithm, by its bench hooks, or by `run` (bench_step.c). Collective. */
+int pfc_bench_case(pfc_bench *bench, pfc_case *c, pfc_bench_record *r, pfc_json *json, pfc_diag *diag);
 int pfc_bench_any(pfc_bench *bench, pfc_case *c, pfc_bench_record *r, pfc_json *json, pfc_diag *diag);
 int pfc_bench_partial_fc(pfc_bench *bench, pfc_case *c, pfc_bench_record *r, pfc_json *json, pfc_diag *diag);
 
 /* ---- telling (bench_report.c, bench_plot.c) ---- */
 
-/* The second part of the record; on_cpu: the machine's rates are those of the backend. Measures the machine once more: other load on it comes and goes.
+/* The second part of the record. Measures the machine once more: other load on it comes and goes.
  * Collective. */
-int pfc_bench_figures(pfc_bench *bench, bool on_cpu, pfc_bench_record *r, pfc_diag *diag);
+int pfc_bench_figures(pfc_bench *bench, const pfc_ctx *ctx, pfc_bench_record *r, pfc_diag *diag);
 /* Lines on stdout; a row of a table; keys in an open object. */
-void pfc_bench_print(const pfc_bench *bench, const pfc_bench_record *r);
+void pfc_bench_print(const pfc_bench *bench, const pfc_case *c, const pfc_ctx *ctx, const pfc_bench_record *r);
 pfc_table *pfc_bench_table(void);
 void pfc_bench_row(pfc_table *t, const pfc_bench_record *r);
-void pfc_bench_json(const pfc_bench *bench, const pfc_bench_record *r, pfc_json *j);
+void pfc_bench_json(const pfc_bench *bench, const pfc_case *c, const pfc_ctx *ctx, const pfc_bench_record *r, pfc_json *j);
+/* "2 ranks x 1 thread"; what bounds a case: compute or memory. */
+const char *pfc_bench_ranks(const pfc_cli *cli);
+const char *pfc_bench_limit(const pfc_bench_record *r);
 
 /* Whether --plot can be done: status 2, 4. Collective. */
 int pfc_bench_plot_check(const pfc_cli *cli, pfc_diag *diag);

@@ -69,13 +69,8 @@ int pfc_bench_defaults(const pfc_cli *cli, const pfc_bench_standard *s, pfc_case
 /* Bytes that the system could give away now; all of the machine's where it does not say. */
 static double free_memory(void)
 {
-    char line[256];
-    double kib = 0.0;
-    FILE *f = fopen("/proc/meminfo", "r");
-    while (f && fgets(line, sizeof line, f))
-        if (strncmp(line, "MemAvailable:", 13) == 0) kib = atof(line + 13);
-    if (f) fclose(f);
-    return kib > 0.0 ? kib * 1024.0 : (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    int64_t available = pfc_proc_bytes("/proc/meminfo", "MemAvailable:");
+    return available ? (double)available : (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
 }
 
 int pfc_bench_room(const pfc_cli *cli, double bytes, pfc_diag *diag)
@@ -85,6 +80,11 @@ int pfc_bench_room(const pfc_cli *cli, double bytes, pfc_diag *diag)
     return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: needs %.1f GB, this machine has %.1f GB left", need * 1e-9, room * 1e-9);
 }
 
+int pfc_bench_case(pfc_bench *bench, pfc_case *c, pfc_bench_record *r, pfc_json *json, pfc_diag *diag)
+{
+    return (strcmp(c->algorithm->name, "partial_fc") == 0 ? pfc_bench_partial_fc : pfc_bench_any)(bench, c, r, json, diag);
+}
+
 /* Fills the record; a case that cannot be run here is told as skipped, any other failure is one. */
 static int one_case(pfc_bench *bench, const pfc_bench_standard *s, pfc_bench_record *r, pfc_json *json, pfc_diag *diag)
 {
@@ -92,7 +92,7 @@ static int one_case(pfc_bench *bench, const pfc_bench_standard *s, pfc_bench_rec
     snprintf(r->name, sizeof r->name, "%s", s->name);
     pfc_case *c = pfc_case_new(pfc_algorithm_find(s->algorithm));
     if (!c) return pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "out of memory");
-    if (!pfc_bench_defaults(cli, s, c, diag)) (strcmp(s->algorithm, "partial_fc") == 0 ? pfc_bench_partial_fc : pfc_bench_any)(bench, c, r, json, diag);
+    if (!pfc_bench_defaults(cli, s, c, diag)) pfc_bench_case(bench, c, r, json, diag);
     pfc_case_free(c);
     if (r->step.count > 0 || (diag->exit_status != PFC_EXIT_USAGE && diag->exit_status != PFC_EXIT_FILE)) return diag->exit_status;
     snprintf(r->skipped, sizeof r->skipped, "%.*s", (int)sizeof r->skipped - 1, diag->text);
@@ -111,7 +111,7 @@ static void print_all(const pfc_bench *bench, const pfc_bench_record *records)
     if (cli->rank != 0 || cli->quiet) return;
     pfc_machine_print(cli, bench->mode, &bench->machine);
     printf("%s mode, medians of %d rounds; share: bound over %s time\n", bench->mode == PFC_FAST ? "fast" : "exact", cli->rounds,
-           cli->ranks * cli->threads == 1 ? "CPU" : "wall");
+           pfc_bench_by_cpu(cli) ? "CPU" : "wall");
     pfc_table *t = pfc_bench_table();
     for (int i = 0; i < STANDARDS; i++) pfc_bench_row(t, &records[i]);
     pfc_table_print(t, stdout);

@@ -16,10 +16,8 @@ typedef struct bench {
     pfc_cli *cli;
     pfc_case *c;
     pfc_diag *diag;
-    pfc_mode mode;
     pfc_ctx *ctx;
     pfc_partial_fc *layer;
-    int threads;
     int64_t n, classes, d;      /* global */
     int64_t rows, own, sampled; /* of this rank; sampled: classes in the last step */
     int64_t all_sampled;
@@ -49,7 +47,7 @@ static int prepare_case(bench *b)
     b->n = c->size['N' - 'A'], b->classes = c->size['C' - 'A'], b->d = c->size['D' - 'A'];
     if (b->n % b->cli->ranks) return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: N = %lld is not divisible by %d ranks", (long long)b->n, b->cli->ranks);
     double own = (double)(b->classes / b->cli->ranks + 1);
-    if (pfc_bench_room(b->cli, (b->mode == PFC_FAST ? 4.0 : 8.0) * own * (2.0 * (double)b->d + (c->recompute ? 0.0 : (double)b->n)), diag))
+    if (pfc_bench_room(b->cli, (b->run->mode == PFC_FAST ? 4.0 : 8.0) * own * (2.0 * (double)b->d + (c->recompute ? 0.0 : (double)b->n)), diag))
         return diag->exit_status;
     int64_t x[2] = { b->n, b->d }, w[2] = { b->classes, b->d };
     pfc_tensor *features = pfc_tensor_add(b->cli->comm, &c->in, "features", PFC_F32, 2, x, PFC_DIST_BATCH, 0);
@@ -114,12 +112,12 @@ static void count_sampled(bench *b)
 static int open_products(bench *b)
 {
     size_t elements = (size_t)(2 * b->n * b->d + 2 * b->piece * b->d + b->n * b->piece);
-    size_t size = b->mode == PFC_FAST ? sizeof(float) : sizeof(double);
+    size_t size = b->run->mode == PFC_FAST ? sizeof(float) : sizeof(double);
     b->gemm = malloc(elements * size + 1);
     if (!b->gemm) pfc_diag_fail(b->diag, PFC_EXIT_RUNTIME, "out of memory for the plain products");
     for (size_t i = 0; b->gemm && i < elements; i++) {
         double value = (double)(i % 13) * 0.01 - 0.06;
-        if (b->mode == PFC_FAST)
+        if (b->run->mode == PFC_FAST)
             ((float *)b->gemm)[i] = (float)value;
         else
             ((double *)b->gemm)[i] = value;
@@ -130,9 +128,9 @@ static int open_products(bench *b)
 /* X, dX, W, dW, F in b->gemm. */
 static int open_exact_products(bench *b)
 {
-    if (b->mode != PFC_EXACT || strcmp(pfc_ctx_backend_name(b->ctx), "cpu") != 0 || b->piece < b->sampled) return 0;
+    if (b->run->mode != PFC_EXACT || strcmp(pfc_ctx_backend_name(b->ctx), "cpu") != 0 || b->piece < b->sampled) return 0;
     double *x = b->gemm, *w = x + 2 * b->n * b->d, *f = w + 2 * b->sampled * b->d;
-    b->exact = pfc_bench_products_open(b->cli->comm, pfc_ctx_engine_name(b->ctx), b->threads, b->n, b->sampled, b->d, x, w, f, b->diag);
+    b->exact = pfc_bench_products_open(b->cli->comm, pfc_ctx_engine_name(b->ctx), b->cli->threads, b->n, b->sampled, b->d, x, w, f, b->diag);
     return b->diag->exit_status;
 }
 
@@ -156,11 +154,11 @@ static void products_f64(const bench *b, int64_t classes, bool first)
 
 static void one_product(bench *b, pfc_timing *timing)
 {
-    pfc_openblas_threads(b->threads);
+    pfc_openblas_threads(b->cli->threads);
     pfc_clock start = pfc_clock_start(b->cli->comm);
     for (int64_t done = 0; done < b->sampled; done += b->piece) {
         int64_t classes = b->sampled - done < b->piece ? b->sampled - done : b->piece;
-        if (b->mode == PFC_FAST)
+        if (b->run->mode == PFC_FAST)
             products_f32(b, classes, done == 0);
         else
             products_f64(b, classes, done == 0);
@@ -169,13 +167,13 @@ static void one_product(bench *b, pfc_timing *timing)
     pfc_openblas_threads(1);
     /* OpenBLAS's threads go on looking for work for a while, on the cores of the next step. */
     const struct timespec rest = { 0, 100000000 };
-    if (b->threads > 1) nanosleep(&rest, NULL);
+    if (b->cli->threads > 1) nanosleep(&rest, NULL);
 }
 
 /* Weights are read for the products, then updated with the momentum. */
 static int figure_out(bench *b)
 {
-    double n = (double)b->n, c = (double)b->all_sampled, d = (double)b->d, size = b->mode == PFC_FAST ? 4.0 : 8.0;
+    double n = (double)b->n, c = (double)b->all_sampled, d = (double)b->d, size = b->run->mode == PFC_FAST ? 4.0 : 8.0;
     pfc_bench_record *r = b->r;
     r->has_cost = true;
     r->flops = 6.0 * n * c * d;
@@ -183,7 +181,7 @@ static int figure_out(bench *b)
     r->bytes[PFC_BYTES_UPDATE] = size * 4.0 * c * d;
     r->bytes[PFC_BYTES_COPY] = size * 2.0 * n * c;
     r->working_set = (int64_t)(size * 2.0 * (double)b->classes * d) / b->cli->ranks;
-    return pfc_bench_figures(b->run, strcmp(pfc_ctx_backend_name(b->ctx), "cuda") != 0, r, b->diag);
+    return pfc_bench_figures(b->run, b->ctx, r, b->diag);
 }
 
 /* Memory is read before the products' operands exist. Two steps first: the second one finds all pages touched. */
@@ -209,14 +207,11 @@ static int measure(bench *b)
 
 static void print(const bench *b)
 {
-    const char *gemm = b->mode == PFC_FAST ? "SGEMM" : "DGEMM";
+    const char *gemm = b->run->mode == PFC_FAST ? "SGEMM" : "DGEMM";
     double cpu = pfc_median(b->product.cpu, b->product.count), wall = pfc_median(b->product.wall, b->product.count);
     if (b->cli->rank != 0 || b->cli->quiet) return;
-    printf("partial_fc N=%lld C=%lld D=%lld, %lld classes a step, %s mode, %s %s, engine %s, %d rank%s x %d thread%s, OpenBLAS %s\n", (long long)b->n,
-           (long long)b->classes, (long long)b->d, (long long)b->all_sampled, b->mode == PFC_FAST ? "fast" : "exact", pfc_ctx_backend_name(b->ctx),
-           pfc_ctx_isa(b->ctx), pfc_ctx_engine_name(b->ctx), b->cli->ranks, b->cli->ranks == 1 ? "" : "s", b->threads, b->threads == 1 ? "" : "s",
-           pfc_openblas_state()->core);
-    pfc_bench_print(b->run, b->r);
+    pfc_bench_print(b->run, b->c, b->ctx, b->r);
+    printf("sampled         %lld classes\n", (long long)b->all_sampled);
     printf("three %ss    %.6f s CPU  %.6f s wall\n", gemm, cpu, wall);
     printf("step/products   %.2f CPU  %.2f wall\n", b->r->cpu / cpu, b->r->wall / wall);
     if (b->exact) pfc_bench_products_print(b->exact, &b->product);
@@ -225,17 +220,8 @@ static void print(const bench *b)
 static void write_json(const bench *b, pfc_json *j)
 {
     pfc_json_begin(j, NULL, '{');
-    pfc_json_text(j, "name", b->r->name);
-    pfc_json_text(j, "algorithm", "partial_fc");
-    pfc_json_begin(j, "size", '{');
-    pfc_json_int(j, "N", b->n);
-    pfc_json_int(j, "C", b->classes);
-    pfc_json_int(j, "D", b->d);
-    pfc_json_end(j);
-    pfc_json_params(j, b->c);
-    pfc_json_context(j, b->ctx);
+    pfc_bench_json(b->run, b->c, b->ctx, b->r, j);
     pfc_json_int(j, "sampled_classes", b->all_sampled);
-    pfc_bench_json(b->run, b->r, j);
     if (b->product.count) {
         pfc_json_timing(j, "gemm_seconds", "gemm_wall_seconds", &b->product);
         pfc_json_real(j, "step_over_gemm", b->r->cpu / pfc_median(b->product.cpu, b->product.count));
@@ -260,9 +246,9 @@ static void close_bench(bench *b)
 int pfc_bench_partial_fc(pfc_bench *run, pfc_case *c, pfc_bench_record *r, pfc_json *json, pfc_diag *diag)
 {
     static bench b; /* large */
-    b = (bench){ .run = run, .r = r, .cli = run->cli, .c = c, .diag = diag, .mode = run->mode, .threads = run->cli->threads };
+    b = (bench){ .run = run, .r = r, .cli = run->cli, .c = c, .diag = diag };
     pfc_rss_restart();
-    b.ctx = pfc_cli_context(b.cli, b.mode, diag);
+    b.ctx = pfc_cli_context(b.cli, run->mode, diag);
     if (b.ctx) prepare_case(&b);
     if (!pfc_diag_agree(b.cli->comm, diag) && !pfc_case_check(b.cli->comm, c, diag)) {
         take_inputs(&b);

@@ -43,8 +43,8 @@ static int write_data(FILE *g, const pfc_bench_record *records, int count)
     for (int i = 0; i < count; i++) {
         const pfc_bench_record *r = &records[i];
         if (r->bound <= 0.0) continue;
-        fprintf(g, "%d %.2f \"%s\" \"%.*f %% of %s, %.3g ms\"\n", rows++, 100.0 * r->share, r->name,
-                r->share<0.1, 100.0 * r->share, r->compute> r->memory ? "compute" : "memory", 1e3 * r->seconds);
+        fprintf(g, "%d %.2f \"%s\" \"%.*f %% of %s, %.3g ms\"\n", rows++, 100.0 * r->share, r->name, r->share < 0.1, 100.0 * r->share, pfc_bench_limit(r),
+                1e3 * r->seconds);
     }
     fprintf(g, "END\n");
     return rows;
@@ -57,8 +57,8 @@ static void write_script(FILE *g, const pfc_bench *bench, const pfc_bench_record
     int rows = write_data(g, records, count);
     snprintf(term, sizeof term, terminal(cli->plot), 130 + 32 * rows); /* NOLINT: one of two formats */
     fprintf(g, "set terminal %s\nset output '%s'\nset encoding utf8\n", term, cli->plot);
-    fprintf(g, "set title \"pfc\\\\_ref bench, %s mode, %s, %d rank%s x %d thread%s: share of the bound\"\n", bench->mode == PFC_FAST ? "fast" : "exact",
-            bench->machine.isa, cli->ranks, cli->ranks == 1 ? "" : "s", cli->threads, cli->threads == 1 ? "" : "s");
+    fprintf(g, "set title \"pfc\\\\_ref bench, %s mode, %s, %s: share of the bound\"\n", bench->mode == PFC_FAST ? "fast" : "exact", bench->machine.isa,
+            pfc_bench_ranks(cli));
     fprintf(g, "set xlabel \"bound (the larger of flops / peak and bytes / memory rate) over time, %%\"\n");
     fprintf(g, "set xrange [0:150]\nset xtics 0,20,100\nset yrange [%d.6:-0.6]\nunset key\nset grid x\nset style fill solid 0.8 noborder\n", rows - 1);
     fprintf(g, "set ytics scale 0 noenhanced\nset arrow from 100,graph 0 to 100,graph 1 nohead lw 2 lc rgb '#888888' back\n");

@@ -1,6 +1,7 @@
 /* bench_products.c: exact mode's three products alone, as the engine computes them for a step: the batch made an operand once, then blocks of classes, with
  * slicing and recombination, without norms, softmax and update. X and W are float32 numbers; H is the gradient of their own softmax, one target a row. */
 #include "backend/cpu/exact.h"
+#include "core/rng_kernels.h"
 #include "driver/bench.h"
 #include <math.h>
 #include <stdlib.h>
@@ -23,15 +24,10 @@ struct pfc_bench_products {
     pfc_timing part_time[PARTS], total;
 };
 
-/* About normal, 24 bits. */
-static double number(uint64_t *s)
+static void fill(double *x, int64_t count, uint32_t tensor)
 {
-    int64_t sum = 0;
-    for (int i = 0; i < 4; i++) {
-        *s = *s * 6364136223846793005u + 1442695040888963407u;
-        sum += (int64_t)(*s >> 40);
-    }
-    return (double)(float)((double)(sum - ((int64_t)1 << 25)) * 0x1p-24);
+    pfc_normal_range(pfc_rng_best(), 1, 0, count, tensor, PFC_STREAM_FILL, x);
+    for (int64_t i = 0; i < count; i++) x[i] = (double)(float)x[i];
 }
 
 static pfc_rowset rows_of(double *p, int64_t first, int64_t count, int64_t cols)
@@ -126,9 +122,8 @@ static void make_gradient(pfc_bench_products *b)
 
 static pfc_status make_inputs(pfc_bench_products *b)
 {
-    uint64_t seed = 1;
-    for (int64_t i = 0; i < b->n * b->d; i++) b->x[i] = number(&seed);
-    for (int64_t i = 0; i < b->c * b->d; i++) b->w[i] = number(&seed);
+    fill(b->x, b->n * b->d, 0);
+    fill(b->w, b->c * b->d, 1);
     PFC_TRY(b->be->ops->row_norms(b->be, rows_of(b->x, 0, b->n, b->d), pfc_view_make(b->norm, PFC_F64, b->n, 1), b->expo));
     PFC_TRY(b->be->ops->row_norms(b->be, rows_of(b->w, 0, b->c, b->d), pfc_view_make(b->norm + b->n, PFC_F64, b->c, 1), b->expo + b->n));
     PFC_TRY(make_batch(b));

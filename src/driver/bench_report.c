@@ -4,17 +4,17 @@
 #include "driver/bench.h"
 #include <string.h>
 
-int pfc_bench_figures(pfc_bench *bench, bool on_cpu, pfc_bench_record *r, pfc_diag *diag)
+int pfc_bench_figures(pfc_bench *bench, const pfc_ctx *ctx, pfc_bench_record *r, pfc_diag *diag)
 {
     const pfc_cli *cli = bench->cli;
     if (pfc_machine_measure(cli, bench->mode, &bench->machine, diag)) return diag->exit_status;
     r->cpu = pfc_median(r->step.cpu, r->step.count);
     r->wall = pfc_median(r->step.wall, r->step.count);
-    r->seconds = cli->ranks * cli->threads == 1 ? r->cpu : r->wall;
+    r->seconds = pfc_bench_by_cpu(cli) ? r->cpu : r->wall;
     r->moved = r->compute = r->memory = r->bound = r->share = 0.0;
     if (!r->has_cost) return 0;
     for (int p = 0; p < PFC_BYTES_PATTERNS; p++) r->moved += r->bytes[p];
-    if (!on_cpu) return 0;
+    if (strcmp(pfc_ctx_backend_name(ctx), "cuda") == 0) return 0; /* the rates are those of the CPU */
     r->compute = r->flops / bench->machine.flops;
     for (int p = 0; p < PFC_BYTES_PATTERNS; p++) r->memory += r->bytes[p] / pfc_machine_rate(&bench->machine, (pfc_bytes_pattern)p, r->working_set);
     r->bound = r->compute > r->memory ? r->compute : r->memory;
@@ -22,16 +22,28 @@ int pfc_bench_figures(pfc_bench *bench, bool on_cpu, pfc_bench_record *r, pfc_di
     return 0;
 }
 
-static const char *limit(const pfc_bench_record *r) { return r->compute > r->memory ? "compute" : "memory"; }
+const char *pfc_bench_limit(const pfc_bench_record *r) { return r->compute > r->memory ? "compute" : "memory"; }
 
 static double mib(int64_t bytes) { return (double)bytes / 1048576.0; }
 
 static int64_t beyond(const pfc_bench_record *r) { return r->peak > r->inputs ? r->peak - r->inputs : 0; }
 
-void pfc_bench_print(const pfc_bench *bench, const pfc_bench_record *r)
+const char *pfc_bench_ranks(const pfc_cli *cli)
+{
+    static char text[64];
+    snprintf(text, sizeof text, "%d rank%s x %d thread%s", cli->ranks, cli->ranks == 1 ? "" : "s", cli->threads, cli->threads == 1 ? "" : "s");
+    return text;
+}
+
+void pfc_bench_print(const pfc_bench *bench, const pfc_case *c, const pfc_ctx *ctx, const pfc_bench_record *r)
 {
     const pfc_timing *t = &r->step;
     if (bench->cli->rank != 0 || bench->cli->quiet) return;
+    printf("%s", c->algorithm->name);
+    for (int i = 0; i < 26; i++)
+        if (c->size[i] >= 0) printf(" %c=%lld", 'A' + i, (long long)c->size[i]);
+    printf(", %s mode, %s %s, engine %s, %s, OpenBLAS %s\n", bench->mode == PFC_FAST ? "fast" : "exact", pfc_ctx_backend_name(ctx), pfc_ctx_isa(ctx),
+           pfc_ctx_engine_name(ctx), pfc_bench_ranks(bench->cli), pfc_openblas_state()->core);
     pfc_machine_print(bench->cli, bench->mode, &bench->machine);
     printf("step            %.6f s CPU  %.6f s wall  (medians of %d rounds; CPU %.6f to %.6f)\n", r->cpu, r->wall, t->count, pfc_least(t->cpu, t->count),
            pfc_most(t->cpu, t->count));
@@ -41,7 +53,7 @@ void pfc_bench_print(const pfc_bench *bench, const pfc_bench_record *r)
                r->moved / r->seconds * 1e-9);
     if (r->bound > 0.0)
         printf("bound           %.9f s (compute %.9f, memory %.9f), reached %.1f %% by %s time\n", r->bound, r->compute, r->memory, 100.0 * r->share,
-               bench->cli->ranks * bench->cli->threads == 1 ? "CPU" : "wall");
+               pfc_bench_by_cpu(bench->cli) ? "CPU" : "wall");
     printf("peak memory     %.1f MiB in the largest rank, %.1f MiB beyond the inputs\n", mib(r->peak), mib(beyond(r)));
 }
 
@@ -68,7 +80,7 @@ void pfc_bench_row(pfc_table *t, const pfc_bench_record *r)
     pfc_table_cell(t, "%.1f", r->moved / r->seconds * 1e-9);
     if (r->bound > 0.0) {
         pfc_table_cell(t, "%.3f", 1e3 * r->bound);
-        pfc_table_cell(t, "%s", limit(r));
+        pfc_table_cell(t, "%s", pfc_bench_limit(r));
         pfc_table_cell(t, "%.1f %%", 100.0 * r->share);
     } else {
         for (int i = 0; i < 3; i++) pfc_table_cell(t, "%s", "");
@@ -92,19 +104,47 @@ static void json_cost(const pfc_bench *bench, const pfc_bench_record *r, pfc_jso
     pfc_json_real(j, "compute_seconds", r->compute);
     pfc_json_real(j, "memory_seconds", r->memory);
     pfc_json_real(j, "bound_seconds", r->bound);
-    pfc_json_text(j, "bound_by", limit(r));
+    pfc_json_text(j, "bound_by", pfc_bench_limit(r));
     pfc_json_real(j, "share_of_bound", r->share);
 }
 
-void pfc_bench_json(const pfc_bench *bench, const pfc_bench_record *r, pfc_json *j)
+static void json_params(pfc_json *j, const pfc_case *c)
 {
+    pfc_json_begin(j, "param", '{');
+    for (int i = 0; c->algorithm->params && c->algorithm->params[i].name; i++) {
+        const pfc_param_spec *spec = &c->algorithm->params[i];
+        if (!c->param[i].present) continue;
+        if (spec->type == PFC_PARAM_WORD) pfc_json_text(j, spec->name, c->param[i].word);
+        if (spec->type == PFC_PARAM_INT) pfc_json_int(j, spec->name, c->param[i].i);
+        if (spec->type == PFC_PARAM_REAL) pfc_json_real(j, spec->name, c->param[i].r);
+    }
+    pfc_json_end(j);
+}
+
+static void json_sizes(pfc_json *j, const pfc_case *c)
+{
+    pfc_json_begin(j, "size", '{');
+    for (int i = 0; i < 26; i++) {
+        const char letter[2] = { (char)('A' + i), 0 };
+        if (c->size[i] >= 0) pfc_json_int(j, letter, c->size[i]);
+    }
+    pfc_json_end(j);
+}
+
+void pfc_bench_json(const pfc_bench *bench, const pfc_case *c, const pfc_ctx *ctx, const pfc_bench_record *r, pfc_json *j)
+{
+    pfc_json_text(j, "name", r->name);
+    pfc_json_text(j, "algorithm", c->algorithm->name);
+    json_sizes(j, c);
+    json_params(j, c);
+    pfc_json_context(j, ctx);
     pfc_json_text(j, "mode", bench->mode == PFC_FAST ? "fast" : "exact");
     pfc_json_text(j, "openblas_core", pfc_openblas_state()->core);
     pfc_json_int(j, "ranks", bench->cli->ranks);
     pfc_json_int(j, "threads", bench->cli->threads);
     pfc_json_int(j, "rounds", r->step.count);
     pfc_json_timing(j, "cpu_seconds", "wall_seconds", &r->step);
-    pfc_json_text(j, "time", bench->cli->ranks * bench->cli->threads == 1 ? "cpu" : "wall");
+    pfc_json_text(j, "time", pfc_bench_by_cpu(bench->cli) ? "cpu" : "wall");
     pfc_json_real(j, "seconds", r->seconds);
     pfc_json_int(j, "peak_rss_bytes", r->peak);
     pfc_json_int(j, "inputs_rss_bytes", r->inputs);

@@ -1,6 +1,5 @@
 /* bench_step.c: times any algorithm on generated inputs: its bench hooks, or, without them, `run`. */
 #include "driver/bench.h"
-#include <string.h>
 
 typedef struct bench {
     pfc_bench *bench;
@@ -63,37 +62,7 @@ static int measure(bench *b)
     b->r->working_set = tensor_bytes(cli->comm, b->c);
     b->r->has_cost = a->bench_cost != NULL;
     if (a->bench_cost) a->bench_cost(b->c, cli->ranks, pfc_ctx_real(b->ctx), &b->r->flops, b->r->bytes);
-    return pfc_bench_figures(b->bench, strcmp(pfc_ctx_backend_name(b->ctx), "cuda") != 0, b->r, b->diag);
-}
-
-static void print(const bench *b)
-{
-    const pfc_cli *cli = b->bench->cli;
-    if (cli->rank != 0 || cli->quiet) return;
-    printf("%s", b->c->algorithm->name);
-    for (int i = 0; i < 26; i++)
-        if (b->c->size[i] >= 0) printf(" %c=%lld", 'A' + i, (long long)b->c->size[i]);
-    printf(", %s mode, %s %s, %d rank%s x %d thread%s\n", b->bench->mode == PFC_FAST ? "fast" : "exact", pfc_ctx_backend_name(b->ctx), pfc_ctx_isa(b->ctx),
-           cli->ranks, cli->ranks == 1 ? "" : "s", cli->threads, cli->threads == 1 ? "" : "s");
-    pfc_bench_print(b->bench, b->r);
-}
-
-static void write_json(const bench *b, pfc_json *j)
-{
-    char letter[2] = "A";
-    pfc_json_begin(j, NULL, '{');
-    pfc_json_text(j, "name", b->r->name);
-    pfc_json_text(j, "algorithm", b->c->algorithm->name);
-    pfc_json_begin(j, "size", '{');
-    for (int i = 0; i < 26; i++) {
-        letter[0] = (char)('A' + i);
-        if (b->c->size[i] >= 0) pfc_json_int(j, letter, b->c->size[i]);
-    }
-    pfc_json_end(j);
-    pfc_json_params(j, b->c);
-    pfc_json_context(j, b->ctx);
-    pfc_bench_json(b->bench, b->r, j);
-    pfc_json_end(j);
+    return pfc_bench_figures(b->bench, b->ctx, b->r, b->diag);
 }
 
 int pfc_bench_any(pfc_bench *run, pfc_case *c, pfc_bench_record *r, pfc_json *json, pfc_diag *diag)
@@ -101,8 +70,10 @@ int pfc_bench_any(pfc_bench *run, pfc_case *c, pfc_bench_record *r, pfc_json *js
     bench b = { .bench = run, .c = c, .r = r, .diag = diag };
     b.ctx = pfc_cli_context(run->cli, run->mode, diag);
     if (b.ctx && !prepare(&b) && !measure(&b)) {
-        if (run->alone) print(&b);
-        write_json(&b, json);
+        if (run->alone) pfc_bench_print(run, c, b.ctx, r);
+        pfc_json_begin(json, NULL, '{');
+        pfc_bench_json(run, c, b.ctx, r, json);
+        pfc_json_end(json);
     }
     if (b.state && c->algorithm->bench_close) c->algorithm->bench_close(b.state);
     pfc_cli_context_close(&b.ctx, diag);

@@ -1,7 +1,6 @@
 /* cmd_bench.c: measures the machine, then times one algorithm or all of them on generated inputs. */
 #include "driver/bench.h"
 #include <stdlib.h>
-#include <string.h>
 
 /* What the command line says of the case: checked before anything is measured. NULL: all algorithms, or a failure. */
 static pfc_case *asked_case(const pfc_cli *cli, pfc_diag *diag)
@@ -28,7 +27,7 @@ static int measure(pfc_bench *bench, pfc_case *c, pfc_json *json, pfc_diag *diag
     pfc_json_begin(json, "cases", '[');
     if (c) {
         snprintf(one.name, sizeof one.name, "%s", c->algorithm->name);
-        (strcmp(one.name, "partial_fc") == 0 ? pfc_bench_partial_fc : pfc_bench_any)(bench, c, &one, json, diag);
+        pfc_bench_case(bench, c, &one, json, diag);
     } else if (!pfc_bench_all(bench, json, &all, &count, diag)) {
         records = all;
     }

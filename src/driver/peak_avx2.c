@@ -8,7 +8,6 @@
 #define F64 __m256d
 #define FMA_F32(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define FMA_F64(a, b, c) _mm256_fmadd_pd(a, b, c)
-#define PFC_PEAK_STREAM
 #define STREAM(p, x) _mm256_stream_ps((float *)(p), x)
 #define STREAM_END() _mm_sfence()
 #include "driver/peak_kernels.inc"
