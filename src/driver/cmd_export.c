@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct writer {
@@ -23,9 +22,8 @@ static int fail(const writer *w, const char *path, const char *reason)
 
 static int make_folder(const writer *w, const char *path)
 {
-    struct stat s;
-    if (mkdir(path, 0777) == 0 || (errno == EEXIST && stat(path, &s) == 0 && S_ISDIR(s.st_mode))) return 0;
-    return fail(w, path, strerror(errno));
+    char why[160];
+    return pfc_new_folder(path, why, sizeof why) ? 0 : fail(w, path, why);
 }
 
 static const char *npy_type(const char *type)
