@@ -130,13 +130,8 @@ static int write_facts(const pfc_cli *cli, const pfc_stored_file *f, pfc_diag *d
     here.json = path;
     pfc_json *j = pfc_json_open(&here, diag);
     if (diag->exit_status) return diag->exit_status;
-    for (int i = 0; i < f->value_count; i++) {
-        const pfc_stored_value *v = &f->values[i];
-        if (strcmp(v->group, "/fact")) continue;
-        if (v->value.kind == PFC_VALUE_INT) pfc_json_int(j, v->name, v->value.i);
-        if (v->value.kind == PFC_VALUE_REAL) pfc_json_real(j, v->name, v->value.r);
-        if (v->value.kind == PFC_VALUE_TEXT) pfc_json_text(j, v->name, v->value.text);
-    }
+    for (int i = 0; i < f->value_count; i++)
+        if (strcmp(f->values[i].group, "/fact") == 0) pfc_stored_json(&f->values[i], j);
     return pfc_json_close(&j, &here, diag);
 }
 
