@@ -247,9 +247,10 @@ START_TEST(nearest_unknown)
     pfc_trainer *t = NULL;
     c.partial_fc.sample_rate = 0.05;
     ck_assert(pfc_trainer_create(ctx, &c, &t) == PFC_OK);
-    int64_t b = N / pfc_test_ranks(), labels[N] = { 0 }, found[N], classes = 0;
+    int64_t b = N / pfc_test_ranks(), labels[N], found[N], classes = 0;
     float x[N * D], part[C * D];
     for (int64_t i = 0; i < N * D; i++) x[i] = feature(0, i);
+    for (int64_t i = 0; i < N; i++) labels[i] = 5; /* no rank's first class */
     pfc_view xv = pfc_view_make(x, PFC_F32, b, D), yv = pfc_view_make(labels, PFC_I64, b, 1);
     pfc_train_result r = { .loss = 0.0 };
     x[0] = NAN;
