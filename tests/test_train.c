@@ -239,6 +239,37 @@ START_TEST(nearest)
 }
 END_TEST
 
+/* A NaN in the rows of a few classes: nearest cannot say, whichever rank has them. */
+START_TEST(nearest_unknown)
+{
+    pfc_ctx *ctx = context(MPI_COMM_WORLD, PFC_FAST);
+    pfc_train_config c = config();
+    pfc_trainer *t = NULL;
+    c.partial_fc.sample_rate = 0.05;
+    ck_assert(pfc_trainer_create(ctx, &c, &t) == PFC_OK);
+    int64_t b = N / pfc_test_ranks(), labels[N], found[N], classes = 0;
+    float x[N * D], part[C * D];
+    for (int64_t i = 0; i < N * D; i++) x[i] = feature(0, i);
+    for (int64_t i = 0; i < N; i++) labels[i] = 5; /* no rank's first class */
+    pfc_view xv = pfc_view_make(x, PFC_F32, b, D), yv = pfc_view_make(labels, PFC_I64, b, 1);
+    pfc_train_result r = { .loss = 0.0 };
+    x[0] = NAN;
+    ck_assert(pfc_trainer_step(t, xv, yv, &r) == PFC_OK);
+    pfc_shard mine = pfc_shard_of(C, pfc_test_ranks(), pfc_test_rank());
+    ck_assert(pfc_trainer_state(t, pfc_view_make(part, PFC_F32, mine.count, D), pfc_view_make(NULL, PFC_F32, 0, 0)) == PFC_OK);
+    for (int64_t i = 0; i < mine.count; i++) classes += isnan(part[i * D]);
+    MPI_Allreduce(MPI_IN_PLACE, &classes, 1, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD);
+    ck_assert_msg(classes > 0 && classes < C / 2, "%d classes with NaN", (int)classes);
+    x[0] = 1.0f;
+    ck_assert(pfc_trainer_nearest(t, xv, found) == PFC_OK);
+    bool good = true;
+    for (int64_t i = 0; i < b; i++) good = good && found[i] == -1;
+    PFC_AGREE(MPI_COMM_WORLD, good);
+    pfc_trainer_destroy(&t);
+    pfc_ctx_destroy(&ctx);
+}
+END_TEST
+
 /* 12 steps on all ranks, and 5 there, 7 on one: the same bits. What cannot be loaded leaves the trainer as it was. */
 START_TEST(resume)
 {
@@ -296,6 +327,7 @@ static Suite *make(void)
     tcase_add_test(tc, steps);
     tcase_add_test(tc, arcface_step);
     tcase_add_test(tc, nearest);
+    tcase_add_test(tc, nearest_unknown);
     tcase_add_test(tc, resume);
     suite_add_tcase(suite, tc);
     return suite;

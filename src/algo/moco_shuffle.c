@@ -15,6 +15,8 @@
  * The source moves (P-1) b m in step 4 and in step 5, and N numbers from rank 0. */
 #include "algo/moco_shuffle.h"
 
+#include "core/rng_order.h"
+
 #include <pfc/rng.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,27 +40,10 @@ pfc_status pfc_moco_rows_of_ranks(pfc_ctx *ctx, int64_t rows, int64_t **start)
 
 /* ---- 1: the permutation ---- */
 
-typedef struct keyed_row {
-    double key;
-    int64_t row;
-} keyed_row;
-
-static int by_key_then_row(const void *a, const void *b)
-{
-    const keyed_row *x = a, *y = b;
-    if (x->key != y->key) return x->key < y->key ? -1 : 1;
-    return (x->row > y->row) - (x->row < y->row);
-}
-
 static pfc_status draw(pfc_moco_shuffle *s, int64_t n, int64_t seed, int64_t step)
 {
-    keyed_row *k = malloc((size_t)n * sizeof *k);
-    if (!k) return pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
-    for (int64_t i = 0; i < n; i++) k[i] = (keyed_row){ pfc_uniform(seed, i, (uint32_t)step, PFC_STREAM_SHUFFLE_KEY), i };
-    qsort(k, (size_t)n, sizeof *k, by_key_then_row);
-    for (int64_t i = 0; i < n; i++) s->permutation[i] = k[i].row;
-    free(k);
-    return PFC_OK;
+    bool drawn = pfc_random_order(seed, (uint32_t)step, PFC_STREAM_SHUFFLE_KEY, n, s->permutation);
+    return drawn ? PFC_OK : pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
 }
 
 /* ---- 2: its inverse; every row number must occur, so each occurs once ---- */

@@ -29,8 +29,6 @@ const pfc_tensor_spec *pfc_spec_find(const pfc_tensor_spec *specs, const char *n
 
 /* ---- parameters ---- */
 
-/* 3, 0.25 or "text", for messages: whole numbers without an exponent. */
-const char *pfc_value_text(const pfc_value *v, char *buffer, size_t size);
 int pfc_case_set_value(pfc_case *c, const char *name, const pfc_value *value, pfc_diag *diag);
 /* Defaults for what was not given; a required parameter that is absent is an error. Local. */
 int pfc_case_apply_defaults(pfc_case *c, pfc_diag *diag);

@@ -42,17 +42,6 @@ static const char *words_text(const char *words, char *buffer, size_t size)
     return buffer;
 }
 
-const char *pfc_value_text(const pfc_value *v, char *buffer, size_t size)
-{
-    if (v->kind == PFC_VALUE_INT)
-        snprintf(buffer, size, "%lld", (long long)v->i);
-    else if (v->kind == PFC_VALUE_REAL)
-        snprintf(buffer, size, v->r == floor(v->r) && fabs(v->r) < 0x1p64 ? "%.0f" : "%.17g", v->r);
-    else
-        snprintf(buffer, size, "\"%s\"", v->text);
-    return buffer;
-}
-
 /* Integers and integral reals that fit int64. */
 static bool value_to_int(const pfc_value *v, int64_t *i)
 {

@@ -9,6 +9,8 @@ libpfc_la_SOURCES += \
     src/core/philox.c \
     src/core/px.h \
     src/core/rng_kernels.h \
+    src/core/rng_order.c \
+    src/core/rng_order.h \
     src/core/rng_range.c \
     src/core/shard.c \
     src/core/status.c

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct writer {
@@ -23,9 +22,8 @@ static int fail(const writer *w, const char *path, const char *reason)
 
 static int make_folder(const writer *w, const char *path)
 {
-    struct stat s;
-    if (mkdir(path, 0777) == 0 || (errno == EEXIST && stat(path, &s) == 0 && S_ISDIR(s.st_mode))) return 0;
-    return fail(w, path, strerror(errno));
+    char why[160];
+    return pfc_new_folder(path, why, sizeof why) ? 0 : fail(w, path, why);
 }
 
 static const char *npy_type(const char *type)
@@ -132,13 +130,8 @@ static int write_facts(const pfc_cli *cli, const pfc_stored_file *f, pfc_diag *d
     here.json = path;
     pfc_json *j = pfc_json_open(&here, diag);
     if (diag->exit_status) return diag->exit_status;
-    for (int i = 0; i < f->value_count; i++) {
-        const pfc_stored_value *v = &f->values[i];
-        if (strcmp(v->group, "/fact")) continue;
-        if (v->value.kind == PFC_VALUE_INT) pfc_json_int(j, v->name, v->value.i);
-        if (v->value.kind == PFC_VALUE_REAL) pfc_json_real(j, v->name, v->value.r);
-        if (v->value.kind == PFC_VALUE_TEXT) pfc_json_text(j, v->name, v->value.text);
-    }
+    for (int i = 0; i < f->value_count; i++)
+        if (strcmp(f->values[i].group, "/fact") == 0) pfc_stored_json(&f->values[i], j);
     return pfc_json_close(&j, &here, diag);
 }
 

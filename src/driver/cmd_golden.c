@@ -3,15 +3,14 @@
 #include "case/internal.h"
 #include "driver/driver.h"
 #include "driver/suite.h"
+#include "file/new_file.h"
 #include <cblas.h>
 #include <ctype.h>
-#include <errno.h>
 #include <hdf5.h>
 #include <libgen.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
 
 typedef struct maker {
@@ -47,13 +46,9 @@ static int choose_precisions(maker *m)
 
 static int make_folder(const pfc_cli *cli, pfc_diag *diag)
 {
-    struct stat s;
-    if (cli->rank == 0) {
-        if (mkdir(cli->output, 0777) && errno != EEXIST)
-            pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot make the folder: %s", cli->output, strerror(errno));
-        else if (stat(cli->output, &s) || !S_ISDIR(s.st_mode))
-            pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: is no folder", cli->output);
-    }
+    char why[160];
+    if (cli->rank == 0 && !pfc_new_folder(cli->output, why, sizeof why))
+        pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot make the folder: %s", cli->output, why);
     return pfc_diag_agree(cli->comm, diag);
 }
 

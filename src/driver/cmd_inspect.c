@@ -51,12 +51,7 @@ static int write_json(const pfc_cli *cli, const pfc_stored_file *f, pfc_diag *di
     if (!cli->json || diag->exit_status) return diag->exit_status;
     pfc_json_text(j, "file", cli->files[0]);
     pfc_json_begin(j, "facts", '{');
-    for (int i = 0; i < f->value_count; i++) {
-        const pfc_stored_value *v = &f->values[i];
-        if (v->value.kind == PFC_VALUE_INT) pfc_json_int(j, v->name, v->value.i);
-        if (v->value.kind == PFC_VALUE_REAL) pfc_json_real(j, v->name, v->value.r);
-        if (v->value.kind == PFC_VALUE_TEXT) pfc_json_text(j, v->name, v->value.text);
-    }
+    for (int i = 0; i < f->value_count; i++) pfc_stored_json(&f->values[i], j);
     pfc_json_end(j);
     pfc_json_begin(j, "tensors", '[');
     for (int i = 0; i < f->tensor_count; i++) {

@@ -1,6 +1,7 @@
 /* cmd_train.c: trains a layer on the user's features. */
 #include "case/internal.h"
 #include "driver/train.h"
+#include "file/new_file.h"
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -161,12 +162,13 @@ static int resume(run *r)
 /* A folder that cannot be written is better known now than after the last step. Collective. */
 static int make_folder(run *r)
 {
-    struct stat s;
     const char *folder = r->cli->checkpoint;
-    int error = 0;
-    if (r->cli->rank == 0 && ((mkdir(folder, 0777) && errno != EEXIST) || stat(folder, &s))) error = errno;
-    if (r->cli->rank == 0 && !error) error = !S_ISDIR(s.st_mode) ? ENOTDIR : access(folder, W_OK | X_OK) ? errno : 0;
-    if (error) pfc_diag_fail(r->diag, PFC_EXIT_RUNTIME, "%s: no checkpoint can be written there: %s", folder, strerror(error));
+    if (r->cli->rank == 0) {
+        char why[160];
+        bool made = pfc_new_folder(folder, why, sizeof why);
+        if (!made || access(folder, W_OK | X_OK))
+            pfc_diag_fail(r->diag, PFC_EXIT_RUNTIME, "%s: no checkpoint can be written there: %s", folder, made ? strerror(errno) : why);
+    }
     return pfc_diag_agree(r->cli->comm, r->diag);
 }
 

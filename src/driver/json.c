@@ -1,11 +1,11 @@
-/* json.c: JSON files, written straight through: a temporary name first, renamed when whole; links, pipes and devices in place. */
+/* json.c: JSON files, written straight through: a temporary name first, renamed when whole; pipes and devices in place. */
 #include "case/internal.h"
 #include "driver/driver.h"
+#include "file/new_file.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MAX_DEPTH = 16 };
@@ -43,13 +43,6 @@ static void lead(pfc_json *j, const char *key)
     fputs(": ", j->file);
 }
 
-/* A link, a pipe or a device, such as /dev/stdout: it must stay what it is. */
-static bool written_through(const char *path)
-{
-    struct stat st;
-    return lstat(path, &st) == 0 && !S_ISREG(st.st_mode);
-}
-
 static pfc_json *open_alone(const char *path, pfc_diag *diag)
 {
     pfc_json *j = calloc(1, sizeof *j);
@@ -57,15 +50,16 @@ static pfc_json *open_alone(const char *path, pfc_diag *diag)
         pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: out of memory", path);
         return NULL;
     }
-    snprintf(j->path, sizeof j->path, "%s", path);
-    if (!written_through(path)) {
-        snprintf(j->temporary, sizeof j->temporary, "%s.tmp%ld", j->path, (long)getpid());
-        pfc_temporary_add(j->temporary);
-    }
-    j->file = fopen(j->temporary[0] ? j->temporary : j->path, "w");
+    char why[160] = "";
+    bool good = true, moved = pfc_new_file_place(path, j->path, sizeof j->path);
+    if (!moved) snprintf(j->path, sizeof j->path, "%s", path);
+    if (moved) good = pfc_new_file_make(j->path, j->temporary, sizeof j->temporary, why, sizeof why);
+    if (moved && good) pfc_temporary_add(j->temporary);
+    if (good) j->file = fopen(moved ? j->temporary : path, "w");
     if (!j->file) {
-        pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot write: %s", path, strerror(errno));
-        if (j->temporary[0]) pfc_temporary_drop(j->temporary);
+        pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot write: %s", path, good ? strerror(errno) : why);
+        if (moved && good) unlink(j->temporary);
+        if (moved && good) pfc_temporary_drop(j->temporary);
         free(j);
         return NULL;
     }

@@ -28,6 +28,13 @@ const char *pfc_stored_shape(const pfc_stored_tensor *t, char *text, size_t size
 
 /* ---- values ---- */
 
+void pfc_stored_json(const pfc_stored_value *v, pfc_json *j)
+{
+    if (v->value.kind == PFC_VALUE_INT) pfc_json_int(j, v->name, v->value.i);
+    if (v->value.kind == PFC_VALUE_REAL) pfc_json_real(j, v->name, v->value.r);
+    if (v->value.kind == PFC_VALUE_TEXT) pfc_json_text(j, v->name, v->value.text);
+}
+
 static herr_t add_value(hid_t object, const char *name, const H5A_info_t *info, void *data)
 {
     (void)info;

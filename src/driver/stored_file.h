@@ -30,6 +30,8 @@ typedef struct pfc_stored_file {
 /* Lists the file and hashes every tensor that has a digest. Local. */
 int pfc_stored_read(const char *path, pfc_stored_file *file, pfc_diag *diag);
 void pfc_stored_free(pfc_stored_file *file);
+/* NAME: value. */
+void pfc_stored_json(const pfc_stored_value *v, pfc_json *j);
 const char *pfc_stored_shape(const pfc_stored_tensor *t, char *text, size_t size);
 
 /* Rows [first, first + rows) of a tensor, in its own type, some at a time, to fn. A false of fn ends it. False: diag says why. Local. */

@@ -1,9 +1,10 @@
 /* train_log.c: what a run says while it goes on: a progress line on a terminal, else a line now and then as the SwAV source logs, and a tab-separated file. */
+#include "case/internal.h"
 #include "driver/train.h"
+#include "file/new_file.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { BAR = 24 };
@@ -39,49 +40,43 @@ static bool keep_lines(const char *path, FILE *to, int64_t step)
     return good;
 }
 
-/* A pipe or a device, such as /dev/stdout, or a link to nothing: it must stay what it is. */
-static bool written_through(const char *path)
-{
-    struct stat s;
-    return stat(path, &s) == 0 ? !S_ISREG(s.st_mode) : lstat(path, &s) == 0;
-}
-
 /* A new file with the old lines, under the name of the old one. */
-static bool replace_file(pfc_train_log *log, const char *path, int64_t step)
+static bool replace_file(pfc_train_log *log, const char *path, int64_t step, char *why, size_t size)
 {
-    char temporary[1100];
-    snprintf(temporary, sizeof temporary, "%s.tmp-%ld", path, (long)getpid());
+    char temporary[1200];
+    if (!pfc_new_file_make(path, temporary, sizeof temporary, why, size)) return false;
+    pfc_temporary_add(temporary);
     log->file = fopen(temporary, "w");
-    if (!log->file) return false;
-    fputs(title, log->file);
-    if ((step == 0 || keep_lines(path, log->file, step)) && fflush(log->file) == 0 && rename(temporary, path) == 0) return true;
-    int error = errno;
-    unlink(temporary);
-    errno = error;
-    return false;
+    bool good = log->file && fputs(title, log->file) >= 0 && (step == 0 || keep_lines(path, log->file, step));
+    good = good && fflush(log->file) == 0 && rename(temporary, path) == 0;
+    if (!good) {
+        snprintf(why, size, "%s", strerror(errno));
+        unlink(temporary);
+    }
+    pfc_temporary_drop(temporary);
+    return good;
 }
 
-static bool open_file(pfc_train_log *log, int64_t step)
+static bool open_file(pfc_train_log *log, int64_t step, char *why, size_t size)
 {
-    if (written_through(log->path)) {
-        log->file = fopen(log->path, "w");
-        return log->file && fputs(title, log->file) >= 0;
-    }
-    char *path = realpath(log->path, NULL); /* NULL: a new file; else what a link leads to */
-    bool good = replace_file(log, path ? path : log->path, step);
-    free(path);
-    return good;
+    char place[1100];
+    if (pfc_new_file_place(log->path, place, sizeof place)) return replace_file(log, place, step, why, size);
+    log->file = fopen(log->path, "w");
+    if (log->file && fputs(title, log->file) >= 0) return true;
+    snprintf(why, size, "%s", strerror(errno));
+    return false;
 }
 
 int pfc_train_log_open(const pfc_cli *cli, int64_t step, pfc_train_log *log, pfc_diag *diag)
 {
+    char why[160];
     log->path = cli->log;
     log->quiet = cli->quiet || cli->rank != 0;
     log->first_step = step;
     log->start = MPI_Wtime();
     /* Open MPI makes stdout a terminal of its own, stderr never: only both tell that a person looks. */
     log->terminal = !log->quiet && isatty(1) && isatty(2);
-    if (cli->rank == 0 && cli->log && !open_file(log, step)) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot be written: %s", cli->log, strerror(errno));
+    if (cli->rank == 0 && cli->log && !open_file(log, step, why, sizeof why)) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot be written: %s", cli->log, why);
     return pfc_diag_agree(cli->comm, diag);
 }
 

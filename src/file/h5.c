@@ -1,6 +1,7 @@
 /* h5.c: the few HDF5 idioms that reading and writing share. */
 #include "file/h5.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,17 @@ int pfc_h5_link(hid_t where, const char *name, const char **which)
 }
 
 /* ---- attributes ---- */
+
+const char *pfc_value_text(const pfc_value *v, char *buffer, size_t size)
+{
+    if (v->kind == PFC_VALUE_INT)
+        snprintf(buffer, size, "%lld", (long long)v->i);
+    else if (v->kind == PFC_VALUE_REAL)
+        snprintf(buffer, size, v->r == floor(v->r) && fabs(v->r) < 0x1p64 ? "%.0f" : "%.17g", v->r);
+    else
+        snprintf(buffer, size, "\"%s\"", v->text);
+    return buffer;
+}
 
 static void trim(char *text, H5T_str_t pad)
 {

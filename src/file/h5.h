@@ -15,6 +15,9 @@ typedef struct pfc_value { /* what an attribute or a command line gives */
     char text[128];
 } pfc_value;
 
+/* 3, 0.25 or "text", for messages: whole numbers without an exponent. */
+const char *pfc_value_text(const pfc_value *v, char *buffer, size_t size);
+
 /* ---- reading ---- */
 
 typedef struct pfc_h5_quiet { /* the caller's error printing, put back at the end */

@@ -1,10 +1,11 @@
-/* new_file.c: temporary names, syncing, renaming. */
+/* new_file.c: temporary names, syncing, renaming, folders. */
 #include "file/new_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -54,4 +55,21 @@ bool pfc_new_file_publish(const char *temporary, const char *path, bool *renamed
     if (!*renamed) return fail(why, size, strerror(errno));
     snprintf(parent, sizeof parent, "%s", path);
     return sync_path(dirname(parent), O_RDONLY | O_DIRECTORY) || fail(why, size, strerror(errno));
+}
+
+bool pfc_new_file_place(const char *path, char *place, size_t size)
+{
+    struct stat s;
+    char *target = realpath(path, NULL);
+    bool plain = target ? stat(target, &s) == 0 && S_ISREG(s.st_mode) : lstat(path, &s) != 0;
+    if (plain) plain = snprintf(place, size, "%s", target ? target : path) < (int)size;
+    free(target);
+    return plain;
+}
+
+bool pfc_new_folder(const char *path, char *why, size_t size)
+{
+    struct stat s;
+    if (mkdir(path, 0777) && errno != EEXIST) return fail(why, size, strerror(errno));
+    return (stat(path, &s) == 0 && S_ISDIR(s.st_mode)) || fail(why, size, strerror(ENOTDIR));
 }

@@ -28,6 +28,12 @@ pfc_status pfc_train_arcface_state(pfc_trainer *t)
     return PFC_OK;
 }
 
+void pfc_train_convert(pfc_view from, pfc_view to)
+{
+    for (int64_t i = 0; i < from.rows; i++)
+        for (int64_t j = 0; j < from.cols; j++) put(to, i * to.ld + j, get(from, i * from.ld + j));
+}
+
 void pfc_train_round(pfc_view v)
 {
     double *x = v.data;

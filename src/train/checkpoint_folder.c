@@ -1,11 +1,12 @@
 /* checkpoint_folder.c: the checkpoints of a run: DIR/step-000000000123.h5. Rank 0 looks and removes. */
 #include "train/checkpoint.h"
 
+#include "file/new_file.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { DIGITS = 12 };
@@ -55,9 +56,9 @@ static int64_t *list_steps(const char *folder, bool clean, int *count)
 
 static pfc_status make_folder(pfc_ctx *ctx, const char *folder)
 {
-    struct stat s;
-    if (ctx->comm.rank != 0 || mkdir(folder, 0777) == 0 || (errno == EEXIST && stat(folder, &s) == 0 && S_ISDIR(s.st_mode))) return PFC_OK;
-    return pfc_checkpoint_fail(ctx, PFC_ERR_IO, folder, NULL, "cannot be made: %s", strerror(errno));
+    char why[160];
+    if (ctx->comm.rank != 0 || pfc_new_folder(folder, why, sizeof why)) return PFC_OK;
+    return pfc_checkpoint_fail(ctx, PFC_ERR_IO, folder, NULL, "cannot be made: %s", why);
 }
 
 pfc_status pfc_checkpoint_save(pfc_ctx *ctx, const char *folder, int64_t step, int keep, const pfc_item *items, int count, char *path, size_t size)

@@ -44,45 +44,29 @@ static pfc_status open_file(reader *r)
 
 static pfc_status check_format(const reader *r)
 {
+    static const char quoted[] = "\"" PFC_CHECKPOINT_FORMAT "\"";
     pfc_value v;
     char found[200];
-    if (pfc_h5_read_attribute(r->file, "format", &v, found, sizeof found)) return refuse(r, "attribute format", found, "\"" PFC_CHECKPOINT_FORMAT "\"");
-    if (v.kind != PFC_VALUE_TEXT || strcmp(v.text, PFC_CHECKPOINT_FORMAT)) {
-        snprintf(found, sizeof found, "\"%s\"", v.kind == PFC_VALUE_TEXT ? v.text : "a number");
-        return refuse(r, "attribute format", found, "\"" PFC_CHECKPOINT_FORMAT "\"");
-    }
+    if (pfc_h5_read_attribute(r->file, "format", &v, found, sizeof found)) return refuse(r, "attribute format", found, quoted);
+    if (strcmp(pfc_value_text(&v, found, sizeof found), quoted)) return refuse(r, "attribute format", found, quoted);
     if (pfc_h5_read_attribute(r->file, "format_version", &v, found, sizeof found)) return refuse(r, "attribute format_version", found, "1");
-    if (v.kind == PFC_VALUE_INT && v.i == 1) return PFC_OK;
-    snprintf(found, sizeof found, "%lld", v.kind == PFC_VALUE_INT ? (long long)v.i : -1LL);
-    return refuse(r, "attribute format_version", found, "1");
+    return v.kind == PFC_VALUE_INT && v.i == 1 ? PFC_OK : refuse(r, "attribute format_version", pfc_value_text(&v, found, sizeof found), "1");
 }
 
-static pfc_status open_group(const reader *r, const char *name, hid_t *group)
+/* Links that lead elsewhere are no part of a checkpoint. */
+static pfc_status open_object(const reader *r, const char *path, H5I_type_t kind, const char *expected, hid_t *object)
 {
-    char item[16];
-    const char *which = NULL;
-    snprintf(item, sizeof item, "/%s", name);
-    int link = pfc_h5_link(r->file, name, &which);
-    *group = link > 0 ? H5Oopen(r->file, name, H5P_DEFAULT) : -1;
-    if (*group >= 0 && H5Iget_type(*group) == H5I_GROUP) return PFC_OK;
-    if (*group >= 0) H5Oclose(*group);
-    const char *found = link < 0 ? which : link == 0 ? "nothing" : *group < 0 ? "an object that cannot be opened" : "another object";
-    *group = -1;
-    return refuse(r, item, found, "a group");
+    const char *found = "nothing";
+    int link = pfc_h5_link(r->file, path, &found);
+    *object = link > 0 ? H5Oopen(r->file, path, H5P_DEFAULT) : -1;
+    if (*object >= 0 && H5Iget_type(*object) == kind) return PFC_OK;
+    if (link > 0) found = *object < 0 ? "an object that cannot be opened" : "another object";
+    if (*object >= 0) H5Oclose(*object);
+    *object = -1;
+    return refuse(r, path, found, expected);
 }
 
 /* ---- facts ---- */
-
-static const char *fact_text(const pfc_value *v, char *text, size_t size)
-{
-    if (v->kind == PFC_VALUE_INT)
-        snprintf(text, size, "%lld", (long long)v->i);
-    else if (v->kind == PFC_VALUE_REAL)
-        snprintf(text, size, "%.17g", v->r);
-    else
-        snprintf(text, size, "\"%s\"", v->text);
-    return text;
-}
 
 static pfc_value fact_value(const pfc_item *item)
 {
@@ -110,10 +94,10 @@ static pfc_status read_fact(const reader *r, hid_t group, int i)
     char name[PFC_ITEM_NAME + 8], found[200], expected[200];
     const char *kind = mine.kind == PFC_VALUE_INT ? "an integer" : mine.kind == PFC_VALUE_REAL ? "a real" : "a text";
     pfc_item_path(item, name);
-    fact_text(&mine, expected, sizeof expected);
+    pfc_value_text(&mine, expected, sizeof expected);
     if (pfc_h5_read_attribute(group, item->name, v, found, sizeof found)) return refuse(r, name, found, item->fixed ? expected : kind);
-    if (v->kind != mine.kind) return refuse(r, name, fact_text(v, found, sizeof found), item->fixed ? expected : kind);
-    return !item->fixed || equal(v, &mine) ? PFC_OK : refuse(r, name, fact_text(v, found, sizeof found), expected);
+    if (v->kind != mine.kind) return refuse(r, name, pfc_value_text(v, found, sizeof found), item->fixed ? expected : kind);
+    return !item->fixed || equal(v, &mine) ? PFC_OK : refuse(r, name, pfc_value_text(v, found, sizeof found), expected);
 }
 
 static bool listed(const reader *r, const char *name, bool tensor)
@@ -140,7 +124,7 @@ static pfc_status read_facts(reader *r)
     hid_t group;
     char name[128];
     hsize_t at = 0;
-    PFC_TRY(open_group(r, "fact", &group));
+    PFC_TRY(open_object(r, "/fact", H5I_GROUP, "a group", &group));
     pfc_status st = PFC_OK;
     for (int i = 0; i < r->count && st == PFC_OK; i++)
         if (r->items[i].kind != PFC_ITEM_TENSOR) st = read_fact(r, group, i);
@@ -182,7 +166,7 @@ static pfc_status check_dataset(const reader *r, const pfc_item *item, const cha
     if (fault) return pfc_checkpoint_fail(r->ctx, PFC_ERR_DATA, r->path, name, "found %s", fault);
     if (pfc_h5_read_attribute(dataset, "unit", &v, found, sizeof found) || v.kind != PFC_VALUE_INT || v.i != item->unit) {
         snprintf(expected, sizeof expected, "unit %lld", (long long)item->unit);
-        return refuse(r, name, v.kind == PFC_VALUE_INT ? fact_text(&v, found, sizeof found) : found, expected);
+        return refuse(r, name, v.kind == PFC_VALUE_INT ? pfc_value_text(&v, found, sizeof found) : found, expected);
     }
     if (pfc_h5_read_attribute(dataset, "sha256", &v, found, sizeof found)) return refuse(r, name, found, "an attribute sha256");
     if (v.kind != PFC_VALUE_TEXT || strlen(v.text) != PFC_SHA256_TEXT - 1) return refuse(r, name, "no digest", "an attribute sha256");
@@ -192,16 +176,9 @@ static pfc_status check_dataset(const reader *r, const pfc_item *item, const cha
 
 static pfc_status open_tensor(const reader *r, const pfc_item *item, const char *name, hid_t *dataset)
 {
-    const char *which = NULL;
-    int link = pfc_h5_link(r->file, name, &which);
-    *dataset = link > 0 ? H5Oopen(r->file, name, H5P_DEFAULT) : -1;
-    if (*dataset >= 0 && H5Iget_type(*dataset) == H5I_DATASET) return PFC_OK;
-    if (*dataset >= 0) H5Oclose(*dataset);
     char expected[64], shape[48];
     snprintf(expected, sizeof expected, "%s %s", type_name(item->dtype), pfc_item_shape(item, shape));
-    const char *found = link < 0 ? which : link == 0 ? "nothing" : *dataset < 0 ? "an object that cannot be opened" : "another object";
-    *dataset = -1;
-    return refuse(r, name, found, expected);
+    return open_object(r, name, H5I_DATASET, expected, dataset);
 }
 
 static pfc_status unknown_tensors(const reader *r, hid_t group)
@@ -222,7 +199,7 @@ static pfc_status check_tensors(const reader *r, char (*sha256)[PFC_SHA256_TEXT]
 {
     hid_t group, dataset;
     char name[PFC_ITEM_NAME + 8];
-    PFC_TRY(open_group(r, "state", &group));
+    PFC_TRY(open_object(r, "/state", H5I_GROUP, "a group", &group));
     pfc_status st = PFC_OK;
     for (int i = 0; i < r->count && st == PFC_OK; i++) {
         if (r->items[i].kind != PFC_ITEM_TENSOR) continue;

@@ -3,9 +3,9 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { ROWS = 256, LOGITS = 1 << 23 }; /* of one round on all ranks: at most so many rows, and logits on a rank */
+#define NOT_HERE INT64_MIN             /* below every negated class */
 
 typedef struct search {
     pfc_trainer *t;
@@ -14,8 +14,8 @@ typedef struct search {
     int64_t first;     /* class */
     int64_t b, N, D;   /* rows of a round: here, on all ranks */
     pfc_view weight, features, logits;
-    double *best;   /* N */
-    int64_t *class; /* N, negated */
+    double *mine, *best; /* N: the largest logit of this rank, of all */
+    int64_t *class;      /* N, negated: of equal logits the first class wins */
 } search;
 
 static pfc_status open_search(search *s)
@@ -26,14 +26,14 @@ static pfc_status open_search(search *s)
     int ranks = pfc_ctx_ranks(ctx);
     pfc_shard shard = pfc_shard_of(c->num_classes, ranks, pfc_ctx_rank(ctx));
     pfc_dtype real = pfc_ctx_real(ctx);
-    bool cosine = c->layer == PFC_TRAIN_PARTIAL_FC ? c->partial_fc.head != PFC_HEAD_LINEAR : true;
+    bool arcface = c->layer == PFC_TRAIN_ARCFACE, cosine = c->partial_fc.head != PFC_HEAD_LINEAR;
     pfc_arcface_config e = pfc_arcface_defaults();
     e.num_classes = c->num_classes;
     e.embedding_size = s->D = c->embedding_size;
     e.num_subcenters = pfc_train_subcenters(c);
     e.scale = 1.0;
-    e.feature_norm = c->layer == PFC_TRAIN_ARCFACE ? c->arcface.feature_norm : cosine;
-    e.weight_norm = c->layer == PFC_TRAIN_ARCFACE ? c->arcface.weight_norm : cosine;
+    e.feature_norm = arcface ? c->arcface.feature_norm : cosine;
+    e.weight_norm = arcface ? c->arcface.weight_norm : cosine;
     PFC_TRY(pfc_arcface_create(ctx, &e, &s->eval));
     s->classes = shard.count;
     s->first = shard.start;
@@ -44,9 +44,10 @@ static pfc_status open_search(search *s)
     s->weight = pfc_view_make(malloc((size_t)(t->rows.count * s->D) * pfc_dtype_size(real) + 1), real, t->rows.count, s->D);
     s->features = pfc_view_make(malloc((size_t)(s->b * s->D) * sizeof(float)), PFC_F32, s->b, s->D);
     s->logits = pfc_view_make(malloc((size_t)(s->N * s->classes) * pfc_dtype_size(real) + 1), real, s->N, s->classes);
+    s->mine = malloc((size_t)s->N * sizeof *s->mine);
     s->best = malloc((size_t)s->N * sizeof *s->best);
     s->class = malloc((size_t)s->N * sizeof *s->class);
-    bool made = s->weight.data && s->features.data && s->logits.data && s->best && s->class;
+    bool made = s->weight.data && s->features.data && s->logits.data && s->mine && s->best && s->class;
     pfc_status st = made ? pfc_trainer_state(t, s->weight, pfc_view_make(NULL, real, 0, 0)) : pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
     return pfc_agree(ctx, st);
 }
@@ -57,6 +58,7 @@ static void close_search(search *s)
     free(s->weight.data);
     free(s->features.data);
     free(s->logits.data);
+    free(s->mine);
     free(s->best);
     free(s->class);
 }
@@ -94,18 +96,13 @@ static pfc_status search_round(search *s)
             if (isnan(x) || x > best || at < 0) best = x, at = c;
             if (isnan(x)) break;
         }
-        s->best[n] = best;
-        s->class[n] = at < 0 ? INT64_MIN / 2 : -(s->first + at);
+        s->mine[n] = s->best[n] = best;
+        s->class[n] = at < 0 ? NOT_HERE : -(s->first + at);
     }
-    double *mine = malloc((size_t)s->N * sizeof *mine);
-    PFC_TRY(pfc_comm_agree_on_memory(comm, mine));
-    memcpy(mine, s->best, (size_t)s->N * sizeof *mine);
-    pfc_status st = pfc_comm_max(comm, s->best, s->N, PFC_F64);
+    PFC_TRY(pfc_comm_max(comm, s->best, s->N, PFC_F64));
     for (int64_t n = 0; n < s->N; n++)
-        if (!(mine[n] == s->best[n])) s->class[n] = INT64_MIN / 2;
-    if (st == PFC_OK) st = pfc_comm_max(comm, s->class, s->N, PFC_I64);
-    free(mine);
-    return st;
+        if (!(s->mine[n] == s->best[n])) s->class[n] = NOT_HERE; /* a NaN of any rank is nobody's */
+    return pfc_comm_max(comm, s->class, s->N, PFC_I64);
 }
 
 pfc_status pfc_trainer_nearest(pfc_trainer *t, pfc_view features, int64_t *classes)
@@ -123,7 +120,7 @@ pfc_status pfc_trainer_nearest(pfc_trainer *t, pfc_view features, int64_t *class
         take_rows(&s, features, k * s.b);
         st = search_round(&s);
         const int64_t *mine = s.class + pfc_ctx_rank(t->ctx) * s.b;
-        for (int64_t i = 0; i < s.b && st == PFC_OK && k * s.b + i < features.rows; i++) classes[k * s.b + i] = mine[i] == INT64_MIN / 2 ? -1 : -mine[i];
+        for (int64_t i = 0; i < s.b && st == PFC_OK && k * s.b + i < features.rows; i++) classes[k * s.b + i] = mine[i] == NOT_HERE ? -1 : -mine[i];
     }
     close_search(&s);
     return pfc_agree(t->ctx, st);

@@ -1,11 +1,11 @@
 /* schedule.c: the learning rate of every step, and the order of the examples. */
 #include "core/px.h"
+#include "core/rng_order.h"
 
 #include <pfc/rng.h>
 #include <pfc/swav.h>
 #include <pfc/train.h>
 #include <math.h>
-#include <stdlib.h>
 
 pfc_status pfc_train_rates(const pfc_train_config *cfg, double *lr)
 {
@@ -28,26 +28,8 @@ pfc_status pfc_train_rates(const pfc_train_config *cfg, double *lr)
     return PFC_OK;
 }
 
-typedef struct keyed_example {
-    double key;
-    int64_t example;
-} keyed_example;
-
-static int by_key(const void *a, const void *b)
-{
-    const keyed_example *x = a, *y = b;
-    if (x->key != y->key) return x->key < y->key ? -1 : 1;
-    return (x->example > y->example) - (x->example < y->example);
-}
-
 pfc_status pfc_train_order(int64_t seed, int64_t epoch, int64_t count, int64_t *order)
 {
     if (epoch < 0 || epoch > UINT32_MAX || count < 0 || count > INT64_MAX / 64) return PFC_ERR_ARG;
-    keyed_example *k = malloc((size_t)count * sizeof *k + 1);
-    if (!k) return PFC_ERR_NOMEM;
-    for (int64_t i = 0; i < count; i++) k[i] = (keyed_example){ pfc_uniform(seed, i, (uint32_t)epoch, PFC_STREAM_EXAMPLE), i };
-    qsort(k, (size_t)count, sizeof *k, by_key);
-    for (int64_t i = 0; i < count; i++) order[i] = k[i].example;
-    free(k);
-    return PFC_OK;
+    return pfc_random_order(seed, (uint32_t)epoch, PFC_STREAM_EXAMPLE, count, order) ? PFC_OK : PFC_ERR_NOMEM;
 }

@@ -63,12 +63,13 @@ static pfc_status make_rates(pfc_trainer *t)
 /* partial_fc keeps its weights itself; those of the ArcFace head are the trainer's. */
 static pfc_status make_layer(pfc_trainer *t)
 {
-    if (t->cfg.layer == PFC_TRAIN_PARTIAL_FC) return pfc_partial_fc_create(t->ctx, &t->cfg.partial_fc, &t->layer);
-    PFC_TRY(pfc_arcface_create(t->ctx, &t->cfg.arcface, &t->head));
-    int64_t k = t->cfg.arcface.num_subcenters;
-    pfc_shard classes = pfc_shard_of(t->cfg.num_classes, pfc_ctx_ranks(t->ctx), pfc_ctx_rank(t->ctx));
+    pfc_train_config *c = &t->cfg;
+    bool arcface = c->layer == PFC_TRAIN_ARCFACE;
+    PFC_TRY(arcface ? pfc_arcface_create(t->ctx, &c->arcface, &t->head) : pfc_partial_fc_create(t->ctx, &c->partial_fc, &t->layer));
+    int64_t k = pfc_train_subcenters(c);
+    pfc_shard classes = pfc_shard_of(c->num_classes, pfc_ctx_ranks(t->ctx), pfc_ctx_rank(t->ctx));
     t->rows = (pfc_shard){ classes.start * k, classes.count * k };
-    return pfc_agree(t->ctx, pfc_train_arcface_state(t));
+    return pfc_agree(t->ctx, arcface ? pfc_train_arcface_state(t) : PFC_OK);
 }
 
 pfc_status pfc_trainer_create(pfc_ctx *ctx, const pfc_train_config *cfg, pfc_trainer **out)
@@ -80,7 +81,7 @@ pfc_status pfc_trainer_create(pfc_ctx *ctx, const pfc_train_config *cfg, pfc_tra
     t->ctx = ctx;
     t->cfg = *cfg;
     fill_layer_config(&t->cfg);
-    if (cfg->num_classes > 0) t->rows = pfc_shard_of(cfg->num_classes, pfc_ctx_ranks(ctx), pfc_ctx_rank(ctx));
+    t->epoch = -1;
     pfc_status st = pfc_agree(ctx, make_rates(t));
     if (st == PFC_OK) st = make_layer(t);
     if (st != PFC_OK) {
@@ -113,10 +114,7 @@ int64_t pfc_trainer_epoch_steps(const pfc_trainer *t) { return t->cfg.examples /
 pfc_status pfc_trainer_batch(pfc_trainer *t, int64_t *numbers)
 {
     int64_t epoch = t->steps / pfc_trainer_epoch_steps(t), at = t->steps % pfc_trainer_epoch_steps(t), b = t->cfg.batch / pfc_ctx_ranks(t->ctx);
-    if (!t->order) {
-        t->order = malloc((size_t)t->cfg.examples * sizeof *t->order);
-        t->epoch = -1;
-    }
+    if (!t->order) t->order = malloc((size_t)t->cfg.examples * sizeof *t->order);
     if (!t->order) return pfc_fail(t->ctx, PFC_ERR_NOMEM, "out of memory");
     if (t->epoch != epoch) {
         pfc_status st = pfc_train_order(t->cfg.seed, epoch, t->cfg.examples, t->order);
@@ -182,15 +180,7 @@ pfc_status pfc_trainer_state(pfc_trainer *t, pfc_view weight, pfc_view momentum)
         if (to[v].rows != from[v].rows || to[v].cols != from[v].cols || (to[v].dtype != PFC_F32 && to[v].dtype != PFC_F64))
             return pfc_fail(t->ctx, PFC_ERR_SHAPE, "state: found (%lld,%lld), expected (%lld,%lld) float", (long long)to[v].rows, (long long)to[v].cols,
                             (long long)from[v].rows, (long long)from[v].cols);
-        for (int64_t i = 0; i < to[v].rows; i++)
-            for (int64_t j = 0; j < to[v].cols; j++) {
-                int64_t at = i * from[v].ld + j, there = i * to[v].ld + j;
-                double x = from[v].dtype == PFC_F64 ? ((const double *)from[v].data)[at] : (double)((const float *)from[v].data)[at];
-                if (to[v].dtype == PFC_F64)
-                    ((double *)to[v].data)[there] = x;
-                else
-                    ((float *)to[v].data)[there] = (float)x;
-            }
+        pfc_train_convert(from[v], to[v]);
     }
     return PFC_OK;
 }

@@ -150,7 +150,6 @@ pfc_status pfc_trainer_save(pfc_trainer *t, const char *folder, int keep, const 
 
 static pfc_status take(pfc_trainer *t, const char *path, const state *s)
 {
-    size_t bytes = (size_t)(s->weight.rows * s->weight.cols) * pfc_dtype_size(s->weight.dtype);
     if (s->step < 0 || s->step > t->cfg.total_steps)
         return pfc_checkpoint_fail(t->ctx, PFC_ERR_DATA, path, "/fact/step", "found %lld, expected 0 to %lld, the steps of this run", (long long)s->step,
                                    (long long)t->cfg.total_steps);
@@ -158,8 +157,8 @@ static pfc_status take(pfc_trainer *t, const char *path, const state *s)
         PFC_TRY(pfc_partial_fc_set_state(t->layer, s->weight, s->momentum));
         pfc_partial_fc_set_steps(t->layer, s->step);
     } else {
-        memcpy(t->weight.data, s->weight.data, bytes);
-        memcpy(t->momentum.data, s->momentum.data, bytes);
+        pfc_train_convert(s->weight, t->weight);
+        pfc_train_convert(s->momentum, t->momentum);
     }
     t->steps = s->step;
     return PFC_OK;
