@@ -92,7 +92,7 @@ static void scattered_sums(pfc_comm *c)
 static void gathers(pfc_comm *c)
 {
     int64_t mine[2] = { c->rank, -c->rank }, root = 40 + c->rank, *all = calloc((size_t)c->ranks * 4, sizeof *all), *late = all + 2 * c->ranks;
-    MPI_Request request;
+    pfc_comm_request request;
     bool ok = all && pfc_comm_allgather(c, mine, 2, PFC_I64, all) == PFC_OK && pfc_comm_allgather_start(c, mine, 2, PFC_I64, late, &request) == PFC_OK &&
               pfc_comm_wait(c, &request) == PFC_OK && pfc_comm_broadcast(c, &root, 1, PFC_I64, c->ranks - 1) == PFC_OK;
     for (int r = 0; ok && r < c->ranks; r++) ok = all[2 * r] == r && all[2 * r + 1] == -r;

@@ -174,16 +174,7 @@ pfc_status pfc_partial_fc_gather_start(pfc_step *s, pfc_view features)
             int64_t from = i * features.ld + j;
             s->mine[i * s->D + j] = features.dtype == PFC_F64 ? (float)((const double *)features.data)[from] : ((const float *)features.data)[from];
         }
-    pfc_status st = pfc_comm_allgather_start(&s->ctx->comm, s->mine, s->b * s->D, PFC_F32, s->mine + part, &s->gather);
-    s->gathering = st == PFC_OK;
-    return st;
-}
-
-pfc_status pfc_partial_fc_gather_wait(pfc_step *s)
-{
-    if (!s->gathering) return PFC_OK;
-    s->gathering = false;
-    return pfc_comm_wait(&s->ctx->comm, &s->gather);
+    return pfc_comm_allgather_start(&s->ctx->comm, s->mine, s->b * s->D, PFC_F32, s->mine + part, &s->gather);
 }
 
 /* 3, second half: X (N,D) on every rank, in the backend's storage. */
@@ -191,7 +182,7 @@ static pfc_status gather_features(pfc_step *s)
 {
     size_t n = (size_t)(s->N * s->D), size = pfc_dtype_size(s->ops->real);
     float *all = s->mine + s->b * s->D;
-    PFC_TRY(pfc_partial_fc_gather_wait(s));
+    PFC_TRY(pfc_comm_wait(&s->ctx->comm, &s->gather));
     clear_dropped(s, all);
     if (s->ops->real == PFC_F32) return s->ops->upload(s->be, s->X.data, all, n * size);
     double *host = malloc(n * size + 8);

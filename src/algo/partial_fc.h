@@ -26,7 +26,7 @@ struct pfc_partial_fc {
     int64_t steps_done;
     /* between start and finish */
     bool started;
-    MPI_Request request;
+    pfc_comm_request request; /* of the labels */
     int64_t batch;   /* b */
     int64_t *labels; /* N, host, of all ranks */
 };
@@ -63,8 +63,7 @@ typedef struct pfc_step {
     int64_t *target; /* likewise */
     unsigned char *valid, *valid_host;
     float *mine; /* (b,D) features of this rank, then (N,D) of all: the gather's buffers */
-    MPI_Request gather;
-    bool gathering;
+    pfc_comm_request gather; /* of the features */
     pfc_view X, xnorm, xexpo; /* (N,D), (N,1) real, (N,1) i32 */
     pfc_operand *operand;
     pfc_view wnorm, wexpo; /* (n_r,1) */
@@ -82,9 +81,8 @@ typedef struct pfc_step {
 /* Steps 3 to 11 on a prepared step (partial_fc.c); step 1 and 2 and the memory are partial_fc_step.c's. Collective; the caller agrees on the
  * status, which may be one rank's only if it failed after the last exchange. */
 pfc_status pfc_partial_fc_run_step(pfc_step *s);
-/* Step 3 begins before step 2: collective, features (b,D) of this rank. wait ends it if it is still under way, before s->mine goes. */
+/* Step 3 begins before step 2: collective, features (b,D) of this rank. s->gather must have ended before s->mine goes. */
 pfc_status pfc_partial_fc_gather_start(pfc_step *s, pfc_view features);
-pfc_status pfc_partial_fc_gather_wait(pfc_step *s);
 
 /* Whether momentum and weight are moved as the weight gradient is formed, without dW. */
 static inline bool pfc_partial_fc_fused(const pfc_step *s) { return s->ops->weight_update && !s->result->weight_grad.data; }

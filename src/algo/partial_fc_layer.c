@@ -101,7 +101,7 @@ void pfc_partial_fc_destroy(pfc_partial_fc **layer)
     if (!layer || !*layer) return;
     pfc_partial_fc *l = *layer;
     /* A step that was started but not finished: its gather must end before the memory goes. */
-    if (l->started) pfc_comm_wait(&l->ctx->comm, &l->request);
+    pfc_comm_wait(&l->ctx->comm, &l->request);
     pfc_ws_free(l->ctx, &l->weight);
     pfc_ws_free(l->ctx, &l->momentum);
     pfc_ws_free(l->ctx, &l->store);

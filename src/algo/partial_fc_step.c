@@ -117,7 +117,7 @@ static void release(pfc_step *s)
     if (s->target) s->ops->free(s->be, s->target);
     if (s->valid) s->ops->free(s->be, s->valid);
     if (s->index) s->ops->free(s->be, s->index);
-    pfc_partial_fc_gather_wait(s);
+    pfc_comm_wait(&s->ctx->comm, &s->gather);
     pfc_partial_fc_sample_free(&s->sampled);
     free(s->mine);
     free(s->prob);

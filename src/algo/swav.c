@@ -9,7 +9,7 @@
  *    step                                                    held by a rank          moved between ranks
  *    1  C_k = C_k / |C_k|                                    (K,D), all the same
  *    2  z_r = h_r / |h_r| ; S = z C^T                        (V bs, D) (V bs, K)
- *    3  for every i: the queue is in use if it was, or       (L,D) per i             MPI_MAX of the answer, 16 B
+ *    3  for every i: the queue is in use if it was, or       (L,D) per i             MAX of the answer, 16 B
  *       if its last row is not zero
  *    4  scores of the queue before those of crop a           (L + bs, K) or (bs, K)
  *    5  z of crop a into the queue, the oldest bs rows out   (L,D)
@@ -18,7 +18,7 @@
  *              -sum_k q^i_nk log p^v_nk, p^v = softmax(S^v/t)
  *    8  dS^v = sum over i with A[i] != v of (Q^i_n p^v - q^i) / (A (V-1) bs t), Q^i_n = sum_k q^i_nk
  *    9  dz = dS C ; dh back through the length of h          (V bs, D)
- *   10  dC = mean over ranks of dS^T z                       (K,D)                   SUM, 8 (exact 32) K D B ; exact MPI_MAX 4 K B
+ *   10  dC = mean over ranks of dS^T z                       (K,D)                   SUM, 8 (exact 32) K D B ; exact MAX 4 K B
  *
  * The projection of step 1 has no gradient; q is constant; the queue has none. */
 #include "algo/swav.h"

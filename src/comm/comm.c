@@ -114,16 +114,22 @@ static pfc_status make_chunk(pfc_comm *comm, int64_t count, pfc_dtype dtype, MPI
     return check(comm, MPI_Type_commit(type), "MPI_Type_commit");
 }
 
-pfc_status pfc_comm_allgather_start(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv, MPI_Request *request)
+pfc_status pfc_comm_allgather_start(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv, pfc_comm_request *request)
 {
     MPI_Datatype chunk;
     PFC_TRY(make_chunk(comm, count, dtype, &chunk));
-    pfc_status st = check(comm, MPI_Iallgather(send, 1, chunk, recv, 1, chunk, comm->mpi, request), "MPI_Iallgather");
+    pfc_status st = check(comm, MPI_Iallgather(send, 1, chunk, recv, 1, chunk, comm->mpi, &request->mpi), "MPI_Iallgather");
+    request->open = st == PFC_OK;
     MPI_Type_free(&chunk);
     return st;
 }
 
-pfc_status pfc_comm_wait(pfc_comm *comm, MPI_Request *request) { return check(comm, MPI_Wait(request, MPI_STATUS_IGNORE), "MPI_Wait"); }
+pfc_status pfc_comm_wait(pfc_comm *comm, pfc_comm_request *request)
+{
+    if (!request->open) return PFC_OK;
+    request->open = false;
+    return check(comm, MPI_Wait(&request->mpi, MPI_STATUS_IGNORE), "MPI_Wait");
+}
 
 pfc_status pfc_comm_allgather(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv)
 {

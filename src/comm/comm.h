@@ -41,9 +41,13 @@ bool pfc_comm_takes_device(void);
 
 /* recv (ranks*count) <- send (count) of every rank, in rank order. */
 pfc_status pfc_comm_allgather(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv);
-/* The same in two halves. */
-pfc_status pfc_comm_allgather_start(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv, MPI_Request *request);
-pfc_status pfc_comm_wait(pfc_comm *comm, MPI_Request *request);
+/* The same in two halves. A request that is all zeros is not open: waiting for it does nothing. */
+typedef struct pfc_comm_request {
+    MPI_Request mpi;
+    bool open;
+} pfc_comm_request;
+pfc_status pfc_comm_allgather_start(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv, pfc_comm_request *request);
+pfc_status pfc_comm_wait(pfc_comm *comm, pfc_comm_request *request);
 
 /* x <- maximum over ranks, elementwise; F32, F64 (NaN wins), I32, I64. */
 pfc_status pfc_comm_max(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype);
