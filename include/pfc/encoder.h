@@ -94,7 +94,7 @@ pfc_status pfc_encoder_update(pfc_encoder *encoder, double lr);
 /* Copies the state, and appends its items to items[*count ...), of which there are max; *count moves on. The items are good until the next call and until
  * destroy. Local. Errors: PFC_ERR_ARG (no room: PFC_ENCODER_ITEMS are always enough; a prefix of more than 20 bytes), PFC_ERR_NOMEM. */
 pfc_status pfc_encoder_items(pfc_encoder *encoder, const char *prefix, pfc_item *items, int max, int *count);
-/* The state <- the copies. Local. Errors: PFC_ERR_ARG (no items before it). Gradients and a forward that waits for its backward are gone. */
+/* The state <- the copies. Errors: PFC_ERR_ARG (no items before it). Gradients and a forward that waits for its backward are gone. */
 pfc_status pfc_encoder_restore(pfc_encoder *encoder);
 
 #ifdef __cplusplus
