@@ -163,6 +163,12 @@ typedef struct pfc_fast_kernels {
     void (*bn_normalise)(const float *x, int64_t runs, int64_t stride, int64_t n, float a, float b, float *y, int stream);
     /* out = fma(x, p, fma(g, a, q)). */
     void (*bn_backward)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, float p, float a, float q, float *out, int stream);
+    /* The same for n channels that stand side by side with one element in each run. What is known of a channel, and its sums: [16], doubles too. */
+    void (*bn_column_sums)(const float *x, int64_t runs, int64_t stride, int64_t n, const double *shift, double *first, double *second);
+    void (*bn_column_grad_sums)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, const double *mean, double *first, double *second);
+    void (*bn_column_normalise)(const float *x, int64_t runs, int64_t stride, int64_t n, const float *a, const float *b, float *y);
+    void (*bn_column_backward)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, const float *p, const float *a, const float *q,
+                               float *out);
 } pfc_fast_kernels;
 
 extern const pfc_fast_kernels pfc_fast_kernels_scalar, pfc_fast_kernels_avx2, pfc_fast_kernels_avx512;
