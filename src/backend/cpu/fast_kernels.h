@@ -89,6 +89,10 @@ typedef struct pfc_fast_kernels {
     void (*project_row)(const float *f, const float *x, int64_t n, float a, float b, float *out);
     /* One row of weight and momentum; dw NULL: zero. */
     void (*sgd_row)(const float *dw, float *w, float *buf, int64_t n, const fast_sgd *sgd);
+    /* out_i = sum of the parts' elements i in their order, in double. Parts are [16], out is not. */
+    void (*add_rows)(const float *const *part, int parts, int64_t n, double *out);
+    /* out_i = x_i rounded to float. */
+    void (*round_row)(const double *x, int64_t n, float *out);
     /* y_i = exp(x_i), x_i <= 0 or NaN. */
     void (*exp_row)(const float *x, int64_t n, float *y);
 
