@@ -1,0 +1,20 @@
+/* nearest.h (internal): the class whose centre is nearest, over the classes of all ranks. */
+#ifndef PFC_TRAIN_NEAREST_H
+#define PFC_TRAIN_NEAREST_H
+
+#include "core/ctx.h"
+
+/* Centres of all classes, each rank with those of its shard. */
+typedef struct pfc_centres {
+    int64_t classes;    /* C on all ranks */
+    int64_t subcenters; /* k centres of a class follow each other; its nearest one counts */
+    bool unit_rows;     /* centres are divided by their lengths */
+    bool unit_features; /* features are divided by their lengths: with both the cosine is compared */
+    pfc_view rows;      /* (C_r*k, D) pfc_ctx_real, host */
+} pfc_centres;
+
+/* For every row of features (m, D), f32 or f64, m of each rank its own (0 too), the class with the largest product, the first of equal ones; -1 where a NaN makes
+ * it unknown. classes: m. Collective. Errors: PFC_ERR_SHAPE, PFC_ERR_NOMEM. */
+pfc_status pfc_nearest(pfc_ctx *ctx, const pfc_centres *centres, pfc_view features, int64_t *classes);
+
+#endif
