@@ -17,7 +17,7 @@ typedef struct pfc_glyphs {
 } pfc_glyphs;
 
 /* Rank 0 reads the file and looks at every byte; then all ranks hold it: C F (S*S + 1/8) bytes each. Collective.
- * Errors: PFC_ERR_IO (cannot be read), PFC_ERR_DATA (does not follow the format: item, found, expected), PFC_ERR_NOMEM. *out is NULL then. */
+ * Errors: PFC_ERR_DATA (cannot be opened; does not follow the format: item, found, expected), PFC_ERR_IO, PFC_ERR_NOMEM. *out is NULL then. */
 pfc_status pfc_glyphs_open(pfc_ctx *ctx, const char *path, pfc_glyphs **out);
 void pfc_glyphs_close(pfc_glyphs **glyphs); /* NULL-safe. Local */
 
@@ -58,8 +58,8 @@ typedef struct pfc_glyph_set {
     pfc_glyph_example *query;   /* by held-out face, then class; only where the face has ink */
 } pfc_glyph_set;
 
-/* The set keeps a pointer to glyphs. Collective. Errors: PFC_ERR_ARG (a face that is not in the file, or twice; min_faces; classes: more than there are),
- * PFC_ERR_DATA (no character has enough faces), PFC_ERR_NOMEM. */
+/* The set keeps a pointer to glyphs. Collective. Errors: PFC_ERR_ARG (a face that is not in the file, or twice; min_faces: less than 1, or no
+ * character has so many; classes: more than there are), PFC_ERR_NOMEM. */
 pfc_status pfc_glyph_set_make(pfc_ctx *ctx, const pfc_glyphs *glyphs, const pfc_glyph_choice *choice, pfc_glyph_set **out);
 void pfc_glyph_set_free(pfc_glyph_set **set); /* NULL-safe. Local */
 
