@@ -8,6 +8,8 @@ libpfc_la_SOURCES += \
     src/train/checkpoint_folder.c \
     src/train/checkpoint_read.c \
     src/train/checkpoint_write.c \
+    src/train/class_means.c \
+    src/train/class_means.h \
     src/train/examples.c \
     src/train/examples.h \
     src/train/glyph_set.c \

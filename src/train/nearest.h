@@ -8,13 +8,12 @@
 typedef struct pfc_centres {
     int64_t classes;    /* C on all ranks */
     int64_t subcenters; /* k centres of a class follow each other; its nearest one counts */
-    bool unit_rows;     /* centres are divided by their lengths */
-    bool unit_features; /* features are divided by their lengths: with both the cosine is compared */
-    pfc_view rows;      /* (C_r*k, D) pfc_ctx_real, host */
+    bool cosine;        /* compare by cosine; else by product */
+    pfc_view rows;      /* (C_r*k, D) f32 or f64, host */
 } pfc_centres;
 
-/* For every row of features (m, D), f32 or f64, m of each rank its own (0 too), the class with the largest product, the first of equal ones; -1 where a NaN makes
- * it unknown. classes: m. Collective. Errors: PFC_ERR_SHAPE, PFC_ERR_NOMEM. */
+/* For every row of features (m, D), f32 or f64 (rounded to f32), m of each rank its own (0 too), the class with the largest cosine or product, the first of
+ * equal ones; -1 where a NaN makes it unknown. classes: m. Takes memory for the centres once more. Collective. Errors: PFC_ERR_SHAPE, PFC_ERR_NOMEM. */
 pfc_status pfc_nearest(pfc_ctx *ctx, const pfc_centres *centres, pfc_view features, int64_t *classes);
 
 #endif
