@@ -203,6 +203,14 @@ void pfc_table_cell(pfc_table *t, const char *format, ...) __attribute__((format
 void pfc_table_print(const pfc_table *t, FILE *file);
 void pfc_table_free(pfc_table *t);
 
+/* ---- plots by gnuplot (plot.c) ---- */
+
+/* Whether --plot can be done: status 2, 4. Collective. */
+int pfc_plot_check(const pfc_cli *cli, pfc_diag *diag);
+/* gnuplot's input, with the output set to cli->plot; NULL: it cannot be started. Close says of either how it went. Local. */
+FILE *pfc_plot_open(const pfc_cli *cli, int height);
+int pfc_plot_close(const pfc_cli *cli, FILE *gnuplot, pfc_diag *diag);
+
 /* ---- JSON files (json.c) ---- */
 
 typedef struct pfc_json pfc_json;

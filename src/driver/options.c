@@ -59,6 +59,7 @@ static const struct argp_option own_options[] = {
     { "keep", 'k', "K", 0, "how many checkpoints stay (3)", 3 },
     { "resume", 'u', "FILE|DIR", OPTION_ARG_OPTIONAL, "go on from a checkpoint; without a value: from the newest one in the folder of --checkpoint", 3 },
     { "log", 'l', "FILE", 0, "a line for every step, tab-separated", 3 },
+    { "plot", 'j', "FILE.svg", 0, "draw loss and accuracy, by gnuplot; or FILE.png", 3 },
     { "param", 'x', "NAME=VALUE,..", 0, "any setting of the run: doc/training.md", 4 },
     { "ranks", 'W', "P", 0, "split for so many ranks: a folder for each", 6 },
     { NULL, 0, NULL, 0, NULL, 0 },
@@ -206,6 +207,7 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
     case 'k': return parse_small(state, "keep", arg, 1, &cli->keep);
     case 'u': cli->resume = arg ? arg : ""; return 0;
     case 'l': cli->log = arg; return 0;
+    case 'j': cli->plot = arg; return 0;
     case 'x': return append(&cli->params, &cli->param_count, arg);
     default: return parse_common(key, arg, state);
     }
