@@ -98,7 +98,7 @@ static void write_script(FILE *g, const curves *c, const char *title)
     fprintf(g, "set title '");
     write_text(g, title);
     fprintf(g, "' noenhanced font ',11'\nset xlabel 'step'\nset ylabel 'loss'\nset y2label 'accuracy'\nset ytics nomirror\nset yrange [0:*]\n"
-               "set y2tics\nset y2range [0:1]\nset grid\nset bmargin 7\nset key outside below maxrows 3\nset style data lines\n"
+               "set y2tics\nset y2range [0:1]\nset grid\nset bmargin 5\nset key outside below maxrows 3\nset style data lines\n"
                "plot $curve0 title 'loss' lw 2 lc rgb '#888888'");
     for (int i = 0; i < c->series; i++) {
         const char *name = c->accuracy[i].name;
