@@ -134,6 +134,9 @@ typedef struct pfc_folder {
 /* PFC_DATA, else data/ beside the build tree's executable or in its source tree, else where it was installed, else ./data. Collective. */
 int pfc_folder_open(const pfc_cli *cli, pfc_folder *folder, pfc_diag *diag);
 void pfc_folder_free(pfc_folder *folder);
+/* A shipped file that is no case: a name with a '/', or of a file that is there, is the path itself; another one is PATH/BELOW/NAME (below "": PATH/NAME).
+ * Status 3: no such file. Collective. */
+int pfc_shipped_file(const pfc_cli *cli, const char *option, const char *name, const char *below, char *path, size_t size, pfc_diag *diag);
 /* PATH/NAME.h5. */
 void pfc_folder_file(const pfc_folder *folder, const char *name, char *path, size_t size);
 
