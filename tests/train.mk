@@ -30,5 +30,6 @@ SCRIPT_TESTS += \
     tests/driver_train.sh \
     tests/driver_train_damage.sh \
     tests/peer_encoder.sh \
+    tests/driver_train_glyphs.sh \
     tests/train_kills.sh
 EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py

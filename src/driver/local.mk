@@ -37,6 +37,7 @@ libpfcdriver_la_SOURCES += \
     src/driver/options.c \
     src/driver/peak_kernels.h \
     src/driver/peak_kernels.inc \
+    src/driver/plot.c \
     src/driver/results.c \
     src/driver/shard_part.c \
     src/driver/stored_file.c \
@@ -47,9 +48,18 @@ libpfcdriver_la_SOURCES += \
     src/driver/text_input.c \
     src/driver/train.h \
     src/driver/train_array.c \
+    src/driver/train_common.c \
     src/driver/train_data.c \
+    src/driver/train_folder.c \
+    src/driver/train_head.c \
     src/driver/train_log.c \
-    src/driver/train_settings.c
+    src/driver/train_network.c \
+    src/driver/train_network.h \
+    src/driver/train_plot.c \
+    src/driver/train_recipe.c \
+    src/driver/train_settings.c \
+    src/driver/train_signals.c \
+    src/driver/train_task.h
 pfc_ref_SOURCES += src/driver/main.c
 
 ## The loops that bench measures a machine with, for each instruction set.

@@ -46,6 +46,11 @@ static const struct argp_option own_options[] = {
     { "labels", 'L', "FILE", 0, "their classes, from 0: (rows), integers", 1 },
     { "held-out", 'H', "FILE", 0, "features to measure the accuracy on after every epoch; may be given several times", 1 },
     { "held-out-labels", 'h', "FILE", 0, "their classes, one file for each --held-out", 1 },
+    { "glyphs", 'z', "FILE", 0,
+      "instead: images of characters, the classes, and an encoder that makes the features of them; hanglyph's file (data/README.md), or han256.bin, which is shipped",
+      1 },
+    { "recipe", 'y', "NAME|FILE", 0,
+      "settings of the run, lines NAME=VALUE: a file, or a shipped one (han-5k, han-21k); what the command line says goes before it", 1 },
     { "batch", 'b', "N", 0, "rows of a step on all ranks; a multiple of the number of ranks", 2 },
     { "epochs", 'N', "N", 0, "length of the run, and of the schedule", 2 },
     { "steps", 'T', "N", 0, "the same in steps", 2 },
@@ -57,6 +62,7 @@ static const struct argp_option own_options[] = {
     { "keep", 'k', "K", 0, "how many checkpoints stay (3)", 3 },
     { "resume", 'u', "FILE|DIR", OPTION_ARG_OPTIONAL, "go on from a checkpoint; without a value: from the newest one in the folder of --checkpoint", 3 },
     { "log", 'l', "FILE", 0, "a line for every step, tab-separated", 3 },
+    { "plot", 'j', "FILE.svg", 0, "draw loss and accuracy, by gnuplot; or FILE.png", 3 },
     { "param", 'x', "NAME=VALUE,..", 0, "any setting of the run: doc/training.md", 4 },
     { "ranks", 'W', "P", 0, "split for so many ranks: a folder for each", 6 },
     { NULL, 0, NULL, 0, NULL, 0 },
@@ -143,7 +149,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 static error_t finish_train(struct argp_state *state, const pfc_cli *cli)
 {
     const char *wrong = NULL;
-    if (!cli->features || !cli->labels) wrong = "--features and --labels are needed";
+    if (!cli->glyphs && (!cli->features || !cli->labels)) wrong = "--features and --labels are needed, or --glyphs";
+    if (cli->glyphs && (cli->features || cli->labels || cli->held_out_count || cli->held_out_label_count))
+        wrong = "--glyphs goes without --features, --labels, --held-out and --held-out-labels";
     if (cli->held_out_count != cli->held_out_label_count) wrong = "as many --held-out-labels are needed as --held-out";
     if (cli->resume && !cli->resume[0] && !cli->checkpoint) wrong = "--resume without a file or folder needs --checkpoint";
     if ((cli->every || cli->keep) && !cli->checkpoint) wrong = "--every and --keep need --checkpoint";
@@ -189,6 +197,8 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
     case 'L': cli->labels = arg; return 0;
     case 'H': return append(&cli->held_out, &cli->held_out_count, arg);
     case 'h': return append(&cli->held_out_labels, &cli->held_out_label_count, arg);
+    case 'z': cli->glyphs = arg; return 0;
+    case 'y': cli->recipe = arg; return 0;
     case 'b': return append_param(cli, "batch", arg);
     case 'N': return append_param(cli, "epochs", arg);
     case 'T': return append_param(cli, "steps", arg);
@@ -200,6 +210,7 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
     case 'k': return parse_small(state, "keep", arg, 1, &cli->keep);
     case 'u': cli->resume = arg ? arg : ""; return 0;
     case 'l': cli->log = arg; return 0;
+    case 'j': cli->plot = arg; return 0;
     case 'x': return append(&cli->params, &cli->param_count, arg);
     default: return parse_common(key, arg, state);
     }

@@ -8,6 +8,8 @@ libpfc_la_SOURCES += \
     src/train/checkpoint_folder.c \
     src/train/checkpoint_read.c \
     src/train/checkpoint_write.c \
+    src/train/class_means.c \
+    src/train/class_means.h \
     src/train/encoder.c \
     src/train/encoder.h \
     src/train/encoder_state.c \
@@ -19,8 +21,12 @@ libpfc_la_SOURCES += \
     src/train/glyph_set.c \
     src/train/glyphs.c \
     src/train/glyphs.h \
+    src/train/items.c \
+    src/train/items.h \
     src/train/nearest.c \
     src/train/nearest.h \
+    src/train/plan.c \
+    src/train/plan.h \
     src/train/schedule.c \
     src/train/trainer.c \
     src/train/trainer.h \
