@@ -1,11 +1,14 @@
-## Python files for users: a case from NumPy arrays, a glyph file into NumPy arrays; goldens in pytest, other formats of a port's results (doc/porting.md).
+## Python files for users: a case from NumPy arrays, a glyph file into NumPy arrays; goldens in pytest, other formats of a port's results (doc/porting.md);
+## checkpoints of training to and from insightface (doc/training.md).
 toolsdir = $(pkgdatadir)/tools
 dist_tools_SCRIPTS = \
     tools/glyphs.py \
+    tools/insightface_checkpoint.py \
     tools/to_candidate.py \
     tools/write_case.py
 dist_tools_DATA = tools/pfc_golden.py
 tools_tests = \
+    tests/test_insightface.py \
     tests/test_pfc_golden.py \
     tests/test_scale_model.py \
     tests/test_to_candidate.py \
