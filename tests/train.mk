@@ -11,6 +11,8 @@ MPI_TESTS += \
     tests/test_encoder-2.mpi \
     tests/test_encoder-3.mpi \
     tests/test_encoder-4.mpi \
+    tests/test_encoder-5.mpi \
+    tests/test_encoder-8.mpi \
     tests/test_train-1.mpi \
     tests/test_train-3.mpi \
     tests/test_train-4.mpi
