@@ -69,8 +69,8 @@ pfc_status pfc_encoder_get_grads(pfc_encoder *encoder, pfc_view grads);
  * Errors: PFC_ERR_SHAPE (also: another b than batch norm takes; more than 2^24 rows of all ranks in exact mode), PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
 pfc_status pfc_encoder_forward(pfc_encoder *encoder, pfc_view x, int training, pfc_view y);
 
-/* Gradients of all parameters: the sum over the ranks of each one's gradient, divided by divisor. The last forward must have been a training one; its x need
- * not be there any more. ReLU's derivative at 0 is 0.
+/* Gradients of all parameters: the sum over the ranks of each one's gradient, divided by divisor. The last forward must have been a training one, with no
+ * update since; its x need not be there any more. ReLU's derivative at 0 is 0.
  *  grad_y [local in] (b,out) f32 or f64 (rounded to f32), gradient of this rank's loss
  *  x_grad [local out] (b,in) pfc_ctx_real, not divided; NULL data: not wanted, on some ranks only if need be
  * Errors: PFC_ERR_ARG (no training forward before it; divisor is 0 or no number), PFC_ERR_SHAPE, PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
