@@ -57,7 +57,8 @@ void pfc_encoder_destroy(pfc_encoder **encoder); /* NULL-safe; before the contex
 int64_t pfc_encoder_params(const pfc_encoder *encoder); /* n. Local */
 
 /* Parameters and gradients of the last backward, (1,n) f32 or f64, in the order above; [global in] (rounded to float32), [global out]. Setting leaves the
- * momentum and the running statistics alone. Local. Errors: PFC_ERR_SHAPE, PFC_ERR_ARG (no gradients yet), PFC_ERR_NOMEM. */
+ * momentum and the running statistics alone; a forward that waits for its backward is gone. Local. Errors: PFC_ERR_SHAPE, PFC_ERR_ARG (no gradients yet),
+ * PFC_ERR_NOMEM. */
 pfc_status pfc_encoder_set_params(pfc_encoder *encoder, pfc_view params);
 pfc_status pfc_encoder_get_params(pfc_encoder *encoder, pfc_view params);
 pfc_status pfc_encoder_get_grads(pfc_encoder *encoder, pfc_view grads);
