@@ -24,4 +24,4 @@ SCRIPT_TESTS += \
     tests/driver_train_damage.sh \
     tests/peer_encoder.sh \
     tests/train_kills.sh
-EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py
+EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder_steps.py
