@@ -20,6 +20,8 @@ MPI_TESTS += \
     tests/test_class_means-5.mpi \
     tests/test_glyph_data-1.mpi \
     tests/test_glyph_data-3.mpi \
+    tests/test_encoder-5.mpi \
+    tests/test_encoder-8.mpi \
     tests/test_train-1.mpi \
     tests/test_train-3.mpi \
     tests/test_train-4.mpi
@@ -32,4 +34,4 @@ SCRIPT_TESTS += \
     tests/peer_encoder.sh \
     tests/driver_train_glyphs.sh \
     tests/train_kills.sh
-EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py
+EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder_steps.py
