@@ -22,7 +22,7 @@ schedule=polynomial
 weight_decay=1e-4
 END_RECIPE
 small=(train --recipe "$work/small" --glyphs "$glyphs")
-tiny=(train --recipe "$work/small" --glyphs "$glyphs" --mode exact --epochs 2 --param encoder=256-32-16,noise=0.1 -q)
+tiny=(train --recipe "$work/small" --glyphs "$glyphs" --mode exact --epochs 2 --param "encoder=256-32-16,noise=0.1" -q)
 last() { find "$1" -name 'step-*.h5' | sort | tail -n 1; }
 
 # ---- it learns ----
