@@ -170,7 +170,7 @@ static double objective(dense_encoder *e, const double *x, const double *g)
 
 static double slope(dense_encoder *e, double *at, const double *x, const double *g)
 {
-    const double h = 1e-5, middle = *at;
+    const double h = 1e-6, middle = *at;
     *at = middle + h;
     double above = objective(e, x, g);
     *at = middle - h;
@@ -182,7 +182,7 @@ static double slope(dense_encoder *e, double *at, const double *x, const double 
 START_TEST(finite_differences)
 {
     static dense_encoder e;
-    double x[N * IN], g[N * OUT], x_grad[N * IN], slopes[DENSE_PARAMS];
+    double x[N * IN], g[N * OUT], x_grad[N * IN], slopes[DENSE_SIZE];
     for (int kind = 0; kind < KINDS; kind++) {
         pfc_encoder_config c = config_of(3, kind, pfc_test_ranks());
         c.last_norm = kind % 2;
@@ -481,6 +481,9 @@ START_TEST(bad_calls)
     PFC_AGREE(MPI_COMM_WORLD, refused(ctx, pfc_encoder_backward(e, out, 1.0, out), PFC_ERR_SHAPE, "x_grad: found (4,4), expected (4,5)"));
     PFC_AGREE(MPI_COMM_WORLD, pfc_encoder_backward(e, out, 1.0, none) == PFC_OK && pfc_encoder_update(e, 0.1) == PFC_OK);
     PFC_AGREE(MPI_COMM_WORLD, refused(ctx, pfc_encoder_update(e, 0.1), PFC_ERR_ARG, "not used up"));
+
+    PFC_AGREE(MPI_COMM_WORLD, pfc_encoder_forward(e, in, 1, out) == PFC_OK && pfc_encoder_set_params(e, pfc_view_make(x, PFC_F64, 1, n)) == PFC_OK);
+    PFC_AGREE(MPI_COMM_WORLD, refused(ctx, pfc_encoder_backward(e, out, 1.0, none), PFC_ERR_ARG, "no training forward")); /* other weights by now */
 
     /* One row of all ranks: batch norm's own refusal, the same on all ranks; the encoder can go on. */
     in.rows = out.rows = pfc_test_rank() == 0;
