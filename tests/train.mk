@@ -15,6 +15,8 @@ MPI_TESTS += \
     tests/test_encoder-2.mpi \
     tests/test_encoder-3.mpi \
     tests/test_encoder-4.mpi \
+    tests/test_encoder-5.mpi \
+    tests/test_encoder-8.mpi \
     tests/test_class_means-1.mpi \
     tests/test_class_means-3.mpi \
     tests/test_class_means-5.mpi \
@@ -33,5 +35,7 @@ SCRIPT_TESTS += \
     tests/driver_train_damage.sh \
     tests/peer_encoder.sh \
     tests/driver_train_glyphs.sh \
+    tests/driver_train_glyphs.sh \
+    tests/peer_encoder.sh \
     tests/train_kills.sh
 EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder_steps.py
