@@ -170,12 +170,12 @@ def attempt(path, work, *arguments):
         raise BadFile(" ".join(f"{path}: {e}".split())) from e
 
 
-def main():
-    p = argparse.ArgumentParser(description="Converts a port's results to a file for pfc_ref check.")
+def main(arguments=None):
+    p = argparse.ArgumentParser(prog="to_candidate.py", description="Converts a port's results to a file for pfc_ref check.")
     p.add_argument("results", help=".safetensors, .pt, .pth, .npz or a folder of .npy files")
     p.add_argument("-o", "--out", required=True, metavar="CANDIDATE.h5")
     p.add_argument("--golden", metavar="GOLDEN.h5", help="check the names against it")
-    a = p.parse_args()
+    a = p.parse_args(arguments)
     if os.path.realpath(a.out) in (os.path.realpath(a.results), a.golden and os.path.realpath(a.golden)):
         p.error("the output is one of the inputs")
     try:
