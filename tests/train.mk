@@ -22,8 +22,6 @@ MPI_TESTS += \
     tests/test_class_means-5.mpi \
     tests/test_glyph_data-1.mpi \
     tests/test_glyph_data-3.mpi \
-    tests/test_encoder-5.mpi \
-    tests/test_encoder-8.mpi \
     tests/test_train-1.mpi \
     tests/test_train-3.mpi \
     tests/test_train-4.mpi
@@ -35,7 +33,5 @@ SCRIPT_TESTS += \
     tests/driver_train_damage.sh \
     tests/peer_encoder.sh \
     tests/driver_train_glyphs.sh \
-    tests/driver_train_glyphs.sh \
-    tests/peer_encoder.sh \
     tests/train_kills.sh
 EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder_steps.py
