@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A run is killed at random moments, a rank or the whole job, also while it writes a checkpoint (one after every step); it goes on from the newest checkpoint on
-# another number of ranks, and ends with the bits of the run that nobody disturbed. Then signals that stop a run in an orderly way.
-# A few times; PFC_TEST_FULL=1: 50 times.
+# another number of ranks, and ends with the bits of the run that nobody disturbed: a network with batch norm and a sampled layer, on the shipped glyphs.
+# Then signals that stop a run in an orderly way. A few times; PFC_TEST_FULL=1: 50 times.
 . "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99
 [ "${PYTHON:-no}" != no ] || { echo "skipped: no Python with numpy"; exit 77; }
 kills=5
@@ -15,8 +15,9 @@ rng = np.random.default_rng(3)
 np.save(sys.argv[1] + "/x.npy", rng.normal(size=(120, 8)).astype("f4"))
 np.save(sys.argv[1] + "/y.npy", np.arange(120) % 15)
 END_PYTHON
-steps=$((300 * kills))
-args=(train --features "$work/x.npy" --labels "$work/y.npy" --batch 12 --mode exact --steps $steps --param sample_rule=global,sample_rate=0.5,lr=0.1,scale=16 -q)
+steps=$((120 * kills))
+args=(train --glyphs "$PFC_DATA/han256.bin" --batch 12 --mode exact --steps $steps -q
+    --param "encoder=256-8-6,train_faces=notosans+lxgw+seto,min_faces=3,classes=20,augment=affine,sample_rule=global,sample_rate=0.5,lr=0.1,scale=16")
 
 # The processes of a job, by their parent: a launcher starts its ranks itself.
 children() { # without a process for each: they would take longer than a run lasts
