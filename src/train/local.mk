@@ -6,6 +6,10 @@ libpfc_la_SOURCES += \
     src/train/checkpoint_folder.c \
     src/train/checkpoint_read.c \
     src/train/checkpoint_write.c \
+    src/train/encoder.c \
+    src/train/encoder.h \
+    src/train/encoder_state.c \
+    src/train/encoder_step.c \
     src/train/examples.c \
     src/train/examples.h \
     src/train/nearest.c \
