@@ -22,7 +22,9 @@ enum {
     PFC_STREAM_FILL = 4,
     PFC_STREAM_QUEUE = 5,
     PFC_STREAM_EXAMPLE = 6,
-    PFC_STREAM_ENCODER = 7
+    PFC_STREAM_ENCODER = 7,
+    PFC_STREAM_AUGMENT = 8,
+    PFC_STREAM_GLYPH_CLASS = 9
 };
 
 /* u in [0,1) on the grid 2^-53: key = (seed low, seed high), counter = (index low, index high, step, stream),
