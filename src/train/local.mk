@@ -19,8 +19,12 @@ libpfc_la_SOURCES += \
     src/train/glyph_set.c \
     src/train/glyphs.c \
     src/train/glyphs.h \
+    src/train/items.c \
+    src/train/items.h \
     src/train/nearest.c \
     src/train/nearest.h \
+    src/train/plan.c \
+    src/train/plan.h \
     src/train/schedule.c \
     src/train/trainer.c \
     src/train/trainer.h \
