@@ -22,6 +22,7 @@ tests_test_encoder_SOURCES = tests/test_encoder.c tests/dense_encoder.c tests/de
 SCRIPT_TESTS += \
     tests/driver_train.sh \
     tests/driver_train_damage.sh \
+    tests/driver_train_glyphs.sh \
     tests/driver_train_moco.sh \
     tests/peer_encoder.sh \
     tests/train_kills.sh
