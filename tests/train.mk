@@ -25,5 +25,6 @@ SCRIPT_TESTS += \
     tests/driver_train_glyphs.sh \
     tests/driver_train_moco.sh \
     tests/peer_encoder.sh \
+    tests/peer_moco_train.sh \
     tests/train_kills.sh
-EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py
+EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py tests/peer_moco_train.py
