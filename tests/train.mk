@@ -1,9 +1,13 @@
 ## Training from features, checkpoints.
 mpi_programs += \
+    tests/test_augment \
     tests/test_checkpoint \
     tests/test_encoder \
+    tests/test_class_means \
+    tests/test_glyph_data \
     tests/test_train
 MPI_TESTS += \
+    tests/test_augment-1.mpi \
     tests/test_checkpoint-1.mpi \
     tests/test_checkpoint-3.mpi \
     tests/test_checkpoint-5.mpi \
@@ -13,6 +17,11 @@ MPI_TESTS += \
     tests/test_encoder-4.mpi \
     tests/test_encoder-5.mpi \
     tests/test_encoder-8.mpi \
+    tests/test_class_means-1.mpi \
+    tests/test_class_means-3.mpi \
+    tests/test_class_means-5.mpi \
+    tests/test_glyph_data-1.mpi \
+    tests/test_glyph_data-3.mpi \
     tests/test_train-1.mpi \
     tests/test_train-3.mpi \
     tests/test_train-4.mpi
