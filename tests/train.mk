@@ -35,3 +35,6 @@ SCRIPT_TESTS += \
     tests/driver_train_glyphs.sh \
     tests/train_kills.sh
 EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder_steps.py
+    tests/driver_train_moco.sh \
+    tests/peer_moco_train.sh \
+EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py tests/peer_moco_train.py
