@@ -19,12 +19,12 @@ static void put(pfc_view v, int64_t i, double x)
 /* The rule of partial_fc: N(0, 0.01^2), a function of the seed and the global element. */
 pfc_status pfc_train_arcface_state(pfc_trainer *t)
 {
-    int64_t D = t->cfg.embedding_size, n = t->rows.count * D, first = t->rows.start * D;
+    int64_t D = t->plan.cfg.embedding_size, n = t->rows.count * D, first = t->rows.start * D;
     pfc_dtype real = pfc_ctx_real(t->ctx);
     t->weight = pfc_view_make(malloc((size_t)n * pfc_dtype_size(real) + 1), real, t->rows.count, D);
     t->momentum = pfc_view_make(calloc((size_t)n * pfc_dtype_size(real) + 1, 1), real, t->rows.count, D);
     if (!t->weight.data || !t->momentum.data) return pfc_fail(t->ctx, PFC_ERR_NOMEM, "out of memory");
-    for (int64_t i = 0; i < n; i++) put(t->weight, i, (float)(0.01 * pfc_normal(t->cfg.seed, first + i, 0, PFC_STREAM_WEIGHT)));
+    for (int64_t i = 0; i < n; i++) put(t->weight, i, (float)(0.01 * pfc_normal(t->plan.cfg.seed, first + i, 0, PFC_STREAM_WEIGHT)));
     return PFC_OK;
 }
 

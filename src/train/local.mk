@@ -8,7 +8,11 @@ libpfc_la_SOURCES += \
     src/train/checkpoint_write.c \
     src/train/examples.c \
     src/train/examples.h \
+    src/train/items.c \
+    src/train/items.h \
     src/train/nearest.c \
+    src/train/plan.c \
+    src/train/plan.h \
     src/train/schedule.c \
     src/train/trainer.c \
     src/train/trainer.h \

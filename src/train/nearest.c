@@ -21,7 +21,7 @@ typedef struct search {
 static pfc_status open_search(search *s)
 {
     pfc_trainer *t = s->t;
-    const pfc_train_config *c = &t->cfg;
+    const pfc_train_config *c = &t->plan.cfg;
     pfc_ctx *ctx = t->ctx;
     int ranks = pfc_ctx_ranks(ctx);
     pfc_shard shard = pfc_shard_of(c->num_classes, ranks, pfc_ctx_rank(ctx));
@@ -109,9 +109,9 @@ pfc_status pfc_trainer_nearest(pfc_trainer *t, pfc_view features, int64_t *class
 {
     search s = { .t = t };
     pfc_status st = PFC_OK;
-    if (features.rows && (features.cols != t->cfg.embedding_size || (features.dtype != PFC_F32 && features.dtype != PFC_F64) || !features.data))
+    if (features.rows && (features.cols != t->plan.cfg.embedding_size || (features.dtype != PFC_F32 && features.dtype != PFC_F64) || !features.data))
         st = pfc_fail(t->ctx, PFC_ERR_SHAPE, "features: found (%lld,%lld), expected (%lld,%lld) float", (long long)features.rows, (long long)features.cols,
-                      (long long)features.rows, (long long)t->cfg.embedding_size);
+                      (long long)features.rows, (long long)t->plan.cfg.embedding_size);
     PFC_TRY(pfc_agree(t->ctx, st));
     st = open_search(&s);
     int64_t rounds = st == PFC_OK ? (features.rows + s.b - 1) / s.b : 0;

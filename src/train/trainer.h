@@ -2,25 +2,25 @@
 #ifndef PFC_TRAIN_TRAINER_H
 #define PFC_TRAIN_TRAINER_H
 
-#include "core/ctx.h"
+#include "train/plan.h"
 
 #include <pfc/shard.h>
-#include <pfc/train.h>
 
 struct pfc_trainer {
     pfc_ctx *ctx;
-    pfc_train_config cfg;
+    pfc_plan plan;         /* with the configuration */
     pfc_shard rows;        /* of the weight: C_r*k, first row */
-    int64_t steps;         /* done */
-    double *lr;            /* total_steps */
-    int64_t *order;        /* examples of epoch `epoch` */
-    int64_t epoch;         /* -1: none yet */
     pfc_partial_fc *layer; /* or */
     pfc_arcface *head;     /* and its state, (C_r*k, D) real, host */
     pfc_view weight, momentum;
 };
 
 int64_t pfc_train_subcenters(const pfc_train_config *cfg);
+
+/* All of the trainer's checkpoint items, with copies of its tensors. Local. */
+pfc_status pfc_trainer_items(pfc_trainer *t, pfc_items *items);
+/* Goes on from what reading has put into the list. Local. Errors: as pfc_trainer_load; the trainer is as it was. */
+pfc_status pfc_trainer_take(pfc_trainer *t, const char *path, const pfc_items *items);
 
 /* The ArcFace head's weights, which nobody else keeps (arcface_state.c). Local. */
 pfc_status pfc_train_arcface_state(pfc_trainer *t);
