@@ -15,7 +15,16 @@ extern "C" {
 void pfc_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
 /* Last counter word: which use a number is for. */
-enum { PFC_STREAM_CLASS_KEY = 1, PFC_STREAM_SHUFFLE_KEY = 2, PFC_STREAM_WEIGHT = 3, PFC_STREAM_FILL = 4, PFC_STREAM_QUEUE = 5, PFC_STREAM_EXAMPLE = 6 };
+enum {
+    PFC_STREAM_CLASS_KEY = 1,
+    PFC_STREAM_SHUFFLE_KEY = 2,
+    PFC_STREAM_WEIGHT = 3,
+    PFC_STREAM_FILL = 4,
+    PFC_STREAM_QUEUE = 5,
+    PFC_STREAM_EXAMPLE = 6,
+    PFC_STREAM_AUGMENT = 8,
+    PFC_STREAM_GLYPH_CLASS = 9
+};
 
 /* u in [0,1) on the grid 2^-53: key = (seed low, seed high), counter = (index low, index high, step, stream),
  * u = ((x0*2^32 + x1) >> 11) * 2^-53. */

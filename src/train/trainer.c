@@ -1,5 +1,6 @@
 /* trainer.c: a run of training steps of a layer: settings, the step, the state. */
 #include "train/trainer.h"
+#include "train/nearest.h"
 
 #include <stdlib.h>
 
@@ -134,4 +135,19 @@ pfc_status pfc_trainer_state(pfc_trainer *t, pfc_view weight, pfc_view momentum)
         pfc_train_convert(from[v], to[v]);
     }
     return PFC_OK;
+}
+
+pfc_status pfc_trainer_nearest(pfc_trainer *t, pfc_view features, int64_t *classes)
+{
+    const pfc_train_config *c = &t->plan.cfg;
+    pfc_dtype real = pfc_ctx_real(t->ctx);
+    pfc_centres centres = { .classes = c->num_classes, .subcenters = pfc_train_subcenters(c) };
+    centres.cosine = t->head ? c->arcface.weight_norm : c->partial_fc.head != PFC_HEAD_LINEAR;
+    centres.rows = pfc_view_make(malloc((size_t)(t->rows.count * c->embedding_size) * pfc_dtype_size(real) + 1), real, t->rows.count, c->embedding_size);
+    pfc_status st = centres.rows.data ? PFC_OK : pfc_fail(t->ctx, PFC_ERR_NOMEM, "out of memory");
+    if (st == PFC_OK) st = pfc_trainer_state(t, centres.rows, pfc_view_make(NULL, real, 0, 0));
+    st = pfc_agree(t->ctx, st);
+    if (st == PFC_OK) st = pfc_nearest(t->ctx, &centres, features, classes);
+    free(centres.rows.data);
+    return st;
 }
