@@ -49,12 +49,13 @@ static outcome *outcome_new(const problem *p, int ranks)
     o->queue = calloc((size_t)(p->k * p->d), sizeof(double));
     o->params = calloc((size_t)p->params, sizeof(double));
     o->loss = calloc((size_t)ranks, sizeof(double));
+    o->correct = calloc((size_t)ranks, sizeof *o->correct);
     return o;
 }
 
 void outcome_free(outcome *o)
 {
-    free(o->key), free(o->grad), free(o->queue), free(o->params), free(o->loss);
+    free(o->key), free(o->grad), free(o->queue), free(o->params), free(o->loss), free(o->correct);
     free(o);
 }
 
@@ -110,7 +111,7 @@ outcome *library_rows(pfc_ctx *ctx, const problem *p, int shuffle, const int *we
     pfc_moco *m = object(ctx, p, true);
     pfc_view keys = pfc_view_make(malloc((size_t)(mine.count * p->d) * 8 + 8), real, mine.count, p->d), grad = keys;
     grad.data = malloc((size_t)(mine.count * p->d) * 8 + 8);
-    pfc_moco_result result = { NAN, grad };
+    pfc_moco_result result = { NAN, grad, -1 };
     pfc_view images = pfc_view_make(p->key + mine.first * p->d, PFC_F32, mine.count, p->d);
     o->status = pfc_moco_hook(m, pfc_view_make(p->params_q, PFC_F32, 1, p->params), images, row_wise, NULL, shuffle, 5, keys);
     if (o->status == PFC_OK) o->status = pfc_moco_step(m, pfc_view_make(p->query + mine.first * p->d, PFC_F32, mine.count, p->d), keys, &result);
@@ -119,9 +120,11 @@ outcome *library_rows(pfc_ctx *ctx, const problem *p, int shuffle, const int *we
         o->grad[mine.first * p->d + i] = number(grad.data, real, i);
     }
     o->loss[pfc_ctx_rank(ctx)] = result.loss;
+    o->correct[pfc_ctx_rank(ctx)] = result.correct;
     MPI_Allreduce(MPI_IN_PLACE, o->key, (int)(p->n * p->d), MPI_DOUBLE, MPI_SUM, comm);
     MPI_Allreduce(MPI_IN_PLACE, o->grad, (int)(p->n * p->d), MPI_DOUBLE, MPI_SUM, comm);
     MPI_Allreduce(MPI_IN_PLACE, o->loss, pfc_ctx_ranks(ctx), MPI_DOUBLE, MPI_SUM, comm);
+    MPI_Allreduce(MPI_IN_PLACE, o->correct, pfc_ctx_ranks(ctx), MPI_INT64_T, MPI_SUM, comm);
     if (o->status == PFC_OK) o->status = pfc_moco_get_params(m, pfc_view_make(o->params, PFC_F64, 1, p->params));
     if (o->status == PFC_OK) o->status = pfc_moco_get_queue(m, pfc_view_make(o->queue, PFC_F64, p->k, p->d), &o->ptr);
     free(keys.data), free(grad.data);
@@ -144,6 +147,13 @@ static double *widened(const float *x, int64_t count)
     return y;
 }
 
+static bool first_is_largest(const double *l, int64_t count)
+{
+    for (int64_t j = 1; j < count; j++)
+        if (!(l[0] > l[j])) return false;
+    return true;
+}
+
 outcome *textbook(const problem *p, int ranks)
 {
     outcome *o = outcome_new(p, ranks);
@@ -153,6 +163,7 @@ outcome *textbook(const problem *p, int ranks)
     pfc_dense_moco m = { p->n, p->d, p->k, ranks, p->tau, query, key, queue, p->ptr, unit, o->key, logits, o->loss, o->grad };
     pfc_dense_moco_update(p->mu, false, q, p->params, k);
     pfc_dense_moco_step(&m);
+    for (int64_t n = 0; n < p->n; n++) o->correct[n * ranks / p->n] += first_is_largest(logits + n * (1 + p->k), 1 + p->k);
     memcpy(o->params, k, (size_t)p->params * sizeof *k);
     memcpy(o->queue, queue, (size_t)(p->k * p->d) * sizeof *queue);
     o->ptr = m.ptr;
@@ -177,7 +188,7 @@ double worst_of_all(const outcome *a, const outcome *b, const problem *p, int ra
     w = fmax(w, worst(a->queue, b->queue, p->k * p->d));
     w = fmax(w, worst(a->params, b->params, p->params));
     w = fmax(w, worst(a->loss, b->loss, ranks));
-    return a->ptr == b->ptr ? w : INFINITY;
+    return a->ptr == b->ptr && memcmp(a->correct, b->correct, (size_t)ranks * sizeof *a->correct) == 0 ? w : INFINITY;
 }
 
 bool same_bits(const outcome *a, const outcome *b, const problem *p, int ranks)
@@ -185,5 +196,5 @@ bool same_bits(const outcome *a, const outcome *b, const problem *p, int ranks)
     size_t nd = (size_t)(p->n * p->d) * sizeof(double), kd = (size_t)(p->k * p->d) * sizeof(double);
     return memcmp(a->key, b->key, nd) == 0 && memcmp(a->grad, b->grad, nd) == 0 && memcmp(a->queue, b->queue, kd) == 0 &&
            memcmp(a->params, b->params, (size_t)p->params * sizeof(double)) == 0 && memcmp(a->loss, b->loss, (size_t)ranks * sizeof(double)) == 0 &&
-           a->ptr == b->ptr;
+           memcmp(a->correct, b->correct, (size_t)ranks * sizeof *a->correct) == 0 && a->ptr == b->ptr;
 }

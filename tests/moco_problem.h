@@ -18,6 +18,7 @@ typedef struct outcome {
     pfc_status status;
     int64_t ptr;
     double *key, *grad, *queue, *params, *loss; /* (N,D) (N,D) (K,D) (n) (P) */
+    int64_t *correct;                           /* (P) */
 } outcome;
 
 /* A context or a failed assertion. */

@@ -93,7 +93,7 @@ START_TEST(golden_sync_alone)
 }
 END_TEST
 
-/* ---- 24: sync over all ranks is plain over the whole batch, the same bits; 25: what a channel sums to ---- */
+/* ---- 24: sync over all ranks is plain over the whole batch, the same bits, also of the shared gradients; 25: what a channel sums to ---- */
 
 START_TEST(sync_is_plain_of_all)
 {
@@ -113,6 +113,15 @@ START_TEST(sync_is_plain_of_all)
     pfc_status st = bn_forward(&shared, 1);
     if (st == PFC_OK) st = bn_backward(&shared);
     PFC_AGREE(MPI_COMM_WORLD, st == PFC_OK);
+    double all[2][C];
+    const pfc_view x = pfc_view_make(shared.x, PFC_F64, part.count * C, L), g = pfc_view_make(shared.g, PFC_F64, part.count * C, L);
+    pfc_batch_norm_result sums = { .shared_weight_grad = pfc_view_make(all[0], PFC_F64, C, 1), .shared_bias_grad = pfc_view_make(all[1], PFC_F64, C, 1) };
+    PFC_AGREE(MPI_COMM_WORLD, pfc_batch_norm_backward(shared.layer, x, g, &sums) == PFC_OK);
+    PFC_AGREE(MPI_COMM_WORLD, memcmp(all[0], alone.dw, sizeof all[0]) == 0 && memcmp(all[1], alone.db, sizeof all[1]) == 0);
+    memset(all, 0, sizeof all); /* and without a group they are this rank's */
+    const pfc_view ax = pfc_view_make(alone.x, PFC_F64, N * C, L), ag = pfc_view_make(alone.g, PFC_F64, N * C, L);
+    PFC_AGREE(MPI_COMM_WORLD, pfc_batch_norm_backward(alone.layer, ax, ag, &sums) == PFC_OK);
+    PFC_AGREE(MPI_COMM_WORLD, memcmp(all[0], alone.dw, sizeof all[0]) == 0 && memcmp(all[1], alone.db, sizeof all[1]) == 0);
     size_t bytes = (size_t)(part.count * SAMPLE) * sizeof(double);
     double sum[2] = { shared.dw[0], shared.db[0] }, mean[2][C], var[2][C];
     MPI_Allreduce(MPI_IN_PLACE, sum, 2, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);

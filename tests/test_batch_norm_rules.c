@@ -425,6 +425,10 @@ START_TEST(refused_views)
     PFC_AGREE(MPI_COMM_WORLD, refused(&b, pfc_batch_norm_backward(layer, x, x, &r), PFC_ERR_SHAPE, "weight_grad: expected (C,1)"));
     r = (pfc_batch_norm_result){ .bias_grad = pfc_view_make(b.db, PFC_F32, C, 1) };
     PFC_AGREE(MPI_COMM_WORLD, refused(&b, pfc_batch_norm_backward(layer, x, x, &r), PFC_ERR_SHAPE, "bias_grad: expected (C,1)"));
+    r = (pfc_batch_norm_result){ .shared_weight_grad = pfc_view_make(b.dw, PFC_F64, C + 1, 1) };
+    PFC_AGREE(MPI_COMM_WORLD, refused(&b, pfc_batch_norm_backward(layer, x, x, &r), PFC_ERR_SHAPE, "shared_weight_grad: expected (C,1)"));
+    r = (pfc_batch_norm_result){ .shared_bias_grad = pfc_view_make(b.db, PFC_F64, C, 2) };
+    PFC_AGREE(MPI_COMM_WORLD, refused(&b, pfc_batch_norm_backward(layer, x, x, &r), PFC_ERR_SHAPE, "shared_bias_grad: expected (C,1)"));
     bad = x, bad.rows -= C;
     PFC_AGREE(MPI_COMM_WORLD, refused(&b, pfc_batch_norm_backward(layer, bad, x, &r), PFC_ERR_SHAPE, "x: found (9,5), expected that of the forward"));
     PFC_AGREE(MPI_COMM_WORLD, refused(&b, pfc_batch_norm_backward(layer, x, bad, &r), PFC_ERR_SHAPE, "grad_y: found (9,5), expected that of x, (12,5)"));

@@ -194,7 +194,7 @@ START_TEST(ring)
     for (int t = 0; t < 3; t++) {
         float query[8], keys[8];
         for (int i = 0; i < 8; i++) query[i] = (float)gen(t, 8 * pfc_test_rank() + i), keys[i] = (float)gen(t + 9, 8 * pfc_test_rank() + i);
-        pfc_moco_result result = { 0, pfc_view_make(NULL, PFC_F64, 0, 0) };
+        pfc_moco_result result = { .query_grad = { 0 } };
         ok = ok && pfc_moco_step(m, pfc_view_make(query, PFC_F32, 2, 4), pfc_view_make(keys, PFC_F32, 2, 4), &result) == PFC_OK;
         ok = ok && result.loss > 0 && result.loss <= log(1.0 + 6.0 * ranks) + 4 / .2; /* keys of length up to 2 here */
     }
@@ -225,6 +225,29 @@ START_TEST(known_losses)
         ck_assert_double_eq_tol(o->loss[0], log(6.0), near);
         ck_assert_double_eq_tol(o->grad[0] / 1e12, (1.0 / 6 - 1) / .2, 10 * near); /* the clamp branch: times 1e12 */
         outcome_free(o);
+        problem_free(p);
+    }
+}
+END_TEST
+
+/* Rows that win, lose, tie and hold NaN, in both modes: only the first counts. */
+START_TEST(correct_rows)
+{
+    for (int mode = 0; mode < 2; mode++) {
+        problem *p = problem_new(4, 600, 2);
+        for (int64_t j = 0; j < 600; j++) p->queue[2 * j] = 0.0f, p->queue[2 * j + 1] = j == 577 ? 1.0f : -1.0f;
+        for (int n = 0; n < 4; n++) p->query[2 * n] = 1.0f, p->query[2 * n + 1] = 0.0f, p->key[2 * n] = 1.0f, p->key[2 * n + 1] = 0.0f;
+        p->key[2] = -1.0f;                      /* the positive is -5, the negatives are 0 */
+        p->query[4] = 0.0f, p->query[5] = 1.0f; /* the positive and key 577 give 5 */
+        p->key[4] = 0.0f, p->key[5] = 1.0f;
+        p->query[6] = NAN;
+        outcome *o = library(MPI_COMM_SELF, p, mode ? PFC_FAST : PFC_EXACT, 1, 1);
+        ck_assert_int_eq(o->status, PFC_OK);
+        ck_assert_int_eq(o->correct[0], 1);
+        p->queue[0] = NAN; /* in every row's negatives */
+        outcome *none = library(MPI_COMM_SELF, p, mode ? PFC_FAST : PFC_EXACT, 1, 1);
+        ck_assert_int_eq(none->correct[0], 0);
+        outcome_free(o), outcome_free(none);
         problem_free(p);
     }
 }
@@ -312,7 +335,7 @@ START_TEST(what_is_refused)
     PFC_AGREE(MPI_COMM_WORLD, pfc_moco_hook(m, q, images, failing, &code, 1, 0, out) == PFC_ERR_RUNTIME && strstr(pfc_ctx_error(ctx), "failed with 7"));
     q.cols = 16;
     PFC_AGREE(MPI_COMM_WORLD, pfc_moco_hook(m, q, images, row_wise, NULL, 1, 0, out) == PFC_ERR_SHAPE);
-    pfc_moco_result result = { 0, pfc_view_make(NULL, PFC_F64, 0, 0) };
+    pfc_moco_result result = { .query_grad = { 0 } };
     pfc_view short_keys = pfc_view_make(keys, PFC_F64, code ? 0 : 1, 2); /* wrong on one rank: all fail, none waits */
     PFC_AGREE(MPI_COMM_WORLD, pfc_moco_step(m, images, short_keys, &result) == PFC_ERR_SHAPE);
     images.rows = out.rows = 0;
@@ -358,6 +381,7 @@ static Suite *make(void)
     tcase_add_test(t, first_call_and_shuffle);
     tcase_add_test(t, ring);
     tcase_add_test(t, known_losses);
+    tcase_add_test(t, correct_rows);
     tcase_add_test(t, uneven_rows);
     tcase_add_test(t, what_is_refused);
     tcase_add_test(t, refused_images_leave_the_state);

@@ -1,14 +1,20 @@
 ## Training from features, checkpoints.
 mpi_programs += \
     tests/test_checkpoint \
+    tests/test_encoder \
     tests/test_train
 MPI_TESTS += \
     tests/test_checkpoint-1.mpi \
     tests/test_checkpoint-3.mpi \
     tests/test_checkpoint-5.mpi \
+    tests/test_encoder-1.mpi \
+    tests/test_encoder-2.mpi \
+    tests/test_encoder-3.mpi \
+    tests/test_encoder-4.mpi \
     tests/test_train-1.mpi \
     tests/test_train-3.mpi \
     tests/test_train-4.mpi
+tests_test_encoder_SOURCES = tests/test_encoder.c tests/dense_encoder.c tests/dense_encoder.h
 SCRIPT_TESTS += \
     tests/driver_train.sh \
     tests/driver_train_damage.sh \

@@ -91,6 +91,8 @@ pfc_status pfc_moco_hook(pfc_moco *moco, pfc_view params_q, pfc_view images, pfc
 typedef struct pfc_moco_result {
     double loss;         /* [local out] mean over this rank's rows; 0 without rows */
     pfc_view query_grad; /* [local out] (b_r, D) pfc_ctx_real: gradient of this rank's own loss; NULL data if not wanted */
+    int64_t correct;     /* [local out] this rank's rows whose positive logit is larger than every negative one (top-1): not if it equals one, not with NaN
+                            among the row's logits */
 } pfc_moco_result;
 
 /* InfoNCE against the queue, then the keys of all ranks go into the queue (6.4). Collective.

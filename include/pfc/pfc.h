@@ -5,6 +5,7 @@
 #include <pfc/batch_norm.h>
 #include <pfc/checkpoint.h>
 #include <pfc/ctx.h>
+#include <pfc/encoder.h>
 #include <pfc/moco.h>
 #include <pfc/partial_fc.h>
 #include <pfc/rng.h>

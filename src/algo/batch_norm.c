@@ -329,6 +329,12 @@ static pfc_status gradients(pfc_batch_norm *bn, pfc_view x, pfc_view g, sums *s,
     return ops->sync(bn->ctx->be);
 }
 
+static pfc_status check_vector(const pfc_batch_norm *bn, const char *name, pfc_view v)
+{
+    if (!v.data || (v.dtype == bn->ctx->be->ops->real && v.rows == bn->cfg.channels && v.cols == 1 && v.ld == 1)) return PFC_OK;
+    return pfc_fail(bn->ctx, PFC_ERR_SHAPE, "%s: expected (C,1) of pfc_ctx_real", name);
+}
+
 static pfc_status check_backward(const pfc_batch_norm *bn, pfc_view x, pfc_view g, const pfc_batch_norm_result *r)
 {
     const pfc_bn_shape *s = &bn->last.shape;
@@ -339,11 +345,10 @@ static pfc_status check_backward(const pfc_batch_norm *bn, pfc_view x, pfc_view 
     PFC_TRY(check_length(bn));
     PFC_TRY(check_alike(bn, "grad_y", g, x, false));
     if (r->x_grad.data) PFC_TRY(check_alike(bn, "x_grad", r->x_grad, x, true));
-    const pfc_view vectors[] = { r->weight_grad, r->bias_grad };
-    for (int i = 0; i < 2; i++)
-        if (vectors[i].data && (vectors[i].dtype != bn->ctx->be->ops->real || vectors[i].rows != s->channels || vectors[i].cols != 1 || vectors[i].ld != 1))
-            return pfc_fail(bn->ctx, PFC_ERR_SHAPE, "%s: expected (C,1) of pfc_ctx_real", i ? "bias_grad" : "weight_grad");
-    return PFC_OK;
+    PFC_TRY(check_vector(bn, "weight_grad", r->weight_grad));
+    PFC_TRY(check_vector(bn, "bias_grad", r->bias_grad));
+    PFC_TRY(check_vector(bn, "shared_weight_grad", r->shared_weight_grad));
+    return check_vector(bn, "shared_bias_grad", r->shared_bias_grad);
 }
 
 pfc_status pfc_batch_norm_backward(pfc_batch_norm *bn, pfc_view x, pfc_view grad_y, pfc_batch_norm_result *result)
@@ -360,8 +365,11 @@ pfc_status pfc_batch_norm_backward(pfc_batch_norm *bn, pfc_view x, pfc_view grad
     if (st == PFC_OK) st = gradients(bn, in.v, g.v, &s, out.v);
     if (st == PFC_OK && result->x_grad.data) st = pfc_bn_give(bn, &out, result->x_grad);
     if (st == PFC_OK) {
+        const double *shared = bn->last.shared ? s.group : s.own;
         export_vector(s.own, bn->cfg.channels, result->bias_grad);
         export_vector(s.own + bn->cfg.channels, bn->cfg.channels, result->weight_grad);
+        export_vector(shared, bn->cfg.channels, result->shared_bias_grad);
+        export_vector(shared + bn->cfg.channels, bn->cfg.channels, result->shared_weight_grad);
     }
     pfc_host_release(ctx, &in);
     pfc_host_release(ctx, &g);

@@ -10,6 +10,7 @@
  *   2  positive            l_n0 = <q_n, k_n> / tau                                 l_0 (b)                     -
  *   3  negatives           l_nj = <q_n, u_j> / tau, j = 1..K                       Z = U q^T (K,b)             -
  *   4  softmax             M_n = max_j l_nj, S_n = sum_j exp(l_nj - M_n), j >= 0   M, S (b)                    -
+ *      correct             rows with l_n0 > max_j l_nj, j >= 1                     a count                     -
  *   5  loss                mean of log S_n - (l_n0 - M_n) over own rows            loss                        -
  *   6  gradient            g_n = (1/(b tau)) ((p_n0 - 1) k_n + sum_j p_nj u_j)     g (b,D)                     -
  *   7  queries' gradient   back through the normalisation                          dx (b,D)                    -
@@ -101,10 +102,23 @@ static pfc_status unit_queries(pfc_moco_pass *s)
     return s->ops->operand_create(s->be, s->q, s->qnorm, s->qexpo.data, &s->operand);
 }
 
+/* 4; max still holds that of the negatives. */
+static pfc_status count_correct(pfc_moco_pass *s)
+{
+    double *positive = malloc((size_t)s->b * 2 * sizeof *positive), *max = positive + s->b;
+    pfc_status st = positive ? PFC_OK : pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
+    if (st == PFC_OK) st = pfc_download_f64(s->ctx, s->positive, positive);
+    if (st == PFC_OK) st = pfc_download_f64(s->ctx, s->max, max);
+    for (int64_t n = 0; st == PFC_OK && n < s->b; n++) s->result->correct += positive[n] > max[n];
+    free(positive);
+    return st;
+}
+
 /* 4 */
 static pfc_status softmax_statistics(pfc_moco_pass *s)
 {
     PFC_TRY(s->ops->row_max_fold(s->be, s->sum_acc, s->max));
+    PFC_TRY(count_correct(s));
     PFC_TRY(s->ops->positive_max(s->be, s->positive, s->max));
     for (int64_t n = 0; s->sum_acc->expo && n < s->b; n++) s->sum_acc->expo[n] = 0; /* exp(l - M) <= 1 */
     if (s->ops->row_sum) PFC_TRY(for_blocks(s, denominator_block));

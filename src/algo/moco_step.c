@@ -137,6 +137,7 @@ pfc_status pfc_moco_step(pfc_moco *moco, pfc_view query, pfc_view keys, pfc_moco
     if (st == PFC_OK) st = pfc_agree(ctx, allocate(&s));
     if (st == PFC_OK) {
         result->loss = 0.0;
+        result->correct = 0;
         st = pfc_agree(ctx, pfc_moco_pass_loss(&s, query, keys));
     }
     if (st == PFC_OK) st = tap_logits(&s);

@@ -137,7 +137,9 @@ static pfc_status step(const run *r)
     PFC_TRY(pfc_agree(r->ctx, st));
     PFC_TRY(get_state(r));
     if (!r->g) return PFC_OK;
-    pfc_batch_norm_result result = { tensor(r, r->x_grad, real), vector(&r->c->out, "weight_grad"), vector(&r->c->out, "bias_grad") };
+    pfc_batch_norm_result result = { .x_grad = tensor(r, r->x_grad, real),
+                                     .weight_grad = vector(&r->c->out, "weight_grad"),
+                                     .bias_grad = vector(&r->c->out, "bias_grad") };
     return pfc_batch_norm_backward(r->bn, tensor(r, r->x, PFC_F32), tensor(r, r->g, PFC_F32), &result);
 }
 

@@ -93,7 +93,7 @@ void *pfc_moco_bench_open(pfc_ctx *ctx, pfc_case *c, pfc_diag *diag)
 int pfc_moco_bench_step(void *bench, pfc_diag *diag)
 {
     moco_bench *b = bench;
-    pfc_moco_result result = { 0.0, b->grad };
+    pfc_moco_result result = { .query_grad = b->grad };
     /* The case's pointer each time: with queue_wrap=0 a later one may not fit. */
     pfc_status st = pfc_moco_set_queue(b->moco, pfc_view_make(NULL, PFC_F32, 0, 0), pfc_param_int(b->c, "queue_ptr"));
     if (st == PFC_OK) st = hook(b);

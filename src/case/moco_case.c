@@ -50,7 +50,7 @@ static pfc_status run(pfc_ctx *ctx, pfc_case *c)
 {
     pfc_moco_config cfg = pfc_moco_case_config(c);
     pfc_view keys = pfc_tensor_view(pfc_tensor_find(&c->out, "key"));
-    pfc_moco_result result = { 0.0, pfc_tensor_view(pfc_tensor_find(&c->out, "query_grad")) };
+    pfc_moco_result result = { .query_grad = pfc_tensor_view(pfc_tensor_find(&c->out, "query_grad")) };
     pfc_moco *moco = NULL;
     PFC_TRY(pfc_moco_create(ctx, &cfg, &moco));
     pfc_status st = pfc_agree(ctx, set_state(c, moco));

@@ -10,6 +10,10 @@ libpfc_la_SOURCES += \
     src/train/checkpoint_write.c \
     src/train/class_means.c \
     src/train/class_means.h \
+    src/train/encoder.c \
+    src/train/encoder.h \
+    src/train/encoder_state.c \
+    src/train/encoder_step.c \
     src/train/examples.c \
     src/train/examples.h \
     src/train/glyph_set.c \
