@@ -31,7 +31,7 @@ int pfc_diag_from_status(pfc_diag *diag, pfc_status status, const pfc_ctx *ctx, 
 
 /* ---- descriptions (tables; const) ---- */
 
-typedef enum pfc_param_type { PFC_PARAM_INT, PFC_PARAM_REAL, PFC_PARAM_WORD } pfc_param_type;
+typedef enum pfc_param_type { PFC_PARAM_INT, PFC_PARAM_REAL, PFC_PARAM_WORD, PFC_PARAM_TEXT } pfc_param_type; /* TEXT: free; for settings, not for cases */
 
 typedef struct pfc_param_spec {
     const char *name;
@@ -71,14 +71,14 @@ typedef struct pfc_tensor_spec {
 
 /* ---- values ---- */
 
-enum { PFC_MAX_DIMS = 8, PFC_MAX_WORD = 64, PFC_MAX_NAME = 64 };
+enum { PFC_MAX_DIMS = 8, PFC_MAX_WORD = 128, PFC_MAX_NAME = 64 };
 
 typedef struct pfc_param {
     bool present; /* given, or has a default */
     bool given;   /* stood in the file or on the command line */
     int64_t i;
     double r;
-    char word[PFC_MAX_WORD];
+    char word[PFC_MAX_WORD]; /* or text */
 } pfc_param;
 
 /* A global tensor of which this rank holds one block along `axis`. data is the local block, row-major, contiguous. */

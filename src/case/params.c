@@ -63,6 +63,9 @@ static int set_known(pfc_case *c, const pfc_param_spec *spec, pfc_param *p, cons
         if (v->kind != PFC_VALUE_TEXT || strlen(v->text) >= PFC_MAX_WORD || word_index(spec->words, v->text) < 0)
             return pfc_case_fail(c, diag, item, "found %s, expected %s", found, words_text(spec->words, expected, sizeof expected));
         memcpy(p->word, v->text, strlen(v->text) + 1);
+    } else if (spec->type == PFC_PARAM_TEXT) {
+        if (v->kind != PFC_VALUE_TEXT || !v->text[0]) return pfc_case_fail(c, diag, item, "found %s, expected a text", found);
+        memcpy(p->word, v->text, strlen(v->text) + 1);
     } else if (spec->type == PFC_PARAM_INT) {
         int64_t i;
         if (!value_to_int(v, &i)) return pfc_case_fail(c, diag, item, "found %s, expected an integer", found);
@@ -112,7 +115,7 @@ static pfc_value value_from_text(pfc_param_type type, const char *text)
 {
     pfc_value v = { .kind = PFC_VALUE_TEXT };
     snprintf(v.text, sizeof v.text, "%s", text);
-    if (type == PFC_PARAM_WORD || !text[0]) return v;
+    if (type == PFC_PARAM_WORD || type == PFC_PARAM_TEXT || !text[0]) return v;
     char *end;
     errno = 0;
     long long i = strtoll(text, &end, 10);
@@ -132,6 +135,8 @@ static pfc_value value_from_text(pfc_param_type type, const char *text)
 int pfc_case_set_param(pfc_case *c, const char *name, const char *text, pfc_diag *diag)
 {
     int k = pfc_param_index(c->algorithm, name);
+    if (k >= 0 && c->algorithm->params[k].type == PFC_PARAM_TEXT && strlen(text) >= PFC_MAX_WORD)
+        return pfc_case_fail(c, diag, name, "found a text of %zu bytes, expected fewer than %d", strlen(text), PFC_MAX_WORD);
     pfc_value v = value_from_text(k >= 0 ? c->algorithm->params[k].type : PFC_PARAM_INT, text);
     return pfc_case_set_value(c, name, &v, diag);
 }

@@ -49,6 +49,7 @@ typedef struct pfc_cli {
     const char *plot; /* --plot; NULL: none */
     bool recompute;   /* --recompute */
 
+    const char *recipe;                       /* --recipe; NULL: not given */
     const char *features, *labels;            /* --features, --labels */
     const char **held_out, **held_out_labels; /* --held-out, --held-out-labels, in pairs */
     int held_out_count, held_out_label_count;

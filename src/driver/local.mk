@@ -47,9 +47,15 @@ libpfcdriver_la_SOURCES += \
     src/driver/text_input.c \
     src/driver/train.h \
     src/driver/train_array.c \
+    src/driver/train_common.c \
     src/driver/train_data.c \
+    src/driver/train_folder.c \
+    src/driver/train_head.c \
     src/driver/train_log.c \
-    src/driver/train_settings.c
+    src/driver/train_recipe.c \
+    src/driver/train_settings.c \
+    src/driver/train_signals.c \
+    src/driver/train_task.h
 pfc_ref_SOURCES += src/driver/main.c
 
 ## The loops that bench measures a machine with, for each instruction set.

@@ -46,6 +46,7 @@ static const struct argp_option own_options[] = {
     { "labels", 'L', "FILE", 0, "their classes, from 0: (rows), integers", 1 },
     { "held-out", 'H', "FILE", 0, "features to measure the accuracy on after every epoch; may be given several times", 1 },
     { "held-out-labels", 'h', "FILE", 0, "their classes, one file for each --held-out", 1 },
+    { "recipe", 'y', "NAME|FILE", 0, "settings of the run: lines NAME=VALUE; the command line goes before them", 1 },
     { "batch", 'b', "N", 0, "rows of a step on all ranks; a multiple of the number of ranks", 2 },
     { "epochs", 'N', "N", 0, "length of the run, and of the schedule", 2 },
     { "steps", 'T', "N", 0, "the same in steps", 2 },
@@ -189,6 +190,7 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
     case 'L': cli->labels = arg; return 0;
     case 'H': return append(&cli->held_out, &cli->held_out_count, arg);
     case 'h': return append(&cli->held_out_labels, &cli->held_out_label_count, arg);
+    case 'y': cli->recipe = arg; return 0;
     case 'b': return append_param(cli, "batch", arg);
     case 'N': return append_param(cli, "epochs", arg);
     case 'T': return append_param(cli, "steps", arg);

@@ -5,18 +5,45 @@
 #include "driver/driver.h"
 #include "train/examples.h"
 
-/* ---- settings (train_settings.c) ---- */
+/* ---- settings: a recipe, then the command line (train_settings.c, train_recipe.c) ---- */
+
+typedef struct pfc_task pfc_task; /* train_task.h */
 
 typedef struct pfc_settings {
-    pfc_train_config config; /* without C, D, examples and total_steps */
-    int64_t num_classes;     /* -1: not given */
+    const pfc_task *task;
+    pfc_case *values;        /* all settings of the task: pfc_param_int(values, "batch") */
+    pfc_algorithm table;     /* their descriptions; params are our own memory */
+    pfc_train_config config; /* what every run has of it; without C, D, examples, total_steps */
     int64_t epochs, steps;   /* -1: not given */
     int64_t stop_at;         /* -1: not given */
     int64_t log_every;
 } pfc_settings;
 
-/* Every --param of the command line. Local. */
+/* Collective. */
 int pfc_settings_read(const pfc_cli *cli, pfc_settings *s, pfc_diag *diag);
+void pfc_settings_free(pfc_settings *s);
+/* A given setting of this table is an error, as it would be overlooked: "NAME: WHY". Local. */
+int pfc_settings_refuse(const pfc_settings *s, const pfc_param_spec *table, const char *why, pfc_diag *diag);
+/* Given or by default; else -1. Local. */
+int64_t pfc_settings_optional(const pfc_settings *s, const char *name);
+
+/* NAME=VALUE as somebody wrote it. */
+typedef struct pfc_assignment {
+    char name[PFC_MAX_NAME], value[2 * PFC_MAX_WORD];
+    long line; /* of the recipe; 0: of the command line */
+} pfc_assignment;
+
+typedef struct pfc_assignments {
+    pfc_assignment *list;
+    int count;
+    char recipe[1100]; /* the file */
+} pfc_assignments;
+
+/* Those of --recipe, then those of --param and its short forms. Collective. */
+int pfc_assignments_read(const pfc_cli *cli, pfc_assignments *a, pfc_diag *diag);
+void pfc_assignments_free(pfc_assignments *a);
+/* "FILE: line 3" into text; "" for the command line. */
+const char *pfc_assignment_place(const pfc_assignments *a, const pfc_assignment *one, char *text, size_t size);
 
 /* ---- data (train_data.c, train_array.c) ---- */
 
@@ -53,15 +80,18 @@ typedef struct pfc_train_log {
     int64_t epoch_steps, total_steps;
     double start; /* of this process's training, with the step it began at */
     int64_t first_step;
-    pfc_meter time, data, loss; /* of the epoch */
-    FILE *file;                 /* NULL: no --log */
+    pfc_meter time, data, loss, accuracy;   /* of the epoch; accuracy.count 0: the task has none */
+    pfc_meter all_time, all_data, all_head; /* of this process */
+    FILE *file;                             /* NULL: no --log */
     const char *path;
 } pfc_train_log;
 
 /* Opens the log file. After a resume the lines up to this step stay. Collective. */
 int pfc_train_log_open(const pfc_cli *cli, int64_t step, pfc_train_log *log, pfc_diag *diag);
-/* After a step: its number from 0. */
-void pfc_train_log_step(pfc_train_log *log, int64_t step, double time, double data, double loss, double lr);
+struct pfc_train_step;
+/* After a step that took so long. */
+void pfc_train_log_step(pfc_train_log *log, const struct pfc_train_step *step, double time);
+double pfc_meter_average(const pfc_meter *m);
 /* Ends the progress line, so that something else can be printed. */
 void pfc_train_log_pause(pfc_train_log *log);
 void pfc_train_log_accuracy(pfc_train_log *log, int64_t steps, const char *name, int64_t right, int64_t count);

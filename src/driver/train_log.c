@@ -1,8 +1,9 @@
 /* train_log.c: what a run says while it goes on: a progress line on a terminal, else a line now and then as the SwAV source logs, and a tab-separated file. */
 #include "case/internal.h"
-#include "driver/train.h"
+#include "driver/train_task.h"
 #include "file/new_file.h"
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +19,7 @@ static void add(pfc_meter *m, double value)
     m->count++;
 }
 
-static double average(const pfc_meter *m) { return m->count ? m->sum / (double)m->count : 0.0; }
+double pfc_meter_average(const pfc_meter *m) { return m->count ? m->sum / (double)m->count : 0.0; }
 
 /* ---- the file ---- */
 
@@ -98,32 +99,44 @@ static void progress(const pfc_train_log *log, int64_t step, double lr)
     for (int k = 0; k < BAR; k++) bar[k] = k * log->total_steps < BAR * done ? '#' : '.';
     bar[BAR] = 0;
     printf("\r[%s] %lld/%lld  loss %.4f (%.4f)  lr %.5g  %.1f ms/step  %.0f s left \x1b[K", bar, (long long)done, (long long)log->total_steps, log->loss.value,
-           average(&log->loss), lr, 1e3 * average(&log->time), seconds);
+           pfc_meter_average(&log->loss), lr, 1e3 * pfc_meter_average(&log->time), seconds);
     fflush(stdout);
 }
 
 static void plain(const pfc_train_log *log, int64_t step, double lr)
 {
-    printf("Epoch: [%lld][%lld/%lld]\tTime %.4f (%.4f)\tData %.4f (%.4f)\tLoss %.4f (%.4f)\tLr: %.6g\n", (long long)(step / log->epoch_steps),
-           (long long)(step % log->epoch_steps), (long long)log->epoch_steps, log->time.value, average(&log->time), log->data.value, average(&log->data),
-           log->loss.value, average(&log->loss), lr);
+    printf("Epoch: [%lld][%lld/%lld]\tTime %.4f (%.4f)\tData %.4f (%.4f)\tLoss %.4f (%.4f)", (long long)(step / log->epoch_steps),
+           (long long)(step % log->epoch_steps), (long long)log->epoch_steps, log->time.value, pfc_meter_average(&log->time), log->data.value,
+           pfc_meter_average(&log->data), log->loss.value, pfc_meter_average(&log->loss));
+    if (log->accuracy.count) printf("\tAcc %.4f (%.4f)", log->accuracy.value, pfc_meter_average(&log->accuracy));
+    printf("\tLr: %.6g\n", lr);
     fflush(stdout);
 }
 
-void pfc_train_log_step(pfc_train_log *log, int64_t step, double time, double data, double loss, double lr)
+static void write_line(const pfc_train_log *log, const pfc_train_step *s, double time)
 {
-    int64_t at = step % log->epoch_steps;
-    if (at == 0) log->time = log->data = log->loss = (pfc_meter){ 0, 0, 0 };
+    fprintf(log->file, "%lld\t%lld\t%lld\t%.6f\t%.6f\t%.17g\t%.17g\t%.17g\t\t", (long long)s->number + 1, (long long)(s->number / log->epoch_steps),
+            (long long)(s->number % log->epoch_steps), time, s->data_time, s->loss, pfc_meter_average(&log->loss), s->lr);
+    if (!isnan(s->accuracy)) fprintf(log->file, "%.17g", s->accuracy);
+    fputc('\n', log->file);
+}
+
+void pfc_train_log_step(pfc_train_log *log, const pfc_train_step *s, double time)
+{
+    int64_t at = s->number % log->epoch_steps;
+    if (at == 0) log->time = log->data = log->loss = log->accuracy = (pfc_meter){ 0, 0, 0 };
     add(&log->time, time);
-    add(&log->data, data);
-    add(&log->loss, loss);
-    if (log->file)
-        fprintf(log->file, "%lld\t%lld\t%lld\t%.6f\t%.6f\t%.17g\t%.17g\t%.17g\t\t\n", (long long)step + 1, (long long)(step / log->epoch_steps), (long long)at,
-                time, data, loss, average(&log->loss), lr);
+    add(&log->data, s->data_time);
+    add(&log->loss, s->loss);
+    if (!isnan(s->accuracy)) add(&log->accuracy, s->accuracy);
+    add(&log->all_time, time);
+    add(&log->all_data, s->data_time);
+    if (!isnan(s->head_time)) add(&log->all_head, s->head_time);
+    if (log->file) write_line(log, s, time);
     if (log->terminal)
-        progress(log, step, lr);
+        progress(log, s->number, s->lr);
     else if (!log->quiet && (at % log->every == 0 || at == log->epoch_steps - 1))
-        plain(log, step, lr);
+        plain(log, s->number, s->lr);
 }
 
 void pfc_train_log_pause(pfc_train_log *log)

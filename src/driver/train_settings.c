@@ -1,12 +1,15 @@
-/* train_settings.c: the settings of a run: a table with defaults, and what they are in a configuration. */
+/* train_settings.c: the settings of a run: the tables of its task, values from recipe and command line, what they are in a configuration. */
 #include "case/internal.h"
-#include "driver/train.h"
-#include <math.h>
+#include "driver/train_task.h"
+#include <stdlib.h>
 #include <string.h>
 
-static const pfc_param_spec params[] = {
-    { "head", PFC_PARAM_WORD, "cos", "linear|cos|arc|circle|arcface_head", "partial_fc's kinds, or arcface_head" },
-    { "num_classes", PFC_PARAM_INT, "", NULL, "the largest label + 1" },
+/* The first is the default. */
+static const pfc_task *const tasks[] = { &pfc_task_head, NULL };
+
+/* Of every task. What a checkpoint says of them is pfc_plan_items' business. */
+static const pfc_param_spec of_every_run[] = {
+    { "task", PFC_PARAM_WORD, "head", "head", "what is trained" },
     { "batch", PFC_PARAM_INT, "128", NULL, "rows of a step on all ranks" },
     { "epochs", PFC_PARAM_INT, "", NULL, "length of the run; 1 without steps" },
     { "steps", PFC_PARAM_INT, "", NULL, "length of the run in steps" },
@@ -22,76 +25,94 @@ static const pfc_param_spec params[] = {
     { "weight_decay", PFC_PARAM_REAL, "0", NULL, "" },
     { "nesterov", PFC_PARAM_INT, "0", "0|1", "" },
     { "seed", PFC_PARAM_INT, "0", NULL, "" },
-    { "scale", PFC_PARAM_REAL, "64", NULL, "" },
-    { "margin", PFC_PARAM_REAL, "", NULL, "0.4; arcface_head 0.5" },
-    /* partial_fc */
-    { "sample_rate", PFC_PARAM_REAL, "1", NULL, "" },
-    { "num_sample", PFC_PARAM_INT, "", NULL, "" },
-    { "sample_rule", PFC_PARAM_WORD, "shard", "shard|global", "global: independent of the number of ranks" },
-    { "loss", PFC_PARAM_WORD, "clamp", "clamp|lse", "" },
-    { "arc_gradient", PFC_PARAM_WORD, "exact", "exact|straight_through", "" },
-    { "arc_fallback", PFC_PARAM_WORD, "none", "none|linear|easy", "" },
-    { "cos_clamp", PFC_PARAM_INT, "0", "0|1", "arcface_head, too" },
-    { "interclass_threshold", PFC_PARAM_REAL, "0", NULL, "" },
-    { "momentum_rule", PFC_PARAM_WORD, "lazy", "lazy|dense", "" },
-    /* arcface_head */
-    { "num_subcenters", PFC_PARAM_INT, "1", NULL, "" },
-    { "easy_margin", PFC_PARAM_INT, "0", "0|1", "" },
-    { "feature_norm", PFC_PARAM_INT, "1", "0|1", "" },
-    { "weight_norm", PFC_PARAM_INT, "1", "0|1", "" },
-    { "loss_weight", PFC_PARAM_REAL, "1", NULL, "" },
-    { "margin_constants", PFC_PARAM_WORD, "init", "init|set", "" },
     { NULL, PFC_PARAM_INT, NULL, NULL, NULL },
 };
 
-static const pfc_algorithm settings_table = { .name = "train", .params = params };
+/* ---- tables ---- */
 
-static const char *const of_partial_fc[] = { "sample_rate",  "num_sample",           "sample_rule",   "loss", "arc_gradient",
-                                             "arc_fallback", "interclass_threshold", "momentum_rule", NULL };
-static const char *const of_arcface[] = { "num_subcenters", "easy_margin", "feature_norm", "weight_norm", "loss_weight", "margin_constants", NULL };
-
-/* A setting that the head does not have would be overlooked. */
-static int refuse_others(const pfc_case *c, const char *const *names, pfc_diag *diag)
+static int length_of(const pfc_param_spec *table)
 {
-    for (int i = 0; names[i] && !diag->exit_status; i++)
-        if (c->param[pfc_param_index(c->algorithm, names[i])].given)
-            pfc_diag_fail(diag, PFC_EXIT_USAGE, "--param %s: head %s has no such setting", names[i], pfc_param_word(c, "head"));
+    int n = 0;
+    while (table[n].name) n++;
+    return n;
+}
+
+static bool has(const pfc_param_spec *table, const char *name)
+{
+    for (; table->name; table++)
+        if (strcmp(table->name, name) == 0) return true;
+    return false;
+}
+
+/* One table of all that the task has. */
+static int make_table(pfc_settings *s, pfc_diag *diag)
+{
+    int n = length_of(of_every_run), at = n;
+    for (int i = 0; s->task->settings[i]; i++) n += length_of(s->task->settings[i]);
+    pfc_param_spec *all = calloc((size_t)n + 1, sizeof *all);
+    if (!all) return pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "out of memory");
+    memcpy(all, of_every_run, (size_t)at * sizeof *all);
+    for (int i = 0; s->task->settings[i]; i++) {
+        int more = length_of(s->task->settings[i]);
+        memcpy(all + at, s->task->settings[i], (size_t)more * sizeof *all);
+        at += more;
+    }
+    s->table.name = "train";
+    s->table.params = all;
+    s->values = pfc_case_new(&s->table);
+    return s->values ? 0 : pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "out of memory");
+}
+
+/* The task that was named last; an unknown name is refused with its value. */
+static const pfc_task *task_of(const pfc_assignments *a)
+{
+    const pfc_task *task = tasks[0];
+    for (int i = 0; i < a->count; i++)
+        for (int k = 0; tasks[k] && strcmp(a->list[i].name, "task") == 0; k++)
+            if (strcmp(tasks[k]->name, a->list[i].value) == 0) task = tasks[k];
+    return task;
+}
+
+static bool of_another_task(const pfc_settings *s, const char *name)
+{
+    for (int k = 0; tasks[k]; k++)
+        for (int i = 0; tasks[k]->settings[i] && !has(s->table.params, name); i++)
+            if (has(tasks[k]->settings[i], name)) return true;
+    return false;
+}
+
+/* ---- values ---- */
+
+/* The length on the command line goes before that of the recipe, in epochs or in steps. */
+static bool overruled(const pfc_assignments *a, const pfc_assignment *one)
+{
+    bool length = strcmp(one->name, "epochs") == 0 || strcmp(one->name, "steps") == 0;
+    for (int i = 0; i < a->count && length && one->line; i++)
+        if (!a->list[i].line && (strcmp(a->list[i].name, "epochs") == 0 || strcmp(a->list[i].name, "steps") == 0)) return true;
+    return false;
+}
+
+static int apply(const pfc_assignments *a, pfc_settings *s, pfc_diag *diag)
+{
+    for (int i = 0; i < a->count && !diag->exit_status; i++) {
+        const pfc_assignment *one = &a->list[i];
+        if (overruled(a, one)) continue;
+        pfc_assignment_place(a, one, s->values->path, sizeof s->values->path); /* messages begin with it */
+        if (of_another_task(s, one->name))
+            pfc_case_fail(s->values, diag, one->name, "task %s has no such setting", s->task->name);
+        else
+            pfc_case_set_param(s->values, one->name, one->value, diag);
+        if (diag->exit_status && !one->line) diag->exit_status = PFC_EXIT_USAGE; /* not a file's mistake */
+    }
+    s->values->path[0] = 0;
     return diag->exit_status;
 }
 
-static void fill_partial_fc(const pfc_case *c, pfc_partial_fc_config *p)
-{
-    p->head = (pfc_head_kind)pfc_param_choice(c, "head");
-    p->scale = pfc_param_real(c, "scale");
-    if (pfc_param_present(c, "margin")) p->margin = pfc_param_real(c, "margin");
-    p->sample_rate = pfc_param_real(c, "sample_rate");
-    if (pfc_param_present(c, "num_sample")) p->num_sample = pfc_param_int(c, "num_sample");
-    p->sample_rule = (pfc_sample_rule)pfc_param_choice(c, "sample_rule");
-    p->loss = (pfc_loss_kind)pfc_param_choice(c, "loss");
-    p->arc_gradient = (pfc_arc_gradient)pfc_param_choice(c, "arc_gradient");
-    p->arc_fallback = (pfc_arc_fallback)pfc_param_choice(c, "arc_fallback");
-    p->cos_clamp = (int)pfc_param_int(c, "cos_clamp");
-    p->interclass_threshold = pfc_param_real(c, "interclass_threshold");
-    p->momentum_rule = (pfc_momentum_rule)pfc_param_choice(c, "momentum_rule");
-}
+int64_t pfc_settings_optional(const pfc_settings *s, const char *name) { return pfc_param_present(s->values, name) ? pfc_param_int(s->values, name) : -1; }
 
-static void fill_arcface(const pfc_case *c, pfc_arcface_config *a)
+static void fill_run(pfc_settings *s)
 {
-    a->num_subcenters = pfc_param_int(c, "num_subcenters");
-    a->scale = pfc_param_real(c, "scale");
-    if (pfc_param_present(c, "margin")) a->margin = pfc_param_real(c, "margin");
-    a->margin_constants = (pfc_margin_constants)pfc_param_choice(c, "margin_constants");
-    a->easy_margin = (int)pfc_param_int(c, "easy_margin");
-    a->feature_norm = (int)pfc_param_int(c, "feature_norm");
-    a->weight_norm = (int)pfc_param_int(c, "weight_norm");
-    a->loss_weight = pfc_param_real(c, "loss_weight");
-    a->cos_clamp = (int)pfc_param_int(c, "cos_clamp");
-}
-
-static int64_t optional(const pfc_case *c, const char *name) { return pfc_param_present(c, name) ? pfc_param_int(c, name) : -1; }
-
-static void fill_run(const pfc_case *c, pfc_settings *s)
-{
+    const pfc_case *c = s->values;
     pfc_train_config *t = &s->config;
     t->batch = pfc_param_int(c, "batch");
     t->seed = pfc_param_int(c, "seed");
@@ -104,40 +125,63 @@ static void fill_run(const pfc_case *c, pfc_settings *s)
     t->momentum = pfc_param_real(c, "momentum");
     t->weight_decay = pfc_param_real(c, "weight_decay");
     t->nesterov = (int)pfc_param_int(c, "nesterov");
-    s->num_classes = optional(c, "num_classes");
-    s->epochs = optional(c, "epochs");
-    s->steps = optional(c, "steps");
-    s->stop_at = optional(c, "stop_at");
+    s->epochs = pfc_settings_optional(s, "epochs");
+    s->steps = pfc_settings_optional(s, "steps");
+    s->stop_at = pfc_settings_optional(s, "stop_at");
     s->log_every = pfc_param_int(c, "log_every");
 }
 
-static int check_run(const pfc_case *c, const pfc_settings *s, pfc_diag *diag)
+static int check_run(const pfc_settings *s, pfc_diag *diag)
 {
-    static const char *const positive[] = { "num_classes", "batch", "epochs", "steps", "stop_at", "log_every", NULL };
+    static const char *const positive[] = { "batch", "epochs", "steps", "stop_at", "log_every", NULL };
     for (int i = 0; positive[i] && !diag->exit_status; i++)
-        if (pfc_param_present(c, positive[i]) && pfc_param_int(c, positive[i]) < 1)
-            pfc_diag_fail(diag, PFC_EXIT_USAGE, "%s: found %lld, expected 1 or more", positive[i], (long long)pfc_param_int(c, positive[i]));
+        if (pfc_param_present(s->values, positive[i]) && pfc_param_int(s->values, positive[i]) < 1)
+            pfc_diag_fail(diag, PFC_EXIT_USAGE, "%s: found %lld, expected 1 or more", positive[i], (long long)pfc_param_int(s->values, positive[i]));
     if (!diag->exit_status && s->epochs > 0 && s->steps > 0) pfc_diag_fail(diag, PFC_EXIT_USAGE, "epochs and steps: expected one of them");
     return diag->exit_status;
 }
 
 int pfc_settings_read(const pfc_cli *cli, pfc_settings *s, pfc_diag *diag)
 {
-    pfc_case *c = pfc_case_new(&settings_table);
-    if (!c) return pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "out of memory");
+    pfc_assignments a;
     memset(s, 0, sizeof *s);
     s->config = pfc_train_defaults();
-    if (pfc_cli_params(cli, c, diag)) diag->exit_status = PFC_EXIT_USAGE; /* not a file's mistake */
-    if (!diag->exit_status && !pfc_case_apply_defaults(c, diag)) {
-        bool arcface = strcmp(pfc_param_word(c, "head"), "arcface_head") == 0;
-        s->config.layer = arcface ? PFC_TRAIN_ARCFACE : PFC_TRAIN_PARTIAL_FC;
-        fill_run(c, s);
-        if (arcface)
-            fill_arcface(c, &s->config.arcface);
-        else
-            fill_partial_fc(c, &s->config.partial_fc);
-        if (!refuse_others(c, arcface ? of_partial_fc : of_arcface, diag)) check_run(c, s, diag);
+    if (!pfc_assignments_read(cli, &a, diag)) {
+        s->task = task_of(&a);
+        if (!make_table(s, diag) && !apply(&a, s, diag) && !pfc_case_apply_defaults(s->values, diag)) {
+            fill_run(s);
+            check_run(s, diag);
+        }
     }
-    pfc_case_free(c);
+    pfc_assignments_free(&a);
+    return pfc_diag_agree(cli->comm, diag);
+}
+
+void pfc_settings_free(pfc_settings *s)
+{
+    pfc_case_free(s->values);
+    free((void *)s->table.params);
+    s->values = NULL;
+    s->table.params = NULL;
+}
+
+int pfc_settings_refuse(const pfc_settings *s, const pfc_param_spec *table, const char *why, pfc_diag *diag)
+{
+    for (; table->name && !diag->exit_status; table++)
+        if (s->values->param[pfc_param_index(&s->table, table->name)].given) pfc_diag_fail(diag, PFC_EXIT_USAGE, "%s: %s", table->name, why);
     return diag->exit_status;
+}
+
+void pfc_settings_items(const pfc_settings *s, const pfc_param_spec *table, pfc_items *items)
+{
+    for (; table->name; table++) {
+        const pfc_param *p = &s->values->param[pfc_param_index(&s->table, table->name)];
+        if (!p->present) continue;
+        if (table->type == PFC_PARAM_INT)
+            pfc_items_int(items, table->name, p->i);
+        else if (table->type == PFC_PARAM_REAL)
+            pfc_items_real(items, table->name, p->r);
+        else
+            pfc_items_text(items, table->name, p->word);
+    }
 }
