@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { N = 120, D = 4, K = 5, V = 2, A = 2, G = 3, IN = 6, HIDDEN = 7 };
+enum { N = 120, D = 4, K = 5, V = 2, A = 2, G = 3, IN = 6, HIDDEN = 40 };
 
 static const int64_t assigned[A] = { 0, 1 };
 
@@ -146,3 +146,161 @@ START_TEST(no_queue_yet)
     if (pfc_test_rank() == 0) unlink(path);
 }
 END_TEST
+
+/* ---- gradients of the encoder through SwAV's loss ---- */
+
+enum { ROWS = 30, CROPS = 3 }; /* samples on all ranks, crops */
+
+typedef struct network {
+    pfc_ctx *ctx;
+    pfc_encoder *encoder;
+    pfc_swav *swav;
+    int64_t b, n;       /* samples of this rank; parameters */
+    float *x;           /* (CROPS*b, IN) */
+    double *embeddings; /* (CROPS*b, D) */
+    double *assignment; /* (2*b, K) */
+    double prototypes[K * D];
+} network;
+
+/* Two assigned crops, of which one comes last. */
+static network make_network(void)
+{
+    static const int64_t crops[] = { 2, 0 };
+    network w = { .ctx = context(MPI_COMM_WORLD, PFC_EXACT), .b = ROWS / pfc_test_ranks() };
+    pfc_encoder_config e = pfc_encoder_defaults();
+    e.layers = 2;
+    e.widths[0] = IN;
+    e.widths[1] = HIDDEN;
+    e.widths[2] = D;
+    e.last_norm = 0;
+    e.seed = 5;
+    ck_assert_msg(pfc_encoder_create(w.ctx, &e, &w.encoder) == PFC_OK, "%s", pfc_ctx_error(w.ctx));
+    w.n = pfc_encoder_params(w.encoder);
+    pfc_swav_config c = pfc_swav_defaults();
+    c.num_prototypes = K;
+    c.embedding_size = D;
+    c.crops = CROPS;
+    c.num_assign = 2;
+    c.crops_for_assign = crops;
+    c.temperature = 1.0;
+    ck_assert_msg(pfc_swav_create(w.ctx, &c, &w.swav) == PFC_OK, "%s", pfc_ctx_error(w.ctx));
+    w.x = malloc((size_t)(CROPS * w.b * IN) * sizeof *w.x);
+    w.embeddings = malloc((size_t)(CROPS * w.b * D) * sizeof *w.embeddings);
+    w.assignment = malloc((size_t)(2 * w.b * K) * sizeof *w.assignment);
+    ck_assert(w.x && w.embeddings && w.assignment);
+    for (int64_t i = 0; i < CROPS * w.b * IN; i++) w.x[i] = (float)pfc_normal(6, i, (uint32_t)pfc_test_rank(), PFC_STREAM_FILL);
+    return w;
+}
+
+static void destroy_network(network *w)
+{
+    free(w->x);
+    free(w->embeddings);
+    free(w->assignment);
+    pfc_swav_destroy(&w->swav);
+    pfc_encoder_destroy(&w->encoder);
+    pfc_ctx_destroy(&w->ctx);
+}
+
+static pfc_view embeddings_of(const network *w) { return pfc_view_make(w->embeddings, PFC_F64, CROPS * w->b, D); }
+
+static void forward(network *w)
+{
+    pfc_status st = pfc_encoder_forward(w->encoder, pfc_view_make(w->x, PFC_F32, CROPS * w->b, IN), 1, embeddings_of(w));
+    ck_assert_msg(st == PFC_OK, "%s", pfc_ctx_error(w->ctx));
+}
+
+/* -sum_k q_k log softmax(z C^T)_k, z = h/|h|. */
+static double row_loss(const network *w, const double *h, const double *q)
+{
+    double s[K], length = 0.0, sum = 0.0, loss = 0.0;
+    for (int d = 0; d < D; d++) length += h[d] * h[d];
+    for (int k = 0; k < K; k++) {
+        double row = 0.0;
+        s[k] = 0.0;
+        for (int d = 0; d < D; d++) {
+            s[k] += h[d] * w->prototypes[k * D + d];
+            row += w->prototypes[k * D + d] * w->prototypes[k * D + d];
+        }
+        s[k] /= sqrt(length) * sqrt(row);
+        sum += exp(s[k]);
+    }
+    for (int k = 0; k < K; k++) loss -= q[k] * (s[k] - log(sum));
+    return loss;
+}
+
+/* The mean over the ranks of their losses with the assignment as it is: that is not differentiated. */
+static double loss_of(network *w)
+{
+    double loss = 0.0;
+    forward(w);
+    for (int i = 0; i < 2; i++)
+        for (int v = 0; v < CROPS; v++)
+            for (int64_t n = 0; n < w->b && v != (i == 0 ? 2 : 0); n++)
+                loss += row_loss(w, w->embeddings + (v * w->b + n) * D, w->assignment + (i * w->b + n) * K);
+    loss /= 2.0 * (CROPS - 1) * ROWS;
+    MPI_Allreduce(MPI_IN_PLACE, &loss, 1, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
+    return loss;
+}
+
+/* The gradient of the parameters, averaged over the ranks; the loss is checked on the way. */
+static void gradient(network *w, double *grad)
+{
+    double *dh = malloc((size_t)(CROPS * w->b * D) * sizeof *dh);
+    ck_assert(dh != NULL);
+    forward(w);
+    pfc_swav_result r = { .assignment = pfc_view_make(w->assignment, PFC_F64, 2 * w->b, K), .embedding_grad = pfc_view_make(dh, PFC_F64, CROPS * w->b, D) };
+    ck_assert_msg(pfc_swav_step(w->swav, embeddings_of(w), 1, &r) == PFC_OK, "%s", pfc_ctx_error(w->ctx));
+    ck_assert(pfc_swav_get_prototypes(w->swav, pfc_view_make(w->prototypes, PFC_F64, K, D), pfc_view_make(NULL, PFC_F64, 0, 0)) == PFC_OK);
+    pfc_status st = pfc_encoder_backward(w->encoder, r.embedding_grad, (double)pfc_test_ranks(), pfc_view_make(NULL, PFC_F64, 0, 0));
+    ck_assert_msg(st == PFC_OK, "%s", pfc_ctx_error(w->ctx));
+    ck_assert(pfc_encoder_get_grads(w->encoder, pfc_view_make(grad, PFC_F64, 1, w->n)) == PFC_OK);
+    double mean = r.loss / pfc_test_ranks();
+    MPI_Allreduce(MPI_IN_PLACE, &mean, 1, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
+    ck_assert(fabs(loss_of(w) - mean) < 1e-6);
+    free(dh);
+}
+
+/* Central differences in random directions, within a hundredth of the gradient's length: between layers numbers are float32, and ReLU has corners, which are met
+ * the more often the longer the step. */
+START_TEST(gradients)
+{
+    const double h = 1e-4;
+    network w = make_network();
+    double *p = malloc((size_t)w.n * 4 * sizeof *p), *grad = p + w.n, *direction = grad + w.n, *moved = direction + w.n, norm = 0.0;
+    pfc_view at = pfc_view_make(moved, PFC_F64, 1, w.n);
+    ck_assert(p && pfc_encoder_get_params(w.encoder, pfc_view_make(p, PFC_F64, 1, w.n)) == PFC_OK);
+    gradient(&w, grad);
+    for (int64_t i = 0; i < w.n; i++) norm += grad[i] * grad[i];
+    for (int trial = 0; trial < 20; trial++) {
+        double slope = 0.0, difference = 0.0;
+        for (int64_t i = 0; i < w.n; i++) {
+            direction[i] = pfc_normal(7, i, (uint32_t)trial, PFC_STREAM_FILL);
+            slope += grad[i] * direction[i];
+        }
+        for (int sign = -1; sign <= 1; sign += 2) {
+            for (int64_t i = 0; i < w.n; i++) moved[i] = p[i] + sign * h * direction[i];
+            ck_assert(pfc_encoder_set_params(w.encoder, at) == PFC_OK);
+            difference += sign * loss_of(&w) / (2.0 * h);
+        }
+        ck_assert_msg(fabs(difference - slope) < 1e-2 * sqrt(norm), "direction %d: found %.9g, expected %.9g", trial, slope, difference);
+    }
+    ck_assert(norm > 1e-4);
+    free(p);
+    destroy_network(&w);
+}
+END_TEST
+
+static Suite *make(void)
+{
+    Suite *suite = suite_create("train_swav");
+    TCase *tc = tcase_create("train_swav");
+    tcase_set_timeout(tc, 0);
+    tcase_add_test(tc, queue);
+    tcase_add_test(tc, no_queue_yet);
+    tcase_add_test(tc, gradients);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
+
+int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

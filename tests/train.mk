@@ -2,7 +2,8 @@
 mpi_programs += \
     tests/test_checkpoint \
     tests/test_encoder \
-    tests/test_train
+    tests/test_train \
+    tests/test_train_swav
 MPI_TESTS += \
     tests/test_checkpoint-1.mpi \
     tests/test_checkpoint-3.mpi \
@@ -13,7 +14,10 @@ MPI_TESTS += \
     tests/test_encoder-4.mpi \
     tests/test_train-1.mpi \
     tests/test_train-3.mpi \
-    tests/test_train-4.mpi
+    tests/test_train-4.mpi \
+    tests/test_train_swav-1.mpi \
+    tests/test_train_swav-3.mpi \
+    tests/test_train_swav-5.mpi
 tests_test_encoder_SOURCES = tests/test_encoder.c tests/dense_encoder.c tests/dense_encoder.h
 SCRIPT_TESTS += \
     tests/driver_train.sh \
