@@ -1,5 +1,9 @@
 ## Shipped data, installed into pkgdatadir, and the glyph generator, built where configure found FreeType.
 dist_pkgdata_DATA += data/han256.bin
+recipesdir = $(pkgdatadir)/recipes
+dist_recipes_DATA = \
+    data/recipes/han-21k \
+    data/recipes/han-5k
 EXTRA_DIST += \
     data/README.md \
     data/case_source.py \

@@ -149,7 +149,7 @@ END_TEST
 
 /* ---- gradients of the encoder through SwAV's loss ---- */
 
-enum { ROWS = 30, CROPS = 3 }; /* samples on all ranks, crops */
+enum { ROWS = 30, CROPS = 3, TRIALS = 20 }; /* samples on all ranks, crops */
 
 typedef struct network {
     pfc_ctx *ctx;
@@ -261,18 +261,17 @@ static void gradient(network *w, double *grad)
     free(dh);
 }
 
-/* Central differences in random directions, within a hundredth of the gradient's length: between layers numbers are float32, and ReLU has corners, which are met
- * the more often the longer the step. */
+/* Central differences in random directions. Now and then one meets a corner of ReLU, so it is the mean error that is asked about. */
 START_TEST(gradients)
 {
-    const double h = 1e-4;
+    const double h = 2e-5;
     network w = make_network();
-    double *p = malloc((size_t)w.n * 4 * sizeof *p), *grad = p + w.n, *direction = grad + w.n, *moved = direction + w.n, norm = 0.0;
+    double *p = malloc((size_t)w.n * 4 * sizeof *p), *grad = p + w.n, *direction = grad + w.n, *moved = direction + w.n, norm = 0.0, error = 0.0;
     pfc_view at = pfc_view_make(moved, PFC_F64, 1, w.n);
     ck_assert(p && pfc_encoder_get_params(w.encoder, pfc_view_make(p, PFC_F64, 1, w.n)) == PFC_OK);
     gradient(&w, grad);
     for (int64_t i = 0; i < w.n; i++) norm += grad[i] * grad[i];
-    for (int trial = 0; trial < 20; trial++) {
+    for (int trial = 0; trial < TRIALS; trial++) {
         double slope = 0.0, difference = 0.0;
         for (int64_t i = 0; i < w.n; i++) {
             direction[i] = pfc_normal(7, i, (uint32_t)trial, PFC_STREAM_FILL);
@@ -283,9 +282,10 @@ START_TEST(gradients)
             ck_assert(pfc_encoder_set_params(w.encoder, at) == PFC_OK);
             difference += sign * loss_of(&w) / (2.0 * h);
         }
-        ck_assert_msg(fabs(difference - slope) < 1e-2 * sqrt(norm), "direction %d: found %.9g, expected %.9g", trial, slope, difference);
+        error += fabs(difference - slope) / TRIALS;
     }
     ck_assert(norm > 1e-4);
+    ck_assert_msg(error < 5e-3 * sqrt(norm), "found a mean error of %g, the gradient's length is %g", error, sqrt(norm));
     free(p);
     destroy_network(&w);
 }

@@ -50,6 +50,7 @@ typedef struct pfc_cli {
     bool recompute;   /* --recompute */
 
     const char *recipe;                       /* --recipe; NULL: not given */
+    const char *glyphs;                       /* --glyphs; NULL: not given */
     const char *features, *labels;            /* --features, --labels */
     const char **held_out, **held_out_labels; /* --held-out, --held-out-labels, in pairs */
     int held_out_count, held_out_label_count;

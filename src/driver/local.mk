@@ -52,6 +52,8 @@ libpfcdriver_la_SOURCES += \
     src/driver/train_folder.c \
     src/driver/train_head.c \
     src/driver/train_log.c \
+    src/driver/train_network.c \
+    src/driver/train_network.h \
     src/driver/train_recipe.c \
     src/driver/train_settings.c \
     src/driver/train_signals.c \

@@ -46,6 +46,7 @@ static const struct argp_option own_options[] = {
     { "labels", 'L', "FILE", 0, "their classes, from 0: (rows), integers", 1 },
     { "held-out", 'H', "FILE", 0, "features to measure the accuracy on after every epoch; may be given several times", 1 },
     { "held-out-labels", 'h', "FILE", 0, "their classes, one file for each --held-out", 1 },
+    { "glyphs", 'z', "FILE", 0, "a file of glyphs (data/README.md) instead: characters are classes, an encoder makes the features", 1 },
     { "recipe", 'y', "NAME|FILE", 0, "settings of the run: lines NAME=VALUE; the command line goes before them", 1 },
     { "batch", 'b', "N", 0, "rows of a step on all ranks; a multiple of the number of ranks", 2 },
     { "epochs", 'N', "N", 0, "length of the run, and of the schedule", 2 },
@@ -144,7 +145,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 static error_t finish_train(struct argp_state *state, const pfc_cli *cli)
 {
     const char *wrong = NULL;
-    if (!cli->features || !cli->labels) wrong = "--features and --labels are needed";
+    if (!cli->glyphs && (!cli->features || !cli->labels)) wrong = "--features and --labels are needed, or --glyphs";
+    if (cli->glyphs && (cli->features || cli->labels || cli->held_out_count || cli->held_out_label_count))
+        wrong = "--glyphs goes without --features, --labels, --held-out and --held-out-labels";
     if (cli->held_out_count != cli->held_out_label_count) wrong = "as many --held-out-labels are needed as --held-out";
     if (cli->resume && !cli->resume[0] && !cli->checkpoint) wrong = "--resume without a file or folder needs --checkpoint";
     if ((cli->every || cli->keep) && !cli->checkpoint) wrong = "--every and --keep need --checkpoint";
@@ -190,6 +193,7 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
     case 'L': cli->labels = arg; return 0;
     case 'H': return append(&cli->held_out, &cli->held_out_count, arg);
     case 'h': return append(&cli->held_out_labels, &cli->held_out_label_count, arg);
+    case 'z': cli->glyphs = arg; return 0;
     case 'y': cli->recipe = arg; return 0;
     case 'b': return append_param(cli, "batch", arg);
     case 'N': return append_param(cli, "epochs", arg);

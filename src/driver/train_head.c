@@ -1,16 +1,18 @@
-/* train_head.c: task head: partial_fc or the ArcFace head on the user's features. */
+/* train_head.c: task head: partial_fc or the ArcFace head, on the user's features, or on glyphs through an encoder that learns with it. */
 #include "case/internal.h"
-#include "driver/train_task.h"
+#include "driver/train_network.h"
 #include "train/trainer.h"
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct head {
     pfc_trainer *trainer;
-    pfc_data data, *held_out;
-    float *features; /* (b, D) */
-    int64_t *labels; /* (b) */
+    pfc_data data, *held_out; /* features from files; or */
+    pfc_glyph_data glyphs;
+    pfc_encoder *encoder;
+    float *images;      /* (b, S*S) */
+    pfc_view x, x_grad; /* (b, D): float32 from files, real of an encoder; x_grad for an encoder alone */
+    int64_t *labels;    /* (b) */
 } head;
 
 /* ---- settings ---- */
@@ -40,7 +42,7 @@ static const pfc_param_spec of_arcface[] = {
     { "loss_weight", PFC_PARAM_REAL, "1", NULL, "" },   { "margin_constants", PFC_PARAM_WORD, "init", "init|set", "" },
     { NULL, PFC_PARAM_INT, NULL, NULL, NULL },
 };
-static const pfc_param_spec *const tables[] = { of_head, of_partial_fc, of_arcface, NULL };
+static const pfc_param_spec *const tables[] = { of_head, of_partial_fc, of_arcface, pfc_settings_of_glyphs, pfc_settings_of_encoder, NULL };
 
 static void fill_partial_fc(const pfc_case *c, pfc_partial_fc_config *p)
 {
@@ -86,7 +88,11 @@ static int fill_config(pfc_train *t)
     s->config.num_classes = pfc_settings_optional(s, "num_classes");
     if (pfc_param_present(s->values, "num_classes") && s->config.num_classes < 1)
         pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_classes: found %lld, expected 1 or more", (long long)s->config.num_classes);
-    return pfc_settings_refuse(s, arcface ? of_partial_fc : of_arcface, why, t->diag);
+    if (pfc_settings_refuse(s, arcface ? of_partial_fc : of_arcface, why, t->diag)) return t->diag->exit_status;
+    if (t->cli->glyphs && s->config.num_classes > 0) return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_classes: with --glyphs it is `classes`");
+    if (t->cli->glyphs) return 0;
+    return pfc_settings_refuse(s, pfc_settings_of_glyphs, "is for --glyphs", t->diag) ||
+           pfc_settings_refuse(s, pfc_settings_of_encoder, "is for --glyphs", t->diag);
 }
 
 /* ---- open and close ---- */
@@ -110,19 +116,42 @@ static int read_data(pfc_train *t, head *h)
     return pfc_diag_agree(cli->comm, t->diag);
 }
 
+static int open_encoder(pfc_train *t, head *h)
+{
+    pfc_encoder_config c;
+    if (pfc_glyph_data_open(t, &h->glyphs) || pfc_encoder_config_of(t, &h->glyphs, &c)) return t->diag->exit_status;
+    t->settings.config.embedding_size = c.widths[c.layers];
+    return pfc_train_failed(t, pfc_encoder_create(t->ctx, &c, &h->encoder), "encoder");
+}
+
+static int make_rows(pfc_train *t, head *h)
+{
+    int64_t b = pfc_plan_rows(t->plan), D = t->settings.config.embedding_size;
+    pfc_dtype type = h->encoder ? pfc_ctx_real(t->ctx) : PFC_F32;
+    size_t bytes = (size_t)(b * D) * pfc_dtype_size(type);
+    h->x = pfc_view_make(malloc(bytes), type, b, D);
+    h->labels = malloc((size_t)b * sizeof *h->labels);
+    bool made = h->x.data && h->labels;
+    if (h->encoder) {
+        int64_t S = h->glyphs.glyphs->size;
+        h->images = malloc((size_t)(b * S * S) * sizeof *h->images);
+        h->x_grad = pfc_view_make(malloc(bytes), type, b, D);
+        made = made && h->images && h->x_grad.data;
+    }
+    if (!made) pfc_diag_fail(t->diag, PFC_EXIT_RUNTIME, "out of memory");
+    return pfc_diag_agree(t->cli->comm, t->diag);
+}
+
 static int open_head(pfc_train *t)
 {
     head *h = t->state = calloc(1, sizeof *h);
     if (!h) pfc_diag_fail(t->diag, PFC_EXIT_RUNTIME, "out of memory");
-    if (pfc_diag_agree(t->cli->comm, t->diag) || fill_config(t) || read_data(t, h) || pfc_train_length(t)) return t->diag->exit_status;
+    if (pfc_diag_agree(t->cli->comm, t->diag) || fill_config(t)) return t->diag->exit_status;
+    if ((t->cli->glyphs ? open_encoder : read_data)(t, h) || pfc_train_length(t)) return t->diag->exit_status;
     if (pfc_train_failed(t, pfc_trainer_create(t->ctx, &t->settings.config, &h->trainer), "train")) return t->diag->exit_status;
     t->plan = &h->trainer->plan;
-    if (pfc_data_digest(t->ctx, &h->data, t->diag)) return t->diag->exit_status;
-    int64_t b = pfc_plan_rows(t->plan);
-    h->features = malloc((size_t)(b * h->data.width) * sizeof *h->features);
-    h->labels = malloc((size_t)b * sizeof *h->labels);
-    if (!h->features || !h->labels) pfc_diag_fail(t->diag, PFC_EXIT_RUNTIME, "out of memory");
-    return pfc_diag_agree(t->cli->comm, t->diag);
+    if (!h->encoder && pfc_data_digest(t->ctx, &h->data, t->diag)) return t->diag->exit_status;
+    return make_rows(t, h);
 }
 
 static void close_head(pfc_train *t)
@@ -131,9 +160,13 @@ static void close_head(pfc_train *t)
     if (!h) return;
     for (int i = 0; h->held_out && i < t->cli->held_out_count; i++) pfc_data_free(&h->held_out[i]);
     free(h->held_out);
-    free(h->features);
+    free(h->images);
+    free(h->x.data);
+    free(h->x_grad.data);
     free(h->labels);
     pfc_trainer_destroy(&h->trainer);
+    pfc_encoder_destroy(&h->encoder);
+    pfc_glyph_data_close(&h->glyphs);
     pfc_data_free(&h->data);
     free(h);
 }
@@ -143,21 +176,53 @@ static void close_head(pfc_train *t)
 static void head_facts(const pfc_train *t, char *text, size_t size)
 {
     const pfc_train_config *c = &t->settings.config;
-    snprintf(text, size, "head %s, C = %lld, D = %lld", pfc_param_word(t->settings.values, "head"), (long long)c->num_classes, (long long)c->embedding_size);
+    const pfc_case *v = t->settings.values;
+    int used = 0;
+    if (t->cli->glyphs)
+        used = snprintf(text, size, "encoder %s, norm %s, augment %s, ", pfc_param_word(v, "encoder"), pfc_param_word(v, "norm"), pfc_param_word(v, "augment"));
+    snprintf(text + used, size - (size_t)used, "head %s, C = %lld, D = %lld", pfc_param_word(v, "head"), (long long)c->num_classes,
+             (long long)c->embedding_size);
+}
+
+/* x and labels of this rank's examples from whoever keeps them. */
+static int fetch(pfc_train *t, head *h, pfc_train_step *step)
+{
+    double start = MPI_Wtime();
+    pfc_status st = pfc_examples_fetch(t->ctx, &h->data.examples, step->examples, h->x.rows, h->x.data, h->labels);
+    step->data_time = MPI_Wtime() - start;
+    return pfc_train_failed(t, st, "examples");
+}
+
+/* x by the encoder. */
+static int embed(pfc_train *t, head *h, pfc_train_step *step)
+{
+    double start = MPI_Wtime();
+    int64_t S = h->glyphs.glyphs->size;
+    for (int64_t i = 0; i < h->x.rows; i++) h->labels[i] = h->glyphs.set->example[step->examples[i]].class;
+    if (pfc_glyph_data_rows(t, &h->glyphs, step->examples, 0, h->images)) return t->diag->exit_status;
+    step->data_time = MPI_Wtime() - start;
+    return pfc_train_failed(t, pfc_encoder_forward(h->encoder, pfc_view_make(h->images, PFC_F32, h->x.rows, S * S), 1, h->x), "encoder");
+}
+
+/* The head's loss is the mean over all ranks' rows, so the ranks' gradients add up to its gradient. */
+static int learn(pfc_train *t, head *h, double lr)
+{
+    pfc_status st = pfc_encoder_backward(h->encoder, h->x_grad, 1.0, (pfc_view){ 0 });
+    if (st == PFC_OK) st = pfc_encoder_update(h->encoder, lr);
+    return pfc_train_failed(t, st, "encoder");
 }
 
 static int step_head(pfc_train *t, pfc_train_step *step)
 {
     head *h = t->state;
-    int64_t b = pfc_plan_rows(t->plan), D = h->data.width;
+    if ((h->encoder ? embed : fetch)(t, h, step)) return t->diag->exit_status;
     double start = MPI_Wtime();
-    if (pfc_train_failed(t, pfc_examples_fetch(t->ctx, &h->data.examples, step->examples, b, h->features, h->labels), "examples")) return t->diag->exit_status;
-    step->data_time = MPI_Wtime() - start;
-    pfc_train_result result = { .x_grad = { 0 } };
-    pfc_status st = pfc_trainer_step(h->trainer, pfc_view_make(h->features, PFC_F32, b, D), pfc_view_make(h->labels, PFC_I64, b, 1), &result);
-    step->head_time = MPI_Wtime() - start - step->data_time;
+    pfc_train_result result = { .x_grad = h->x_grad };
+    pfc_status st = pfc_trainer_step(h->trainer, h->x, pfc_view_make(h->labels, PFC_I64, h->x.rows, 1), &result);
+    step->head_time = MPI_Wtime() - start;
     step->loss = result.loss;
-    return pfc_train_failed(t, st, "step");
+    if (pfc_train_failed(t, st, "step")) return t->diag->exit_status;
+    return h->encoder ? learn(t, h, step->lr) : 0;
 }
 
 static int measure(pfc_train *t, const pfc_data *set)
@@ -176,9 +241,18 @@ static int measure(pfc_train *t, const pfc_data *set)
     return pfc_diag_agree(t->cli->comm, t->diag);
 }
 
+static int measure_glyphs(pfc_train *t, head *h)
+{
+    pfc_centres rows;
+    if (!pfc_train_failed(t, pfc_agree(t->ctx, pfc_trainer_centres(h->trainer, &rows)), "accuracy")) pfc_network_evaluate(t, &h->glyphs, h->encoder, &rows);
+    free(rows.rows.data);
+    return t->diag->exit_status;
+}
+
 static int evaluate_head(pfc_train *t)
 {
     head *h = t->state;
+    if (h->encoder) return measure_glyphs(t, h);
     for (int i = 0; i < t->cli->held_out_count; i++)
         if (measure(t, &h->held_out[i])) break;
     return t->diag->exit_status;
@@ -190,6 +264,11 @@ static pfc_status head_items(pfc_train *t, pfc_items *items)
 {
     head *h = t->state;
     PFC_TRY(pfc_trainer_items(h->trainer, items));
+    if (h->encoder) {
+        pfc_glyph_data_items(t, &h->glyphs, items);
+        pfc_settings_items(&t->settings, pfc_settings_of_encoder, items);
+        return pfc_encoder_items_of(h->encoder, "encoder", items);
+    }
     pfc_items_text(items, "features_sha256", h->data.features_sha256);
     pfc_items_text(items, "labels_sha256", h->data.labels_sha256);
     return PFC_OK;
@@ -198,7 +277,8 @@ static pfc_status head_items(pfc_train *t, pfc_items *items)
 static pfc_status take_head(pfc_train *t, const char *path, const pfc_items *items)
 {
     head *h = t->state;
-    return pfc_trainer_take(h->trainer, path, items);
+    PFC_TRY(pfc_agree(t->ctx, pfc_trainer_take(h->trainer, path, items)));
+    return h->encoder ? pfc_encoder_restore(h->encoder) : PFC_OK;
 }
 
 const pfc_task pfc_task_head = {

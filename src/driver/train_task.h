@@ -54,7 +54,7 @@ struct pfc_task {
     int (*evaluate)(pfc_train *t);
     /* All items of a checkpoint, pfc_plan_items among them, with the state as it is now; tensors have memory of the list. Local. */
     pfc_status (*items)(pfc_train *t, pfc_items *items);
-    /* Goes on from what a checkpoint has put into the list, pfc_plan_take first. Local. */
+    /* Goes on from what a checkpoint has put into the list, pfc_plan_take first. Collective. */
     pfc_status (*take)(pfc_train *t, const char *path, const pfc_items *items);
     void (*close)(pfc_train *t); /* also after an open that failed half-way */
 };

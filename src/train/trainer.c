@@ -137,16 +137,21 @@ pfc_status pfc_trainer_state(pfc_trainer *t, pfc_view weight, pfc_view momentum)
     return PFC_OK;
 }
 
-pfc_status pfc_trainer_nearest(pfc_trainer *t, pfc_view features, int64_t *classes)
+pfc_status pfc_trainer_centres(pfc_trainer *t, pfc_centres *centres)
 {
     const pfc_train_config *c = &t->plan.cfg;
     pfc_dtype real = pfc_ctx_real(t->ctx);
-    pfc_centres centres = { .classes = c->num_classes, .subcenters = pfc_train_subcenters(c) };
-    centres.cosine = t->head ? c->arcface.weight_norm : c->partial_fc.head != PFC_HEAD_LINEAR;
-    centres.rows = pfc_view_make(malloc((size_t)(t->rows.count * c->embedding_size) * pfc_dtype_size(real) + 1), real, t->rows.count, c->embedding_size);
-    pfc_status st = centres.rows.data ? PFC_OK : pfc_fail(t->ctx, PFC_ERR_NOMEM, "out of memory");
-    if (st == PFC_OK) st = pfc_trainer_state(t, centres.rows, pfc_view_make(NULL, real, 0, 0));
-    st = pfc_agree(t->ctx, st);
+    *centres = (pfc_centres){ .classes = c->num_classes, .subcenters = pfc_train_subcenters(c) };
+    centres->cosine = t->head ? c->arcface.weight_norm : c->partial_fc.head != PFC_HEAD_LINEAR;
+    centres->rows = pfc_view_make(malloc((size_t)(t->rows.count * c->embedding_size) * pfc_dtype_size(real) + 1), real, t->rows.count, c->embedding_size);
+    if (!centres->rows.data) return pfc_fail(t->ctx, PFC_ERR_NOMEM, "out of memory");
+    return pfc_trainer_state(t, centres->rows, pfc_view_make(NULL, real, 0, 0));
+}
+
+pfc_status pfc_trainer_nearest(pfc_trainer *t, pfc_view features, int64_t *classes)
+{
+    pfc_centres centres;
+    pfc_status st = pfc_agree(t->ctx, pfc_trainer_centres(t, &centres));
     if (st == PFC_OK) st = pfc_nearest(t->ctx, &centres, features, classes);
     free(centres.rows.data);
     return st;

@@ -2,6 +2,7 @@
 #ifndef PFC_TRAIN_TRAINER_H
 #define PFC_TRAIN_TRAINER_H
 
+#include "train/nearest.h"
 #include "train/plan.h"
 
 #include <pfc/shard.h>
@@ -21,6 +22,9 @@ int64_t pfc_train_subcenters(const pfc_train_config *cfg);
 pfc_status pfc_trainer_items(pfc_trainer *t, pfc_items *items);
 /* Goes on from what reading has put into the list. Local. Errors: as pfc_trainer_load; the trainer is as it was. */
 pfc_status pfc_trainer_take(pfc_trainer *t, const char *path, const pfc_items *items);
+
+/* The rows of the weights as centres, a copy; free(centres->rows.data), after an error, too. Local. */
+pfc_status pfc_trainer_centres(pfc_trainer *t, pfc_centres *centres);
 
 /* The ArcFace head's weights, which nobody else keeps (arcface_state.c). Local. */
 pfc_status pfc_train_arcface_state(pfc_trainer *t);
