@@ -52,12 +52,15 @@ libpfcdriver_la_SOURCES += \
     src/driver/train_folder.c \
     src/driver/train_head.c \
     src/driver/train_log.c \
+    src/driver/train_moco.c \
     src/driver/train_network.c \
     src/driver/train_network.h \
     src/driver/train_recipe.c \
     src/driver/train_settings.c \
     src/driver/train_signals.c \
-    src/driver/train_task.h
+    src/driver/train_task.h \
+    src/driver/train_views.c \
+    src/driver/train_views.h
 pfc_ref_SOURCES += src/driver/main.c
 
 ## The loops that bench measures a machine with, for each instruction set.
