@@ -22,5 +22,6 @@ tests_test_encoder_SOURCES = tests/test_encoder.c tests/dense_encoder.c tests/de
 SCRIPT_TESTS += \
     tests/driver_train.sh \
     tests/driver_train_damage.sh \
+    tests/driver_train_glyphs.sh \
     tests/train_kills.sh
 EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5

@@ -119,8 +119,6 @@ void pfc_bench_json(const pfc_bench *bench, const pfc_case *c, const pfc_ctx *ct
 const char *pfc_bench_ranks(const pfc_cli *cli);
 const char *pfc_bench_limit(const pfc_bench_record *r);
 
-/* Whether --plot can be done: status 2, 4. Collective. */
-int pfc_bench_plot_check(const pfc_cli *cli, pfc_diag *diag);
 /* Share of the bound of each case as bars. Collective. */
 int pfc_bench_plot(const pfc_bench *bench, const pfc_bench_record *records, int count, pfc_diag *diag);
 

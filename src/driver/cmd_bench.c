@@ -45,7 +45,7 @@ int pfc_cmd_bench(pfc_cli *cli)
     if (!cli->threads) cli->threads = 1; /* the primary figure is CPU time of one thread */
     pfc_case *c = asked_case(cli, &diag);
     pfc_ctx *probe = NULL;
-    if (!pfc_diag_agree(cli->comm, &diag) && !pfc_bench_plot_check(cli, &diag)) probe = pfc_cli_context(cli, bench.mode, &diag);
+    if (!pfc_diag_agree(cli->comm, &diag) && !pfc_plot_check(cli, &diag)) probe = pfc_cli_context(cli, bench.mode, &diag);
     pfc_cli_context_close(&probe, &diag); /* what cannot run is known before anything is measured */
     if (!diag.exit_status) {
         pfc_json *json = pfc_json_open(cli, &diag);

@@ -9,12 +9,10 @@ static const char *spec(const pfc_train *t) { return pfc_ctx_mode(t->ctx) == PFC
 
 static int64_t total_steps(const pfc_train *t) { return t->settings.config.total_steps; }
 
-static void print_facts(const pfc_train *t)
+static void print_facts(const pfc_train *t, const char *task)
 {
     const pfc_train_config *c = &t->settings.config;
-    char task[400];
     if (t->log.quiet) return;
-    t->task->facts(t, task, sizeof task);
     printf("train: %s, %lld examples, batch %lld, %lld steps of %lld an epoch, %s %s %s, %d rank%s\n", task, (long long)c->examples, (long long)c->batch,
            (long long)total_steps(t), (long long)pfc_plan_epoch_steps(t->plan), spec(t), pfc_ctx_backend_name(t->ctx), pfc_ctx_isa(t->ctx), t->cli->ranks,
            t->cli->ranks == 1 ? "" : "s");
@@ -100,15 +98,18 @@ static void print_end(const pfc_train *t, int sig)
 static int train(pfc_train *t)
 {
     int sig = 0;
+    char facts[400];
     t->log.every = t->settings.log_every;
     t->log.epoch_steps = pfc_plan_epoch_steps(t->plan);
     t->log.total_steps = total_steps(t);
     if (pfc_train_log_open(t->cli, t->plan->steps, &t->log, t->diag)) return t->diag->exit_status;
-    print_facts(t);
+    t->task->facts(t, facts, sizeof facts);
+    print_facts(t, facts);
     pfc_train_catch_signals();
     loop(t, &sig);
     pfc_train_release_signals();
     double seconds = MPI_Wtime() - t->log.start;
+    if (!t->diag->exit_status) pfc_train_plot(t->cli, &t->log, facts, t->diag);
     if (!pfc_train_log_close(t->cli, &t->log, t->diag) && !write_json(t, sig, seconds)) print_end(t, sig);
     return t->diag->exit_status;
 }
@@ -127,7 +128,8 @@ int pfc_cmd_train(pfc_cli *cli)
 {
     pfc_diag diag = { 0 };
     pfc_train t = { .cli = cli, .diag = &diag, .saved = -1, .loss = NAN };
-    if (!pfc_settings_read(cli, &t.settings, &diag) && !open_task(&t) && !pfc_train_resume(&t) && !pfc_train_check_folder(&t)) train(&t);
+    if (!pfc_plot_check(cli, &diag) && !pfc_settings_read(cli, &t.settings, &diag) && !open_task(&t) && !pfc_train_resume(&t) && !pfc_train_check_folder(&t))
+        train(&t);
     if (t.task) t.task->close(&t);
     free(t.examples);
     free(t.accuracies);

@@ -134,6 +134,9 @@ typedef struct pfc_folder {
 /* PFC_DATA, else data/ beside the build tree's executable or in its source tree, else where it was installed, else ./data. Collective. */
 int pfc_folder_open(const pfc_cli *cli, pfc_folder *folder, pfc_diag *diag);
 void pfc_folder_free(pfc_folder *folder);
+/* A shipped file that is no case: a name with a '/', or of a file that is there, is the path itself; another one is PATH/BELOW/NAME (below "": PATH/NAME).
+ * Status 3: no such file. Collective. */
+int pfc_shipped_file(const pfc_cli *cli, const char *option, const char *name, const char *below, char *path, size_t size, pfc_diag *diag);
 /* PATH/NAME.h5. */
 void pfc_folder_file(const pfc_folder *folder, const char *name, char *path, size_t size);
 
@@ -202,6 +205,14 @@ pfc_table *pfc_table_new(const char *align, const char *const *titles);
 void pfc_table_cell(pfc_table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void pfc_table_print(const pfc_table *t, FILE *file);
 void pfc_table_free(pfc_table *t);
+
+/* ---- plots by gnuplot (plot.c) ---- */
+
+/* Whether --plot can be done: status 2, 4. Collective. */
+int pfc_plot_check(const pfc_cli *cli, pfc_diag *diag);
+/* gnuplot's input, with the output set to cli->plot; NULL: it cannot be started. Close says of either how it went. Local. */
+FILE *pfc_plot_open(const pfc_cli *cli, int height);
+int pfc_plot_close(const pfc_cli *cli, FILE *gnuplot, pfc_diag *diag);
 
 /* ---- JSON files (json.c) ---- */
 

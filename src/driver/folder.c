@@ -1,9 +1,10 @@
-/* folder.c: where the shipped cases are. */
+/* folder.c: where the shipped cases are, and what lies with them. */
 #include "driver/driver.h"
 #include <dirent.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool is_case(const char *name)
@@ -122,3 +123,48 @@ void pfc_folder_free(pfc_folder *folder)
 }
 
 void pfc_folder_file(const pfc_folder *folder, const char *name, char *path, size_t size) { snprintf(path, size, "%s/%s.h5", folder->path, name); }
+
+/* ---- other shipped files ---- */
+
+static bool is_file(const char *path)
+{
+    struct stat s;
+    return stat(path, &s) == 0 && !S_ISDIR(s.st_mode);
+}
+
+static int select_visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
+
+/* "han-21k, han-5k" */
+static void names_in(const char *folder, char *text, size_t size)
+{
+    struct dirent **list = NULL;
+    int n = scandir(folder, &list, select_visible, alphasort);
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < n; i++) {
+        if (used < size) used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", list[i]->d_name);
+        free(list[i]);
+    }
+    free(list);
+}
+
+int pfc_shipped_file(const pfc_cli *cli, const char *option, const char *name, const char *below, char *path, size_t size, pfc_diag *diag)
+{
+    int here = cli->rank == 0 && (strchr(name, '/') || is_file(name));
+    MPI_Bcast(&here, 1, MPI_INT, 0, cli->comm);
+    snprintf(path, size, "%s", name);
+    if (here) return 0;
+    pfc_folder folder;
+    if (!pfc_folder_open(cli, &folder, diag)) {
+        char place[1100], names[200];
+        snprintf(place, sizeof place, "%s%s%s", folder.path, *below ? "/" : "", below);
+        snprintf(path, size, "%s/%s", place, name);
+        if (cli->rank == 0 && !is_file(path)) {
+            names_in(place, names, sizeof names);
+            pfc_diag_fail(diag, PFC_EXIT_FILE, "%s %.60s: found no such file, expected one, or a name of %.200s%s%s", option, name, place, *below ? ": " : "",
+                          *below ? names : "");
+        }
+    }
+    pfc_folder_free(&folder);
+    return pfc_diag_agree(cli->comm, diag);
+}

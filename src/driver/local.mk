@@ -37,6 +37,7 @@ libpfcdriver_la_SOURCES += \
     src/driver/options.c \
     src/driver/peak_kernels.h \
     src/driver/peak_kernels.inc \
+    src/driver/plot.c \
     src/driver/results.c \
     src/driver/shard_part.c \
     src/driver/stored_file.c \
@@ -55,6 +56,7 @@ libpfcdriver_la_SOURCES += \
     src/driver/train_moco.c \
     src/driver/train_network.c \
     src/driver/train_network.h \
+    src/driver/train_plot.c \
     src/driver/train_recipe.c \
     src/driver/train_settings.c \
     src/driver/train_signals.c \

@@ -24,7 +24,7 @@ const pfc_command pfc_commands[] = {
       0, 1, "sprfeQgC", pfc_cmd_bench },
     { "train", "--features FILE --labels FILE\n--glyphs FILE",
       "Trains a class-sharded softmax layer or an ArcFace head on the rows of FILE, or an encoder with it on glyphs. --param NAME=VALUE sets head, scale, margin, sample_rate and so on.",
-      0, 0, "FLHhzybNTAaGcvkulx", pfc_cmd_train },
+      0, 0, "FLHhzybNTAaGcvkuljx", pfc_cmd_train },
     { "inspect", "FILE", "Says what is in a checkpoint, a case or a golden, and whether its data has the digests that it is stored with.", 1, 1, "",
       pfc_cmd_inspect },
     { "export", "CHECKPOINT -o DIR", "Writes the tensors of a checkpoint as .npy files, whole or split for ranks, and its facts.", 1, 1, "oW", pfc_cmd_export },

@@ -46,8 +46,11 @@ static const struct argp_option own_options[] = {
     { "labels", 'L', "FILE", 0, "their classes, from 0: (rows), integers", 1 },
     { "held-out", 'H', "FILE", 0, "features to measure the accuracy on after every epoch; may be given several times", 1 },
     { "held-out-labels", 'h', "FILE", 0, "their classes, one file for each --held-out", 1 },
-    { "glyphs", 'z', "FILE", 0, "a file of glyphs (data/README.md) instead: characters are classes, an encoder makes the features", 1 },
-    { "recipe", 'y', "NAME|FILE", 0, "settings of the run: lines NAME=VALUE; the command line goes before them", 1 },
+    { "glyphs", 'z', "FILE", 0,
+      "instead: images of characters, the classes, and an encoder that makes the features of them; hanglyph's file (data/README.md), or han256.bin, which is shipped",
+      1 },
+    { "recipe", 'y', "NAME|FILE", 0,
+      "settings of the run, lines NAME=VALUE: a file, or a shipped one (han-5k, han-21k); what the command line says goes before it", 1 },
     { "batch", 'b', "N", 0, "rows of a step on all ranks; a multiple of the number of ranks", 2 },
     { "epochs", 'N', "N", 0, "length of the run, and of the schedule", 2 },
     { "steps", 'T', "N", 0, "the same in steps", 2 },
@@ -59,6 +62,7 @@ static const struct argp_option own_options[] = {
     { "keep", 'k', "K", 0, "how many checkpoints stay (3)", 3 },
     { "resume", 'u', "FILE|DIR", OPTION_ARG_OPTIONAL, "go on from a checkpoint; without a value: from the newest one in the folder of --checkpoint", 3 },
     { "log", 'l', "FILE", 0, "a line for every step, tab-separated", 3 },
+    { "plot", 'j', "FILE.svg", 0, "draw loss and accuracy, by gnuplot; or FILE.png", 3 },
     { "param", 'x', "NAME=VALUE,..", 0, "any setting of the run: doc/training.md", 4 },
     { "ranks", 'W', "P", 0, "split for so many ranks: a folder for each", 6 },
     { NULL, 0, NULL, 0, NULL, 0 },
@@ -206,6 +210,7 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
     case 'k': return parse_small(state, "keep", arg, 1, &cli->keep);
     case 'u': cli->resume = arg ? arg : ""; return 0;
     case 'l': cli->log = arg; return 0;
+    case 'j': cli->plot = arg; return 0;
     case 'x': return append(&cli->params, &cli->param_count, arg);
     default: return parse_common(key, arg, state);
     }

@@ -82,8 +82,8 @@ typedef struct pfc_train_log {
     int64_t first_step;
     pfc_meter time, data, loss, accuracy;   /* of the epoch; accuracy.count 0: the task has none */
     pfc_meter all_time, all_data, all_head; /* of this process */
-    FILE *file;                             /* NULL: no --log */
-    const char *path;
+    FILE *file;                             /* NULL: neither --log nor --plot */
+    const char *path;                       /* for messages */
 } pfc_train_log;
 
 /* Opens the log file. After a resume the lines up to this step stay. Collective. */
@@ -95,6 +95,8 @@ double pfc_meter_average(const pfc_meter *m);
 /* Ends the progress line, so that something else can be printed. */
 void pfc_train_log_pause(pfc_train_log *log);
 void pfc_train_log_accuracy(pfc_train_log *log, int64_t steps, const char *name, int64_t right, int64_t count);
+/* Draws what stands in the log file by now (train_plot.c). Collective. */
+int pfc_train_plot(const pfc_cli *cli, const pfc_train_log *log, const char *title, pfc_diag *diag);
 /* Collective. */
 int pfc_train_log_close(const pfc_cli *cli, pfc_train_log *log, pfc_diag *diag);
 

@@ -47,7 +47,7 @@ static bool replace_file(pfc_train_log *log, const char *path, int64_t step, cha
     char temporary[1200];
     if (!pfc_new_file_make(path, temporary, sizeof temporary, why, size)) return false;
     pfc_temporary_add(temporary);
-    log->file = fopen(temporary, "w");
+    log->file = fopen(temporary, "w+"); /* a plot reads it */
     bool good = log->file && fputs(title, log->file) >= 0 && (step == 0 || keep_lines(path, log->file, step));
     good = good && fflush(log->file) == 0 && rename(temporary, path) == 0;
     if (!good) {
@@ -58,11 +58,16 @@ static bool replace_file(pfc_train_log *log, const char *path, int64_t step, cha
     return good;
 }
 
-static bool open_file(pfc_train_log *log, int64_t step, char *why, size_t size)
+/* Without --log a plot is drawn from a file that nobody else sees. */
+static bool open_file(const pfc_cli *cli, pfc_train_log *log, int64_t step, char *why, size_t size)
 {
     char place[1100];
-    if (pfc_new_file_place(log->path, place, sizeof place)) return replace_file(log, place, step, why, size);
-    log->file = fopen(log->path, "w");
+    if (cli->log && pfc_new_file_place(cli->log, place, sizeof place)) return replace_file(log, place, step, why, size);
+    if (cli->log && cli->plot) {
+        snprintf(why, size, "--plot would read it, and it is no plain file");
+        return false;
+    }
+    log->file = cli->log ? fopen(cli->log, "w") : tmpfile();
     if (log->file && fputs(title, log->file) >= 0) return true;
     snprintf(why, size, "%s", strerror(errno));
     return false;
@@ -71,13 +76,14 @@ static bool open_file(pfc_train_log *log, int64_t step, char *why, size_t size)
 int pfc_train_log_open(const pfc_cli *cli, int64_t step, pfc_train_log *log, pfc_diag *diag)
 {
     char why[160];
-    log->path = cli->log;
+    log->path = cli->log ? cli->log : "the log for --plot";
     log->quiet = cli->quiet || cli->rank != 0;
     log->first_step = step;
     log->start = MPI_Wtime();
     /* Open MPI makes stdout a terminal of its own, stderr never: only both tell that a person looks. */
     log->terminal = !log->quiet && isatty(1) && isatty(2);
-    if (cli->rank == 0 && cli->log && !open_file(log, step, why, sizeof why)) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot be written: %s", cli->log, why);
+    if (cli->rank == 0 && (cli->log || cli->plot) && !open_file(cli, log, step, why, sizeof why))
+        pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot be written: %s", log->path, why);
     return pfc_diag_agree(cli->comm, diag);
 }
 

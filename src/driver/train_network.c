@@ -51,8 +51,9 @@ static void fill_augment(const pfc_settings *s, pfc_augment *a)
 
 int pfc_glyph_data_open(pfc_train *t, pfc_glyph_data *d)
 {
-    const char *path = t->cli->glyphs;
-    if (!path) return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "task %s: --glyphs is needed", t->task->name);
+    char path[1100];
+    if (!t->cli->glyphs) return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "task %s: --glyphs is needed", t->task->name);
+    if (pfc_shipped_file(t->cli, "--glyphs", t->cli->glyphs, "", path, sizeof path, t->diag)) return t->diag->exit_status;
     if (pfc_train_failed(t, pfc_glyphs_open(t->ctx, path, &d->glyphs), path)) return t->diag->exit_status;
     pfc_glyph_choice choice = choice_of(&t->settings);
     if (pfc_train_failed(t, pfc_glyph_set_make(t->ctx, d->glyphs, &choice, &d->set), path)) return t->diag->exit_status;

@@ -2,11 +2,9 @@
 #include "case/internal.h"
 #include "driver/train.h"
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { RECIPE_BYTES = 1 << 16 };
 
@@ -71,48 +69,6 @@ static int take_params(const pfc_cli *cli, pfc_assignments *a, pfc_diag *diag)
 
 /* ---- the file ---- */
 
-static bool is_file(const char *path)
-{
-    struct stat s;
-    return stat(path, &s) == 0 && !S_ISDIR(s.st_mode);
-}
-
-static int visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
-
-/* "han-21k, han-5k" */
-static void list_recipes(const char *folder, char *text, size_t size)
-{
-    struct dirent **list = NULL;
-    int n = scandir(folder, &list, visible, alphasort);
-    size_t used = 0;
-    text[0] = 0;
-    for (int i = 0; i < n; i++) {
-        if (used < size) used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", list[i]->d_name);
-        free(list[i]);
-    }
-    free(list);
-}
-
-/* A name without a folder that is no file here is one of those shipped. Collective. */
-static int find_recipe(const pfc_cli *cli, pfc_assignments *a, pfc_diag *diag)
-{
-    int here = cli->rank == 0 && (strchr(cli->recipe, '/') || is_file(cli->recipe));
-    MPI_Bcast(&here, 1, MPI_INT, 0, cli->comm);
-    snprintf(a->recipe, sizeof a->recipe, "%s", cli->recipe);
-    if (here) return 0;
-    pfc_folder folder;
-    if (!pfc_folder_open(cli, &folder, diag)) {
-        char recipes[1100], names[200];
-        snprintf(recipes, sizeof recipes, "%s/recipes", folder.path);
-        snprintf(a->recipe, sizeof a->recipe, "%.900s/%.150s", recipes, cli->recipe);
-        if (cli->rank == 0) list_recipes(recipes, names, sizeof names);
-        if (cli->rank == 0 && !is_file(a->recipe))
-            pfc_diag_fail(diag, PFC_EXIT_FILE, "--recipe %.60s: found no such file, expected one, or a name of %.200s: %s", cli->recipe, recipes, names);
-    }
-    pfc_folder_free(&folder);
-    return pfc_diag_agree(cli->comm, diag);
-}
-
 /* The text on all ranks. */
 static int read_text(const pfc_cli *cli, const char *path, char *text, pfc_diag *diag)
 {
@@ -151,7 +107,8 @@ static int take_recipe(const pfc_cli *cli, pfc_assignments *a, pfc_diag *diag)
 {
     char *text = malloc(RECIPE_BYTES);
     if (!text) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "--recipe: out of memory");
-    if (!pfc_diag_agree(cli->comm, diag) && !find_recipe(cli, a, diag) && !read_text(cli, a->recipe, text, diag)) {
+    if (!pfc_diag_agree(cli->comm, diag) && !pfc_shipped_file(cli, "--recipe", cli->recipe, "recipes", a->recipe, sizeof a->recipe, diag) &&
+        !read_text(cli, a->recipe, text, diag)) {
         long number = 1;
         for (char *line = text, *next; line && !diag->exit_status; line = next, number++) {
             next = strchr(line, '\n');
