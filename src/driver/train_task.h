@@ -61,6 +61,7 @@ struct pfc_task {
 
 extern const pfc_task pfc_task_head; /* train_head.c */
 extern const pfc_task pfc_task_moco; /* train_moco.c */
+extern const pfc_task pfc_task_swav; /* train_swav.c */
 
 /* ---- for tasks (train_common.c) ---- */
 
