@@ -3,7 +3,8 @@ dist_pkgdata_DATA += data/han256.bin
 recipesdir = $(pkgdatadir)/recipes
 dist_recipes_DATA = \
     data/recipes/han-21k \
-    data/recipes/han-5k
+    data/recipes/han-5k \
+    data/recipes/swav
 EXTRA_DIST += \
     data/README.md \
     data/case_source.py \

@@ -5,7 +5,7 @@
 #include <pfc/encoder.h>
 #include <stdbool.h>
 
-enum { DENSE_ROWS = 24, DENSE_WIDTH = 8, DENSE_LAYERS = 3, DENSE_RANKS = 8, DENSE_SPLITS = 2, DENSE_SIZE = DENSE_ROWS * DENSE_WIDTH };
+enum { DENSE_ROWS = 240, DENSE_WIDTH = 8, DENSE_LAYERS = 3, DENSE_RANKS = 8, DENSE_SPLITS = 2, DENSE_SIZE = DENSE_ROWS * DENSE_WIDTH };
 enum { DENSE_PARAMS = DENSE_LAYERS * (DENSE_WIDTH * DENSE_WIDTH + 2 * DENSE_WIDTH) };
 
 typedef struct dense_statistics {

@@ -54,7 +54,9 @@ static pfc_batch_norm_config config_of(pfc_bn_kind kind, int64_t channels)
 static pfc_status run_layer(pfc_ctx *ctx, const problem *p, pfc_batch_norm *layer, result *r)
 {
     pfc_view x = pfc_view_make(p->x, PFC_F32, p->n * p->channels, p->inner), g = x, y = x;
-    pfc_batch_norm_result wanted = { x, pfc_view_make(r->dw, PFC_F32, p->channels, 1), pfc_view_make(r->db, PFC_F32, p->channels, 1) };
+    pfc_batch_norm_result wanted = { .x_grad = x,
+                                     .weight_grad = pfc_view_make(r->dw, PFC_F32, p->channels, 1),
+                                     .bias_grad = pfc_view_make(r->db, PFC_F32, p->channels, 1) };
     pfc_batch_norm_state state = { .running_mean = pfc_view_make(r->mean, PFC_F64, p->channels, 1),
                                    .running_var = pfc_view_make(r->var, PFC_F64, p->channels, 1) };
     g.data = p->g, y.data = r->y, wanted.x_grad.data = r->dx;
@@ -125,10 +127,19 @@ START_TEST(where_stores_bypass_the_caches)
 }
 END_TEST
 
+/* One element of a channel in a sample: channels side by side, some of them a whole strip of a thread; below and above where threads start. */
+START_TEST(vectors_over_channels)
+{
+    same_whatever_the_way(6, 3, 1);
+    same_whatever_the_way(520, 62, 1);
+    same_whatever_the_way(1000, 63, 1);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("batch_norm_fast");
-    const TTest *tests[] = { small, where_threads_start, where_stores_bypass_the_caches };
+    const TTest *tests[] = { small, where_threads_start, where_stores_bypass_the_caches, vectors_over_channels };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         TCase *c = tcase_create(tests[i]->name);
         tcase_add_test(c, tests[i]);

@@ -170,7 +170,7 @@ static double objective(dense_encoder *e, const double *x, const double *g)
 
 static double slope(dense_encoder *e, double *at, const double *x, const double *g)
 {
-    const double h = 1e-5, middle = *at;
+    const double h = 1e-6, middle = *at;
     *at = middle + h;
     double above = objective(e, x, g);
     *at = middle - h;
@@ -182,7 +182,7 @@ static double slope(dense_encoder *e, double *at, const double *x, const double 
 START_TEST(finite_differences)
 {
     static dense_encoder e;
-    double x[N * IN], g[N * OUT], x_grad[N * IN], slopes[DENSE_PARAMS];
+    double x[N * IN], g[N * OUT], x_grad[N * IN], slopes[DENSE_SIZE];
     for (int kind = 0; kind < KINDS; kind++) {
         pfc_encoder_config c = config_of(3, kind, pfc_test_ranks());
         c.last_norm = kind % 2;

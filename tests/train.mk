@@ -12,16 +12,23 @@ MPI_TESTS += \
     tests/test_encoder-2.mpi \
     tests/test_encoder-3.mpi \
     tests/test_encoder-4.mpi \
+    tests/test_encoder-5.mpi \
+    tests/test_encoder-8.mpi \
     tests/test_train-1.mpi \
     tests/test_train-3.mpi \
     tests/test_train-4.mpi \
     tests/test_train_swav-1.mpi \
     tests/test_train_swav-3.mpi \
     tests/test_train_swav-5.mpi
+## What tests/peer_encoder.sh runs.
+check_PROGRAMS += tests/encoder_steps
 tests_test_encoder_SOURCES = tests/test_encoder.c tests/dense_encoder.c tests/dense_encoder.h
 SCRIPT_TESTS += \
     tests/driver_train.sh \
     tests/driver_train_damage.sh \
     tests/driver_train_glyphs.sh \
+    tests/driver_train_moco.sh \
+    tests/driver_train_swav.sh \
+    tests/peer_encoder.sh \
     tests/train_kills.sh
-EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5
+EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py

@@ -80,6 +80,7 @@ static void rectify(pfc_view a, pfc_view v)
     if (v.dtype == PFC_F32) {
         const float *from = a.data;
         float *x = v.data;
+#pragma omp simd
         for (int64_t i = 0; i < n; i++) x[i] = from[i] <= 0.0f ? 0.0f : x[i];
     } else {
         const double *from = a.data;

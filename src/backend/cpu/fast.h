@@ -39,10 +39,10 @@ typedef struct pfc_fast_state {
 
 /* Accumulators: floats per lane for products; a double per row and lane for scalars, with a running maximum if row_max fills it. */
 typedef struct fast_acc {
-    float *product;      /* lanes * rows * ld */
+    float *product;      /* lanes * rows * ld; those of lanes that were seen */
     double *sum;         /* lanes * rows */
     float *max;          /* lanes * [16] rows; -inf */
-    unsigned char *seen; /* lanes: row_max had a block */
+    unsigned char *seen; /* lanes: row_max, or a product, had a block */
     int64_t ld;          /* products: of a row; max: of a lane */
 } fast_acc;
 
@@ -100,6 +100,8 @@ pfc_status pfc_bf16x6_weight_update(pfc_backend *be, int lane, const pfc_operand
 pfc_status pfc_fast_feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale,
                                         pfc_view x_grad);
 pfc_status pfc_fast_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd);
+/* The lane's sums of products (rows * ld), zero at first. */
+float *pfc_fast_lane_product(pfc_acc *acc, int lane);
 pfc_status pfc_fast_acc_create(pfc_backend *be, int kind, int64_t rows, int64_t cols, pfc_acc **out);
 void pfc_fast_acc_destroy(pfc_backend *be, pfc_acc *acc);
 pfc_status pfc_fast_acc_fold(pfc_backend *be, pfc_acc *acc, const pfc_rows_info *rows);

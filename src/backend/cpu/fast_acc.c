@@ -4,6 +4,7 @@
 #include "core/px.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static fast_acc *state_of(const pfc_acc *acc) { return acc->state; }
 
@@ -18,30 +19,39 @@ void pfc_fast_acc_destroy(pfc_backend *be, pfc_acc *acc)
         free(s->seen);
         free(s);
     }
-    free(acc->data);
+    pfc_fast_free(be, acc->data);
     free(acc);
 }
 
 /* The lanes' memory: false when there is none. */
 static bool fill_state(pfc_backend *be, pfc_acc *acc, fast_acc *s)
 {
+    s->seen = calloc((size_t)acc->lanes, 1);
+    if (!s->seen) return false;
     if (acc->kind == PFC_ACC_PRODUCT) {
         void *p;
         s->ld = pfc_round16(acc->cols);
         size_t bytes = (size_t)acc->lanes * (size_t)acc->rows * (size_t)s->ld * sizeof(float);
         if (pfc_fast_alloc(be, bytes ? bytes : 1, &p) != PFC_OK) return false;
         s->product = p;
-        for (size_t i = 0; i < bytes / sizeof(float); i++) s->product[i] = 0.0f;
         return true;
     }
     s->ld = pfc_round16(acc->rows);
     size_t max = (size_t)acc->lanes * (size_t)s->ld;
     s->sum = calloc((size_t)acc->lanes * (size_t)(acc->rows * acc->cols) + 1, sizeof *s->sum);
     s->max = malloc((max + 1) * sizeof *s->max);
-    s->seen = calloc((size_t)acc->lanes, 1);
-    if (!s->sum || !s->max || !s->seen) return false;
+    if (!s->sum || !s->max) return false;
     for (size_t i = 0; i < max; i++) s->max[i] = -__builtin_inff();
     return true;
+}
+
+float *pfc_fast_lane_product(pfc_acc *acc, int lane)
+{
+    fast_acc *s = state_of(acc);
+    float *product = s->product + lane * acc->rows * s->ld;
+    if (!s->seen[lane]) memset(product, 0, (size_t)(acc->rows * s->ld) * sizeof *product);
+    s->seen[lane] = 1;
+    return product;
 }
 
 pfc_status pfc_fast_acc_create(pfc_backend *be, int kind, int64_t rows, int64_t cols, pfc_acc **out)
@@ -51,9 +61,8 @@ pfc_status pfc_fast_acc_create(pfc_backend *be, int kind, int64_t rows, int64_t 
     if (!acc) return pfc_cpu_nomem(be, sizeof *acc);
     acc->kind = kind, acc->rows = rows, acc->cols = cols, acc->lanes = FAST_LANES;
     acc->words = 1, acc->wire = PFC_F64;
-    acc->data = calloc((size_t)(rows * cols) + 1, sizeof(double));
     acc->state = calloc(1, sizeof(fast_acc));
-    if (!acc->data || !acc->state || !fill_state(be, acc, acc->state)) {
+    if (!acc->state || pfc_fast_alloc(be, (size_t)(rows * cols + 1) * sizeof(double), &acc->data) != PFC_OK || !fill_state(be, acc, acc->state)) {
         pfc_fast_acc_destroy(be, acc);
         return pfc_cpu_nomem(be, FAST_LANES * (size_t)(rows * cols) * sizeof(float));
     }
@@ -63,15 +72,15 @@ pfc_status pfc_fast_acc_create(pfc_backend *be, int kind, int64_t rows, int64_t 
 
 static void fold_product(pfc_backend *be, pfc_acc *acc)
 {
+    const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
     const fast_acc *s = state_of(acc);
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (acc->rows * acc->cols > 16384)
     for (int64_t i = 0; i < acc->rows; i++) {
-        double *out = (double *)acc->data + i * acc->cols;
-        for (int64_t j = 0; j < acc->cols; j++) out[j] = 0.0;
-        for (int lane = 0; lane < acc->lanes; lane++) {
-            const float *f = s->product + (lane * acc->rows + i) * s->ld;
-            for (int64_t j = 0; j < acc->cols; j++) out[j] += (double)f[j];
-        }
+        const float *part[FAST_LANES];
+        int parts = 0;
+        for (int lane = 0; lane < acc->lanes; lane++)
+            if (s->seen[lane]) part[parts++] = s->product + (lane * acc->rows + i) * s->ld;
+        k->add_rows(part, parts, acc->cols, (double *)acc->data + i * acc->cols);
     }
 }
 
@@ -109,9 +118,8 @@ pfc_status pfc_fast_acc_fold(pfc_backend *be, pfc_acc *acc, const pfc_rows_info 
 
 pfc_status pfc_fast_acc_value(pfc_backend *be, const pfc_acc *acc, int64_t first, int64_t count, pfc_view out)
 {
-    (void)be;
-    for (int64_t i = 0; i < count; i++)
-        for (int64_t j = 0; j < acc->cols; j++) pfc_fast_at(out, i)[j] = (float)((const double *)acc->data)[(first + i) * acc->cols + j];
+    const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
+    for (int64_t i = 0; i < count; i++) k->round_row((const double *)acc->data + (first + i) * acc->cols, acc->cols, pfc_fast_at(out, i));
     return PFC_OK;
 }
 

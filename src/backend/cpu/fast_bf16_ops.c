@@ -243,7 +243,7 @@ pfc_status pfc_bf16x6_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_ro
 {
     const fast_acc *acc = feature->state;
     int64_t n = h.cols, d = w.base.cols, bytes = pfc_bf16_panel_bytes(w.count);
-    float *f = acc->product + lane * feature->rows * acc->ld;
+    float *f = pfc_fast_lane_product(feature, lane);
     bf16_work work;
     feature_block b;
     (void)wexpo;

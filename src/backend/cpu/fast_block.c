@@ -5,13 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* X prepared for the products: packed panels as fast_kernels.h describes, and the divisors. */
+/* X for the products: packed panels as fast_kernels.h describes, and the divisors. */
+enum { COLUMNS, ROWS, UNIT, PACKINGS };
+typedef struct packing {
+    float *panels[PACKINGS]; /* x transposed, panels over n: cosines; x as it is, panels over d: weight_grad of the linear head; x / max(||x||, 1e-12),
+                                panels over d: weight_grad. NULL: no product has asked for it yet */
+} packing;
 struct pfc_operand {
+    pfc_view x;
     int64_t n, d;
-    float *columns; /* x transposed, panels over n: cosines */
-    float *rows;    /* x as it is, panels over d: weight_grad of the linear head */
-    float *unit;    /* x / max(||x||, 1e-12), panels over d: weight_grad; NULL without norms */
-    float *divisor; /* max(||x||, 1e-12), padded to the panel; 1 beyond N */
+    packing *packed;
+    float *divisor; /* max(||x||, 1e-12), padded to the panel; 1 beyond N. NULL without norms */
     float *inverse; /* 1 / divisor */
 };
 
@@ -66,25 +70,41 @@ static pfc_status no_scratch(pfc_backend *be, int64_t classes, int64_t n) { retu
 
 /* ---- operand ---- */
 
-/* x (n, d) times scale_i, packed in panels over d; over n if transposed. */
-static void pack(pfc_view x, const float *divisor, int64_t panel, int transposed, float *out)
+/* Panels over d. */
+static void pack_rows(const pfc_fast_kernels *kernels, pfc_view x, const float *divisor, float *out)
 {
-    int64_t depth = transposed ? x.cols : x.rows, width = transposed ? x.rows : x.cols;
-    for (int64_t p = 0; p < width; p += panel)
-        for (int64_t k = 0; k < depth; k++)
+    int64_t panel = kernels->panel;
+    for (int64_t p = 0; p < x.cols; p += panel)
+        for (int64_t k = 0; k < x.rows; k++, out += panel) {
+            int64_t width = x.cols - p < panel ? x.cols - p : panel;
+            if (divisor)
+                kernels->divide_row(pfc_fast_at(x, k) + p, divisor[k], width, out);
+            else
+                memcpy(out, pfc_fast_at(x, k) + p, (size_t)width * sizeof *out);
+            memset(out + width, 0, (size_t)(panel - width) * sizeof *out);
+        }
+}
+
+/* Panels over n: a few columns of all rows of a panel at a time, which stay in the nearest cache. */
+static void pack_columns(const pfc_fast_kernels *kernels, pfc_view x, float *out)
+{
+    enum { COLUMNS_AT_ONCE = 16 };
+    int64_t panel = kernels->panel;
+    for (int64_t p = 0; p < x.rows; p += panel, out += panel * x.cols)
+        for (int64_t k0 = 0; k0 < x.cols; k0 += COLUMNS_AT_ONCE) {
+            int64_t end = k0 + COLUMNS_AT_ONCE < x.cols ? k0 + COLUMNS_AT_ONCE : x.cols;
             for (int64_t j = 0; j < panel; j++) {
-                int64_t row = transposed ? p + j : k, col = transposed ? k : p + j;
-                float v = row < x.rows && col < x.cols ? pfc_fast_at(x, row)[col] : 0.0f;
-                *out++ = divisor && row < x.rows ? v / divisor[row] : v;
+                const float *row = p + j < x.rows ? pfc_fast_at(x, p + j) : NULL;
+                for (int64_t k = k0; k < end; k++) out[k * panel + j] = row ? row[k] : 0.0f;
             }
+        }
 }
 
 void pfc_fast_operand_destroy(pfc_backend *be, pfc_operand *x)
 {
     if (!x) return;
-    pfc_fast_free(be, x->columns);
-    pfc_fast_free(be, x->rows);
-    pfc_fast_free(be, x->unit);
+    for (int i = 0; x->packed && i < PACKINGS; i++) pfc_fast_free(be, x->packed->panels[i]);
+    free(x->packed);
     pfc_fast_free(be, x->divisor);
     pfc_fast_free(be, x->inverse);
     free(x);
@@ -98,23 +118,44 @@ static pfc_status floats(pfc_backend *be, int64_t count, float **out)
     return st;
 }
 
-static pfc_status operand_fill(pfc_backend *be, pfc_view x, pfc_view norm, pfc_operand *o)
+static pfc_status pack(pfc_backend *be, const pfc_operand *o, int which)
 {
-    int64_t panel = pfc_fast_kernels_of(be)->panel;
-    int64_t wide_n = (x.rows + panel - 1) / panel * panel, wide_d = (x.cols + panel - 1) / panel * panel;
-    PFC_TRY(floats(be, wide_n * x.cols, &o->columns));
-    PFC_TRY(floats(be, x.rows * wide_d, &o->rows));
-    pack(x, NULL, panel, 1, o->columns);
-    pack(x, NULL, panel, 0, o->rows);
+    const pfc_fast_kernels *kernels = pfc_fast_kernels_of(be);
+    int64_t panel = kernels->panel, wide_n = (o->n + panel - 1) / panel * panel, wide_d = (o->d + panel - 1) / panel * panel;
+    float *panels;
+    PFC_TRY(floats(be, which == COLUMNS ? wide_n * o->d : o->n * wide_d, &panels));
+    if (which == COLUMNS)
+        pack_columns(kernels, o->x, panels);
+    else
+        pack_rows(kernels, o->x, which == UNIT ? o->divisor : NULL, panels);
+    o->packed->panels[which] = panels;
+    return PFC_OK;
+}
+
+/* The first lane that asks packs, the others wait. */
+static pfc_status panels_of(pfc_backend *be, const pfc_operand *o, int which, const float **out)
+{
+    pfc_status st = PFC_OK;
+#pragma omp critical(pfc_fast_pack)
+    {
+        if (!o->packed->panels[which]) st = pack(be, o, which);
+        *out = o->packed->panels[which];
+    }
+    return st;
+}
+
+static pfc_status operand_fill(pfc_backend *be, pfc_view norm, pfc_operand *o)
+{
+    int64_t panel = pfc_fast_kernels_of(be)->panel, wide_n = (o->n + panel - 1) / panel * panel;
+    o->packed = calloc(1, sizeof *o->packed);
+    if (!o->packed) return pfc_cpu_nomem(be, sizeof *o->packed);
     if (!norm.data) return PFC_OK;
     PFC_TRY(floats(be, wide_n, &o->divisor));
     PFC_TRY(floats(be, wide_n, &o->inverse));
-    PFC_TRY(floats(be, x.rows * wide_d, &o->unit));
     for (int64_t i = 0; i < wide_n; i++) {
-        o->divisor[i] = i < x.rows ? pfc_fast_divisor(*pfc_fast_at(norm, i)) : 1.0f;
+        o->divisor[i] = i < o->n ? pfc_fast_divisor(*pfc_fast_at(norm, i)) : 1.0f;
         o->inverse[i] = 1.0f / o->divisor[i];
     }
-    pack(x, o->divisor, panel, 0, o->unit);
     return PFC_OK;
 }
 
@@ -124,8 +165,8 @@ pfc_status pfc_fast_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, c
     *out = NULL;
     pfc_operand *o = calloc(1, sizeof *o);
     if (!o) return pfc_cpu_nomem(be, sizeof *o);
-    o->n = x.rows, o->d = x.cols;
-    pfc_status st = operand_fill(be, x, norm, o);
+    o->x = x, o->n = x.rows, o->d = x.cols;
+    pfc_status st = operand_fill(be, norm, o);
     if (st != PFC_OK) {
         pfc_fast_operand_destroy(be, o);
         return st;
@@ -169,8 +210,10 @@ pfc_status pfc_fast_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc
     fast_scratch *s = pfc_fast_scratch(be, lane, w.count, x->n, 0);
     (void)wexpo;
     if (!s) return no_scratch(be, w.count, x->n);
+    const float *columns;
+    PFC_TRY(panels_of(be, x, COLUMNS, &columns));
     set_classes(s, w, wnorm, normalised);
-    pfc_fast_kernels_of(be)->cosines(x->columns, x->n, x->d, rows_in(s), w.count, normalised ? x->divisor : NULL, x->inverse, s->wd, s->winv, &s->ahead, z.data,
+    pfc_fast_kernels_of(be)->cosines(columns, x->n, x->d, rows_in(s), w.count, normalised ? x->divisor : NULL, x->inverse, s->wd, s->winv, &s->ahead, z.data,
                                      z.ld);
     return PFC_OK;
 }
@@ -183,7 +226,7 @@ pfc_status pfc_fast_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rows
     if (!s) return no_scratch(be, w.count, h.cols);
     set_classes(s, w, wnorm, normalised);
     pfc_fast_kernels_of(be)->feature_grad(h.data, h.ld, h.cols, rows_in(s), normalised ? s->winv : NULL, w.count, w.base.cols, s->packed,
-                                          acc->product + lane * feature->rows * acc->ld, acc->ld);
+                                          pfc_fast_lane_product(feature, lane), acc->ld);
     return PFC_OK;
 }
 
@@ -192,10 +235,11 @@ pfc_status pfc_fast_weight_grad(pfc_backend *be, int lane, const pfc_operand *x,
 {
     fast_scratch *s = pfc_fast_scratch(be, lane, w.count, x->n, 0);
     if (!s) return no_scratch(be, w.count, x->n);
+    const float *panels;
+    PFC_TRY(panels_of(be, x, normalised ? UNIT : ROWS, &panels));
     if (normalised) set_classes(s, w, wnorm, normalised);
     if (normalised) set_projection(s, w.count, wnorm, wdot);
-    pfc_fast_kernels_of(be)->weight_grad(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, rows_in(s), normalised ? s->a : NULL, s->winv, x->d,
-                                         dw.data, dw.ld);
+    pfc_fast_kernels_of(be)->weight_grad(h.data, h.ld, w.count, panels, x->n, rows_in(s), normalised ? s->a : NULL, s->winv, x->d, dw.data, dw.ld);
     return PFC_OK;
 }
 
@@ -205,11 +249,12 @@ pfc_status pfc_fast_weight_update(pfc_backend *be, int lane, const pfc_operand *
     fast_scratch *s = pfc_fast_scratch(be, lane, w.count, x->n, 0);
     const fast_sgd f = pfc_fast_sgd_of(sgd);
     if (!s) return no_scratch(be, w.count, x->n);
+    const float *panels;
+    PFC_TRY(panels_of(be, x, normalised ? UNIT : ROWS, &panels));
     set_classes(s, w, wnorm, normalised);
     if (normalised) set_projection(s, w.count, wnorm, wdot);
     for (int64_t c = 0; c < w.count; c++) s->m[c] = pfc_fast_at(momentum, w.index ? w.index[c] : w.first + c);
-    pfc_fast_kernels_of(be)->weight_update(h.data, h.ld, w.count, normalised ? x->unit : x->rows, x->n, s->w, s->m, normalised ? s->a : NULL, s->winv, x->d, &f,
-                                           &s->ahead);
+    pfc_fast_kernels_of(be)->weight_update(h.data, h.ld, w.count, panels, x->n, s->w, s->m, normalised ? s->a : NULL, s->winv, x->d, &f, &s->ahead);
     return PFC_OK;
 }
 

@@ -89,6 +89,10 @@ typedef struct pfc_fast_kernels {
     void (*project_row)(const float *f, const float *x, int64_t n, float a, float b, float *out);
     /* One row of weight and momentum; dw NULL: zero. */
     void (*sgd_row)(const float *dw, float *w, float *buf, int64_t n, const fast_sgd *sgd);
+    /* out_i = sum of the parts' elements i in their order, in double. Parts are [16], out is not. */
+    void (*add_rows)(const float *const *part, int parts, int64_t n, double *out);
+    /* out_i = x_i rounded to float. */
+    void (*round_row)(const double *x, int64_t n, float *out);
     /* y_i = exp(x_i), x_i <= 0 or NaN. */
     void (*exp_row)(const float *x, int64_t n, float *y);
 
@@ -163,6 +167,12 @@ typedef struct pfc_fast_kernels {
     void (*bn_normalise)(const float *x, int64_t runs, int64_t stride, int64_t n, float a, float b, float *y, int stream);
     /* out = fma(x, p, fma(g, a, q)). */
     void (*bn_backward)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, float p, float a, float q, float *out, int stream);
+    /* The same for n channels that stand side by side with one element in each run. What is known of a channel, and its sums: [16], doubles too. */
+    void (*bn_column_sums)(const float *x, int64_t runs, int64_t stride, int64_t n, const double *shift, double *first, double *second);
+    void (*bn_column_grad_sums)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, const double *mean, double *first, double *second);
+    void (*bn_column_normalise)(const float *x, int64_t runs, int64_t stride, int64_t n, const float *a, const float *b, float *y);
+    void (*bn_column_backward)(const float *x, const float *g, int64_t runs, int64_t stride, int64_t n, const float *p, const float *a, const float *q,
+                               float *out);
 } pfc_fast_kernels;
 
 extern const pfc_fast_kernels pfc_fast_kernels_scalar, pfc_fast_kernels_avx2, pfc_fast_kernels_avx512;

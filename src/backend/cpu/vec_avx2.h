@@ -116,6 +116,12 @@ V16_FN v16d v16d_load(const float *p)
     for (int i = 0; i < 4; i++) d.part[i] = _mm256_cvtps_pd(_mm_loadu_ps(p + 4 * i));
     return d;
 }
+V16_FN v16d v16d_read(const double *p)
+{
+    v16d d;
+    for (int i = 0; i < 4; i++) d.part[i] = _mm256_loadu_pd(p + 4 * i);
+    return d;
+}
 V16_FN v16d v16d_minus(v16d a, double x)
 {
     for (int i = 0; i < 4; i++) a.part[i] = _mm256_sub_pd(a.part[i], _mm256_set1_pd(x));

@@ -74,6 +74,11 @@ V16_FN v16d v16d_load(const float *p)
     v16d d = { { _mm512_cvtps_pd(_mm256_loadu_ps(p)), _mm512_cvtps_pd(_mm256_loadu_ps(p + 8)) } };
     return d;
 }
+V16_FN v16d v16d_read(const double *p)
+{
+    v16d d = { { _mm512_loadu_pd(p), _mm512_loadu_pd(p + 8) } };
+    return d;
+}
 V16_FN v16d v16d_minus(v16d a, double x)
 {
     for (int i = 0; i < 2; i++) a.half[i] = _mm512_sub_pd(a.half[i], _mm512_set1_pd(x));

@@ -86,7 +86,7 @@ V16_FN v16d v16d_add_product(v16d s, v16 x, v16 y)
     for (int i = 0; i < 16; i++) s.f[i] = __builtin_fma((double)x.f[i], (double)y.f[i], s.f[i]);
     return s;
 }
-/* Sixteen doubles from floats, in a register or in memory; a - x; a + b; a*b + c by fma; a*b; all x. */
+/* Sixteen doubles from floats, in a register or in memory; from doubles in memory; a - x; a + b; a*b + c by fma; a*b; all x. */
 V16_FN v16d v16d_from(v16 x)
 {
     v16d d;
@@ -94,6 +94,12 @@ V16_FN v16d v16d_from(v16 x)
     return d;
 }
 V16_FN v16d v16d_load(const float *p) { return v16d_from(v16_load(p)); }
+V16_FN v16d v16d_read(const double *p)
+{
+    v16d d;
+    memcpy(d.f, p, sizeof d.f);
+    return d;
+}
 V16_FN v16d v16d_minus(v16d a, double x)
 {
     for (int i = 0; i < 16; i++) a.f[i] -= x;
