@@ -15,7 +15,7 @@ const pfc_param_spec pfc_settings_of_glyphs[] = {
     { "classes", PFC_PARAM_INT, "0", NULL, "so many of them, drawn by the seed; 0: all" },
     { "augment", PFC_PARAM_WORD, "none", "none|shift|affine", "what moves the images of a step" },
     { "stretch", PFC_PARAM_REAL, "0.12", NULL, "affine: scale and shear" },
-    { "translation", PFC_PARAM_REAL, "0.1", NULL, "affine: of the side" },
+    { "translation", PFC_PARAM_REAL, "0.05", NULL, "affine: of the side" },
     { "noise", PFC_PARAM_REAL, "0", NULL, "added to every pixel, up to this" },
     { NULL, PFC_PARAM_INT, NULL, NULL, NULL },
 };

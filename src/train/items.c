@@ -17,12 +17,14 @@ void pfc_items_add(pfc_items *items, pfc_item item)
 
 void *pfc_items_memory(pfc_items *items, size_t bytes)
 {
-    void **longer = realloc(items->blocks, ((size_t)items->block_count + 1) * sizeof *longer), *block = calloc(bytes + 1, 1);
+    void **longer = realloc(items->blocks, ((size_t)items->block_count + 1) * sizeof *longer);
     if (longer) items->blocks = longer;
-    if (longer && block) return items->blocks[items->block_count++] = block;
-    free(block);
-    items->incomplete = true;
-    return NULL;
+    void *block = longer ? calloc(bytes + 1, 1) : NULL;
+    if (block)
+        items->blocks[items->block_count++] = block;
+    else
+        items->incomplete = true;
+    return block;
 }
 
 void pfc_items_int(pfc_items *items, const char *name, int64_t value)
