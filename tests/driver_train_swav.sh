@@ -19,6 +19,8 @@ for run in "1 plain" "2 queue" "3 plain" "3 queue"; do
     [ "$kind" = plain ] || more=("${queue[@]}")
     expect 0 "$np" "${large[@]}" "${more[@]}" --json "$work/run.json" --log "$work/run.tsv"
     says out "2 crops, D = 32, K = 32 (ln K = 3.4657)"
+    says out "Epoch: [9]	prototypes used "
+    says out "Epoch: [9]	Held out seto mean "
     [ "$kind" = plain ] || says out ", queue 360 from epoch 1, 1024 examples"
     "$PYTHON" - "$work" <<'END_PYTHON' || fail "$kind on $np: the run's figures"
 import json

@@ -269,7 +269,7 @@ static int tell_used(pfc_train *t, swav *s)
             if (nearest[i] >= 0) seen[nearest[i]] = 1;
         MPI_Allreduce(MPI_IN_PLACE, seen, (int)s->K, MPI_UNSIGNED_CHAR, MPI_MAX, t->cli->comm);
         for (int64_t k = 0; k < s->K; k++) used += seen[k];
-        pfc_train_tell(t, "prototypes used", used, s->K);
+        pfc_train_tell_share(t, "prototypes used", used, s->K);
     }
     free(nearest);
     free(seen);
