@@ -4,6 +4,7 @@ recipesdir = $(pkgdatadir)/recipes
 dist_recipes_DATA = \
     data/recipes/han-21k \
     data/recipes/han-5k \
+    data/recipes/moco \
     data/recipes/swav
 EXTRA_DIST += \
     data/README.md \

@@ -40,3 +40,9 @@ check_PROGRAMS += examples/train_features
 examples_train_features_SOURCES = examples/train_features.c $(example_extra)
 examples_train_features_LDADD = $(example_libs)
 MPI_TESTS += examples/train_features-1.mpi examples/train_features-3.mpi
+
+dist_examples_DATA += examples/train_encoder.c
+check_PROGRAMS += examples/train_encoder
+examples_train_encoder_SOURCES = examples/train_encoder.c $(example_extra)
+examples_train_encoder_LDADD = $(example_libs)
+MPI_TESTS += examples/train_encoder-1.mpi examples/train_encoder-3.mpi

@@ -1,6 +1,8 @@
 /* test_batch_norm_fast.c: batch norm in fast mode at sizes where threads start and where stores bypass the caches: the same bits for any number of
  * threads, and whether a unit is worked on in one go (a rank alone) or operation by operation (a group, here one of a single rank). On any number of
  * ranks; one rank has no groups. How near the numbers are to exact mode's: tests/driver_batch_norm.sh. */
+#include <config.h> /* setenv */
+
 #include "tests/pfc_test.h"
 
 #include <pfc/pfc.h>
@@ -136,10 +138,33 @@ START_TEST(vectors_over_channels)
 }
 END_TEST
 
+static result run_with(const problem *p, int kind, const char *isa)
+{
+    setenv("PFC_MAX_ISA", isa, 1);
+    return run(p, (pfc_bn_kind)kind, 1);
+}
+
+/* Runs of one element and longer ones: the kernels of every instruction set give the same bits. The last test: it takes away what PFC_MAX_ISA was. */
+START_TEST(any_instruction_set)
+{
+    static const int64_t inner[] = { 1, 19 };
+    for (int i = 0; i < 2; i++) {
+        problem p = problem_make(60, 37, inner[i], 9u + (unsigned)pfc_test_rank());
+        for (int kind = PFC_BN_PLAIN; kind <= PFC_BN_SYNC; kind++) {
+            result want = run_with(&p, kind, "scalar"), narrow = run_with(&p, kind, "avx2"), wide = run_with(&p, kind, "avx512");
+            PFC_AGREE(MPI_COMM_WORLD, same(&p, &want, &narrow) && same(&p, &want, &wide));
+            result_free(&want), result_free(&narrow), result_free(&wide);
+        }
+        free(p.x), free(p.g);
+    }
+    unsetenv("PFC_MAX_ISA");
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("batch_norm_fast");
-    const TTest *tests[] = { small, where_threads_start, where_stores_bypass_the_caches, vectors_over_channels };
+    const TTest *tests[] = { small, where_threads_start, where_stores_bypass_the_caches, vectors_over_channels, any_instruction_set };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         TCase *c = tcase_create(tests[i]->name);
         tcase_add_test(c, tests[i]);

@@ -482,6 +482,9 @@ START_TEST(bad_calls)
     PFC_AGREE(MPI_COMM_WORLD, pfc_encoder_backward(e, out, 1.0, none) == PFC_OK && pfc_encoder_update(e, 0.1) == PFC_OK);
     PFC_AGREE(MPI_COMM_WORLD, refused(ctx, pfc_encoder_update(e, 0.1), PFC_ERR_ARG, "not used up"));
 
+    PFC_AGREE(MPI_COMM_WORLD, pfc_encoder_forward(e, in, 1, out) == PFC_OK && pfc_encoder_set_params(e, pfc_view_make(x, PFC_F64, 1, n)) == PFC_OK);
+    PFC_AGREE(MPI_COMM_WORLD, refused(ctx, pfc_encoder_backward(e, out, 1.0, none), PFC_ERR_ARG, "no training forward")); /* other weights by now */
+
     /* One row of all ranks: batch norm's own refusal, the same on all ranks; the encoder can go on. */
     in.rows = out.rows = pfc_test_rank() == 0;
     pfc_status st = pfc_encoder_forward(e, in, 1, out);

@@ -1,10 +1,14 @@
 ## Training from features, checkpoints.
 mpi_programs += \
+    tests/test_augment \
     tests/test_checkpoint \
     tests/test_encoder \
+    tests/test_class_means \
+    tests/test_glyph_data \
     tests/test_train \
     tests/test_train_swav
 MPI_TESTS += \
+    tests/test_augment-1.mpi \
     tests/test_checkpoint-1.mpi \
     tests/test_checkpoint-3.mpi \
     tests/test_checkpoint-5.mpi \
@@ -14,6 +18,11 @@ MPI_TESTS += \
     tests/test_encoder-4.mpi \
     tests/test_encoder-5.mpi \
     tests/test_encoder-8.mpi \
+    tests/test_class_means-1.mpi \
+    tests/test_class_means-3.mpi \
+    tests/test_class_means-5.mpi \
+    tests/test_glyph_data-1.mpi \
+    tests/test_glyph_data-3.mpi \
     tests/test_train-1.mpi \
     tests/test_train-3.mpi \
     tests/test_train-4.mpi \
@@ -30,5 +39,6 @@ SCRIPT_TESTS += \
     tests/driver_train_moco.sh \
     tests/driver_train_swav.sh \
     tests/peer_encoder.sh \
+    tests/peer_moco_train.sh \
     tests/train_kills.sh
-EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py
+EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py tests/peer_moco_train.py

@@ -57,7 +57,8 @@ void pfc_encoder_destroy(pfc_encoder **encoder); /* NULL-safe; before the contex
 int64_t pfc_encoder_params(const pfc_encoder *encoder); /* n. Local */
 
 /* Parameters and gradients of the last backward, (1,n) f32 or f64, in the order above; [global in] (rounded to float32), [global out]. Setting leaves the
- * momentum and the running statistics alone. Local. Errors: PFC_ERR_SHAPE, PFC_ERR_ARG (no gradients yet), PFC_ERR_NOMEM. */
+ * momentum and the running statistics alone; a forward that waits for its backward is gone. Local. Errors: PFC_ERR_SHAPE, PFC_ERR_ARG (no gradients yet),
+ * PFC_ERR_NOMEM. */
 pfc_status pfc_encoder_set_params(pfc_encoder *encoder, pfc_view params);
 pfc_status pfc_encoder_get_params(pfc_encoder *encoder, pfc_view params);
 pfc_status pfc_encoder_get_grads(pfc_encoder *encoder, pfc_view grads);
@@ -69,8 +70,8 @@ pfc_status pfc_encoder_get_grads(pfc_encoder *encoder, pfc_view grads);
  * Errors: PFC_ERR_SHAPE (also: another b than batch norm takes; more than 2^24 rows of all ranks in exact mode), PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
 pfc_status pfc_encoder_forward(pfc_encoder *encoder, pfc_view x, int training, pfc_view y);
 
-/* Gradients of all parameters: the sum over the ranks of each one's gradient, divided by divisor. The last forward must have been a training one; its x need
- * not be there any more. ReLU's derivative at 0 is 0.
+/* Gradients of all parameters: the sum over the ranks of each one's gradient, divided by divisor. The last forward must have been a training one, with no
+ * update since; its x need not be there any more. ReLU's derivative at 0 is 0.
  *  grad_y [local in] (b,out) f32 or f64 (rounded to f32), gradient of this rank's loss
  *  x_grad [local out] (b,in) pfc_ctx_real, not divided; NULL data: not wanted, on some ranks only if need be
  * Errors: PFC_ERR_ARG (no training forward before it; divisor is 0 or no number), PFC_ERR_SHAPE, PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */

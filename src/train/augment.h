@@ -29,8 +29,8 @@ enum { PFC_AUGMENT_VIEWS = 16 };
 /* none, noise 0; stretch 0.12 and translation 0.1 should it become affine. Local. */
 pfc_augment pfc_augment_defaults(int64_t size);
 
-/* rows (count, S*S) <- images, u8 to [0,1] (value/255), outside an image is 0. example (count): their numbers, 0 to PFC_AUGMENT_EXAMPLES - 1; with kind none and
- * no noise NULL will do. epoch 0 to 2^32 - 1, view 0 to PFC_AUGMENT_VIEWS - 1. Threads share the rows. Local. Errors: PFC_ERR_ARG. */
+/* rows (count, S*S) <- images, u8 to [0,1] (value/255), outside an image is 0. example (count): their numbers, 0 to PFC_AUGMENT_EXAMPLES - 1; with kind none
+ * and no noise NULL will do. epoch 0 to 2^32 - 1, view 0 to PFC_AUGMENT_VIEWS - 1. Threads share the rows. Local. Errors: PFC_ERR_ARG. */
 pfc_status pfc_augment_rows(pfc_ctx *ctx, const pfc_augment *a, int64_t epoch, int view, int64_t count, const unsigned char *const *images,
                             const int64_t *example, float *rows);
 

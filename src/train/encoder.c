@@ -179,6 +179,7 @@ pfc_status pfc_encoder_tell_norms(pfc_encoder *e)
 pfc_status pfc_encoder_set_params(pfc_encoder *e, pfc_view params)
 {
     PFC_TRY(check_row(e, "params", params));
+    e->rows = -1;
     PFC_TRY(pfc_host_in(e->ctx, params, true, e->param));
     return pfc_encoder_tell_norms(e);
 }

@@ -7,11 +7,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum {
-    ROWS = 1024,
-    CHUNK = 1024,
-    SLICE = 128
-};                         /* features of all ranks in a round; centres whose products with them are in memory; features a thread looks at */
+enum { ROWS = 1024 };      /* features of all ranks in a round, at most */
+enum { CHUNK = 1024 };     /* centres whose products with them are in memory */
+enum { SLICE = 128 };      /* features a thread takes at a time */
 #define NOT_HERE INT64_MIN /* below every negated class */
 
 typedef struct search {
@@ -171,19 +169,21 @@ static pfc_status check_shapes(pfc_ctx *ctx, const pfc_centres *c, pfc_shard cla
 pfc_status pfc_nearest(pfc_ctx *ctx, const pfc_centres *centres, pfc_view features, int64_t *classes)
 {
     int ranks = pfc_ctx_ranks(ctx);
+    int64_t most = features.rows; /* of a rank */
     search s = { .ctx = ctx, .centres = centres, .D = centres->rows.cols };
     s.classes = pfc_shard_of(centres->classes, ranks, pfc_ctx_rank(ctx));
-    s.b = ranks < ROWS ? ROWS / ranks : 1;
-    s.N = s.b * ranks;
     PFC_TRY(pfc_agree(ctx, check_shapes(ctx, centres, s.classes, features)));
+    PFC_TRY(pfc_comm_max(&ctx->comm, &most, 1, PFC_I64));
+    if (most == 0) return PFC_OK;
+    s.b = ranks < ROWS ? ROWS / ranks : 1;
+    if (s.b > most) s.b = most;
+    s.N = s.b * ranks;
     pfc_status st = pfc_agree(ctx, open_search(&s));
-    int64_t rounds = (features.rows + s.b - 1) / s.b;
-    if (st == PFC_OK) st = pfc_comm_max(&ctx->comm, &rounds, 1, PFC_I64);
-    for (int64_t k = 0; k < rounds && st == PFC_OK; k++) {
-        st = gather_features(&s, features, k * s.b);
+    for (int64_t first = 0; first < most && st == PFC_OK; first += s.b) {
+        st = gather_features(&s, features, first);
         if (st == PFC_OK) st = search_round(&s);
         const int64_t *mine = s.at + pfc_ctx_rank(ctx) * s.b;
-        for (int64_t i = 0; i < s.b && st == PFC_OK && k * s.b + i < features.rows; i++) classes[k * s.b + i] = mine[i] == NOT_HERE ? -1 : -mine[i];
+        for (int64_t i = 0; i < s.b && st == PFC_OK && first + i < features.rows; i++) classes[first + i] = mine[i] == NOT_HERE ? -1 : -mine[i];
     }
     close_search(&s);
     return pfc_agree(ctx, st);

@@ -2,6 +2,7 @@
 #include "fuzz/readers.h"
 #include "case/internal.h"
 #include "driver/stored_file.h"
+#include "train/glyphs.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -110,10 +111,26 @@ static bool read_as_npy(const char *path)
     return judge("npy", &diag);
 }
 
+/* On a copy without a byte to spare, and what was let through is looked at. */
+static bool read_as_glyphs(const void *bytes, size_t size)
+{
+    pfc_glyphs g;
+    pfc_diag diag = { 0 };
+    unsigned char *copy = malloc(size + !size);
+    if (!copy) give_up("glyphs", "out of memory");
+    memcpy(copy, bytes, size);
+    if (!pfc_glyphs_check(copy, (int64_t)size, &g, diag.text, sizeof diag.text)) diag.exit_status = PFC_EXIT_FILE;
+    for (int64_t f = 0; !diag.exit_status && f < g.faces; f++)
+        if (!memchr(pfc_glyph_key(&g, f), 0, PFC_GLYPH_KEY)) give_up("glyphs", "a key without an end");
+    free(copy);
+    return judge("glyphs", &diag);
+}
+
 pfc_outcome pfc_try_bytes(const char *path, const void *bytes, size_t size)
 {
     put_file(path, bytes, size);
     if (size >= 6 && memcmp(bytes, "\223NUMPY", 6) == 0) return read_as_npy(path) ? PFC_READABLE : PFC_REFUSED;
+    if (size >= 8 && memcmp(bytes, "hanglyph", 8) == 0) return read_as_glyphs(bytes, size) ? PFC_READABLE : PFC_REFUSED;
     if (size < 4 || memcmp(bytes, "\211HDF", 4)) {
         bool numbers = read_as_text(path);
         if (numbers) return PFC_READABLE;

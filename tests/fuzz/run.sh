@@ -19,6 +19,11 @@ printf '# keys\n0.5\n0x1p-3\n 7 # seven\nnan\n' >seeds/numbers.txt
 for type in '<f4' '>f8' '<i8' '|u1' '<f2'; do # six numbers
     printf '\223NUMPY\001\000v\000%-117s\n%0*d' "{'descr': '$type', 'fortran_order': True, 'shape': (2, 3), }" $((6 * ${type: -1})) 0 >"seeds/$(tr -dc 'a-z0-9' <<<"$type").npy"
 done
+{ # two characters of one pixel in one face
+    printf 'hanglyph\1\0\0\0\1\0\0\0\2\0\0\0\1\0\0\0\1\116\0\0\2\116\0\0'
+    printf 'key%029d' 0 | tr 0 '\0'
+    printf '\1\377\0'
+} >seeds/glyphs.bin
 export ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0:allocator_may_return_null=1" # leaks: the tests under --enable-sanitizers
 exec ./tests/fuzz/fuzz_readers -max_total_time="$seconds" -max_len=65536 -timeout=20 -rss_limit_mb=3000 -malloc_limit_mb=2000 -artifact_prefix=found- \
     -print_final_stats=1 -verbosity=1 corpus seeds
