@@ -40,5 +40,6 @@ SCRIPT_TESTS += \
     tests/driver_train_swav.sh \
     tests/peer_encoder.sh \
     tests/peer_moco_train.sh \
+    tests/peer_swav_train.sh \
     tests/train_kills.sh
-EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py tests/peer_moco_train.py
+EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py tests/peer_moco_train.py tests/peer_swav_train.py
