@@ -5,7 +5,7 @@
 [ "${PYTHON:-no}" != no ] || { echo "skipped: no Python with h5py"; exit 77; }
 
 glyphs=(--glyphs "$PFC_TOP_SRCDIR/data/han256.bin")
-common="task=moco,held_faces=lxgw,encoder=256-64-32,last_norm=0,augment=affine,noise=0.1,temperature=0.1,key_momentum=0.99,lr=0.02"
+common="task=moco,held_faces=lxgw,encoder=256-64-32,last_norm=0,augment=affine,translation=0.1,noise=0.1,temperature=0.1,key_momentum=0.99,lr=0.02"
 
 last() { find "$1" -name 'step-*.h5' | sort | tail -n 1; }
 

@@ -30,7 +30,7 @@ int pfc_views_learn(pfc_train *t, pfc_views *v, pfc_view grad, double lr);
 /* x (count) <- mean over the ranks, the same bits on all. */
 int pfc_views_mean(pfc_train *t, double *x, int64_t count);
 
-/* For a task's items and take: plan, glyphs and encoder. Collective. */
+/* For a task's items (local) and take (collective): plan, glyphs and encoder. */
 pfc_status pfc_views_items(pfc_train *t, pfc_views *v, pfc_items *items);
 pfc_status pfc_views_take(pfc_train *t, pfc_views *v, const char *path, const pfc_items *items);
 
