@@ -78,7 +78,7 @@ static int make_head(pfc_train *t, swav *s)
     if (hidden) c.widths[++c.layers] = hidden;
     c.widths[++c.layers] = out;
     c.last_norm = 0;
-    c.seed++; /* other weights than the encoder's */
+    c.seed = (int64_t)((uint64_t)c.seed + 1); /* other weights than the encoder's */
     return pfc_train_failed(t, pfc_encoder_create(t->ctx, &c, &s->head), "projection head");
 }
 
@@ -160,7 +160,7 @@ static void swav_facts(const pfc_train *t, char *text, size_t size)
     long long length = pfc_param_int(v, "queue_length"), batch = t->settings.config.batch;
     int used = snprintf(text, size, "swav, encoder %s, norm %s, augment %s, %d crops, D = %lld, K = %lld (ln K = %.4f)", pfc_param_word(v, "encoder"),
                         pfc_param_word(v, "norm"), pfc_param_word(v, "augment"), s->views.count, (long long)s->D, (long long)s->K, log((double)s->K));
-    if (length > 0)
+    if (length > 0 && (size_t)used < size)
         snprintf(text + used, size - (size_t)used, ", queue %lld from epoch %lld", length - length % batch, (long long)pfc_param_int(v, "epoch_queue_starts"));
 }
 
