@@ -4,7 +4,8 @@ recipesdir = $(pkgdatadir)/recipes
 dist_recipes_DATA = \
     data/recipes/han-21k \
     data/recipes/han-5k \
-    data/recipes/moco
+    data/recipes/moco \
+    data/recipes/swav
 EXTRA_DIST += \
     data/README.md \
     data/case_source.py \

@@ -48,7 +48,7 @@ class Encoder:
         self.prefix, self.layers = prefix, sum(name.startswith(prefix + ".") and name.endswith(".weight") for name in state)
         mine = {name[len(prefix) + 1:]: torch.tensor(np.array(v), dtype=torch.float64) for name, v in state.items() if name.startswith(prefix + ".")}
         self.params = {n: v.requires_grad_() for n, v in mine.items() if n.split(".")[1] in ("weight", "norm_weight", "norm_bias")}
-        self.momentum = {n: mine[n.replace("weight", "momentum") if n.endswith(".weight") else n + "_momentum"] for n in self.params if prefix == "encoder"}
+        self.momentum = {n: mine[n.replace("weight", "momentum") if n.endswith(".weight") else n + "_momentum"] for n in self.params if prefix != "key"}
         self.running = {n: v for n, v in mine.items() if n.split(".")[1] in ("running_mean", "running_var", "batches")}
 
     def forward(self, x, rank):

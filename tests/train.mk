@@ -2,10 +2,11 @@
 mpi_programs += \
     tests/test_augment \
     tests/test_checkpoint \
-    tests/test_encoder \
     tests/test_class_means \
+    tests/test_encoder \
     tests/test_glyph_data \
-    tests/test_train
+    tests/test_train \
+    tests/test_train_swav
 MPI_TESTS += \
     tests/test_augment-1.mpi \
     tests/test_checkpoint-1.mpi \
@@ -24,17 +25,21 @@ MPI_TESTS += \
     tests/test_glyph_data-3.mpi \
     tests/test_train-1.mpi \
     tests/test_train-3.mpi \
-    tests/test_train-4.mpi
+    tests/test_train-4.mpi \
+    tests/test_train_swav-1.mpi \
+    tests/test_train_swav-3.mpi \
+    tests/test_train_swav-5.mpi
 ## What tests/peer_encoder.sh runs.
 check_PROGRAMS += tests/encoder_steps
 tests_test_encoder_SOURCES = tests/test_encoder.c tests/dense_encoder.c tests/dense_encoder.h
 SCRIPT_TESTS += \
     tests/driver_train.sh \
     tests/driver_train_damage.sh \
-    tests/peer_encoder.sh \
     tests/driver_train_glyphs.sh \
-    tests/train_kills.sh
-EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder_steps.py
     tests/driver_train_moco.sh \
+    tests/driver_train_swav.sh \
+    tests/peer_encoder.sh \
     tests/peer_moco_train.sh \
-EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder.py tests/peer_moco_train.py
+    tests/peer_swav_train.sh \
+    tests/train_kills.sh
+EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder_steps.py tests/peer_moco_train.py tests/peer_swav_train.py

@@ -60,6 +60,7 @@ libpfcdriver_la_SOURCES += \
     src/driver/train_recipe.c \
     src/driver/train_settings.c \
     src/driver/train_signals.c \
+    src/driver/train_swav.c \
     src/driver/train_task.h \
     src/driver/train_views.c \
     src/driver/train_views.h

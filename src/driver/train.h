@@ -94,7 +94,8 @@ void pfc_train_log_step(pfc_train_log *log, const struct pfc_train_step *step, d
 double pfc_meter_average(const pfc_meter *m);
 /* Ends the progress line, so that something else can be printed. */
 void pfc_train_log_pause(pfc_train_log *log);
-void pfc_train_log_accuracy(pfc_train_log *log, int64_t steps, const char *name, int64_t right, int64_t count);
+/* what goes before the name on the screen. */
+void pfc_train_log_accuracy(pfc_train_log *log, int64_t steps, const char *what, const char *name, int64_t right, int64_t count);
 /* Draws what stands in the log file by now (train_plot.c). Collective. */
 int pfc_train_plot(const pfc_cli *cli, const pfc_train_log *log, const char *title, pfc_diag *diag);
 /* Collective. */

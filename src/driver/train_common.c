@@ -33,12 +33,15 @@ static pfc_train_accuracy *accuracy_of(pfc_train *t, const char *name)
     return &longer[t->accuracy_count++];
 }
 
-void pfc_train_tell(pfc_train *t, const char *name, int64_t right, int64_t count)
+static void tell(pfc_train *t, const char *what, const char *name, int64_t right, int64_t count)
 {
     pfc_train_accuracy *a = accuracy_of(t, name);
     if (a)
         a->value = count ? (double)right / (double)count : NAN;
     else
         pfc_diag_fail(t->diag, PFC_EXIT_RUNTIME, "out of memory");
-    pfc_train_log_accuracy(&t->log, t->plan->steps, name, right, count);
+    pfc_train_log_accuracy(&t->log, t->plan->steps, what, name, right, count);
 }
+
+void pfc_train_tell(pfc_train *t, const char *name, int64_t right, int64_t count) { tell(t, "Held out ", name, right, count); }
+void pfc_train_tell_share(pfc_train *t, const char *name, int64_t some, int64_t count) { tell(t, "", name, some, count); }

@@ -151,10 +151,10 @@ void pfc_train_log_pause(pfc_train_log *log)
     if (log->file) fflush(log->file);
 }
 
-void pfc_train_log_accuracy(pfc_train_log *log, int64_t steps, const char *name, int64_t right, int64_t count)
+void pfc_train_log_accuracy(pfc_train_log *log, int64_t steps, const char *what, const char *name, int64_t right, int64_t count)
 {
     double share = count ? (double)right / (double)count : 0.0;
     int64_t epoch = (steps - 1) / log->epoch_steps;
-    if (!log->quiet) printf("Epoch: [%lld]\tHeld out %s %.4f (%lld of %lld)\n", (long long)epoch, name, share, (long long)right, (long long)count);
+    if (!log->quiet) printf("Epoch: [%lld]\t%s%s %.4f (%lld of %lld)\n", (long long)epoch, what, name, share, (long long)right, (long long)count);
     if (log->file) fprintf(log->file, "%lld\t%lld\t\t\t\t\t\t\t%s\t%.17g\n", (long long)steps, (long long)epoch, name, share);
 }

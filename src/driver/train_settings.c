@@ -5,11 +5,11 @@
 #include <string.h>
 
 /* The first is the default. */
-static const pfc_task *const tasks[] = { &pfc_task_head, &pfc_task_moco, NULL };
+static const pfc_task *const tasks[] = { &pfc_task_head, &pfc_task_moco, &pfc_task_swav, NULL };
 
 /* Of every task. What a checkpoint says of them is pfc_plan_items' business. */
 static const pfc_param_spec of_every_run[] = {
-    { "task", PFC_PARAM_WORD, "head", "head|moco", "what is trained" },
+    { "task", PFC_PARAM_WORD, "head", "head|moco|swav", "what is trained" },
     { "batch", PFC_PARAM_INT, "128", NULL, "rows of a step on all ranks" },
     { "epochs", PFC_PARAM_INT, "", NULL, "length of the run; 1 without steps" },
     { "steps", PFC_PARAM_INT, "", NULL, "length of the run in steps" },

@@ -61,6 +61,7 @@ struct pfc_task {
 
 extern const pfc_task pfc_task_head; /* train_head.c */
 extern const pfc_task pfc_task_moco; /* train_moco.c */
+extern const pfc_task pfc_task_swav; /* train_swav.c */
 
 /* ---- for tasks (train_common.c) ---- */
 
@@ -70,6 +71,8 @@ int pfc_train_failed(pfc_train *t, pfc_status status, const char *what);
 int pfc_train_length(pfc_train *t);
 /* Prints, logs and remembers an accuracy. Local. */
 void pfc_train_tell(pfc_train *t, const char *name, int64_t right, int64_t count);
+/* The same for a share that is no accuracy on held-out data. */
+void pfc_train_tell_share(pfc_train *t, const char *name, int64_t some, int64_t count);
 /* The settings of a table as fixed facts of a checkpoint, so that another recipe is refused. An optional one that is absent is none. */
 void pfc_settings_items(const pfc_settings *s, const pfc_param_spec *table, pfc_items *items);
 

@@ -28,6 +28,8 @@ libpfc_la_SOURCES += \
     src/train/plan.c \
     src/train/plan.h \
     src/train/schedule.c \
+    src/train/swav_state.c \
+    src/train/swav_state.h \
     src/train/trainer.c \
     src/train/trainer.h \
     src/train/trainer_state.c
