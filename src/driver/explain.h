@@ -180,6 +180,8 @@ void pfc_ex_tell(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s);
 /* The data flow of all steps as one picture; of one event as a picture inside a page. */
 void pfc_ex_svg(FILE *f, const pfc_ex_story *s);
 void pfc_ex_svg_event(FILE *f, const pfc_ex_story *s, int event);
+/* Rules for shapes and colours, for pictures and pages. */
+void pfc_ex_style(FILE *f);
 /* The exchanges by step, with bytes. */
 void pfc_ex_json(pfc_json *j, const pfc_ex_story *s);
 

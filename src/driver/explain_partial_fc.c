@@ -76,7 +76,7 @@ static const pfc_ex_step steps[] = {
     { "9", "gradients, block by block",
       "g_nc = (p_nc - [c = y_n]) / N\n"
       "h_nc = g_nc dl_nc/dz_nc\n"
-      "dx_n += sum_c h_nc w_c / |w_c|               this rank's part, for step 10\n"
+      "dx_n += sum_c h_nc w_c / |w_c|              for step 10\n"
       "dw_c = (a_c - <a_c, w^_c> w^_c) / |w_c|      w^_c = w_c / |w_c|\n"
       "a_c = sum_n h_nc x_n / |x_n|\n"
       "v_c <- momentum v_c + dw_c + weight_decay w_c\n"
