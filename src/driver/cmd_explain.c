@@ -8,7 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static const pfc_ex_algorithm *const told[] = { &pfc_ex_partial_fc, NULL };
+static const pfc_ex_algorithm *const told[] = {
+    &pfc_ex_partial_fc,   &pfc_ex_arcface_head, &pfc_ex_adaptive_margins, &pfc_ex_sinkhorn,   &pfc_ex_swav, &pfc_ex_lr_schedule,
+    &pfc_ex_moco_shuffle, &pfc_ex_moco,         &pfc_ex_group_gather,     &pfc_ex_batch_norm, NULL
+};
 
 static const pfc_ex_algorithm *find(const char *name, pfc_diag *diag)
 {

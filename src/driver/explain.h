@@ -16,7 +16,7 @@ typedef struct pfc_ex_exchange {
     pfc_comm_op op;
     const char *kinds; /* of elements: r real, i int64, e int32 exponents, a accumulator, b bytes of rows. Of a tap: its name */
     const char *what;  /* "X, the features of all rows" */
-    const char *shape; /* "N" a vector, "N,D" a matrix; "a|b,C": rows named a and b; NULL: only the amount is told */
+    const char *shape; /* "N" a vector, "N,D" a matrix; "a|b" named elements, "a|b,C" named rows; NULL: only the amount is told */
 } pfc_ex_exchange;
 
 typedef struct pfc_ex_step {
@@ -137,7 +137,7 @@ typedef struct pfc_ex_block {
     int64_t rows, cols, row0, col0;
     char row_label, col_label; /* letter before the numbers from row0, col0; 0: no label */
     int64_t unit;              /* so many rows belong to one label: "c3.0", "c3.1" */
-    char row_names[64];        /* instead of row labels: "sum x|sum x^2" */
+    char names[64];            /* of rows, or without row labels of columns: "sum x|sum x^2"; "": letters and numbers */
     double *value;             /* rows*cols */
     bool *absent;              /* rows*cols; NULL: all are there */
 } pfc_ex_block;
@@ -156,7 +156,10 @@ bool pfc_ex_panel_event(const pfc_ex_story *s, int event, int side, pfc_ex_panel
 void pfc_ex_panel_free(pfc_ex_panel *p);
 /* Four digits. */
 const char *pfc_ex_number(double x, char text[32]);
-/* A column's or row's label. */
+/* Labels of column col and row `row` of a block; "" where it has none. */
+const char *pfc_ex_col_label(const pfc_ex_block *b, int64_t col, char text[32]);
+const char *pfc_ex_row_label(const pfc_ex_block *b, int64_t row, char text[32]);
+/* "n3", "c2.1"; letter ' ': a number alone. */
 const char *pfc_ex_label(char letter, int64_t number, int64_t unit, char text[32]);
 
 /* ---- telling (explain_tell.c) ---- */
@@ -171,6 +174,7 @@ typedef struct pfc_ex_writer {
     void (*table)(FILE *f, int rows, int columns, char *const *cells, const int *owner);
     void (*panel)(FILE *f, const pfc_ex_panel *p);
     void (*exchange)(FILE *f, const pfc_ex_story *s, int event, const char *title, const char *amounts);
+    void (*exchange_end)(FILE *f); /* after its panels */
     void (*end)(FILE *f, const pfc_ex_story *s);
 } pfc_ex_writer;
 

@@ -113,17 +113,10 @@ static void number_cell(FILE *f, const pfc_ex_block *b, int64_t i)
     fprintf(f, "<td>%s</td>", b->absent && b->absent[i] ? "." : pfc_ex_number(b->value[i], text));
 }
 
-static void row_head(FILE *f, const pfc_ex_block *b, int64_t row)
+static void head(FILE *f, const char *text)
 {
-    char text[32];
-    const char *name = b->row_names;
-    if (!b->row_label) return;
     fputs("<th class='l'>", f);
-    for (int64_t i = 0; name[0] && i < row && strchr(name, '|'); i++) name = strchr(name, '|') + 1;
-    if (name[0])
-        escape(f, name, strcspn(name, "|"));
-    else
-        put(f, pfc_ex_label(b->row_label, b->row0 + row, b->unit, text));
+    put(f, text);
     fputs("</th>", f);
 }
 
@@ -135,12 +128,12 @@ static void block(FILE *f, const pfc_ex_block *b)
     fprintf(f, "'><span>%s</span><table>\n", b->title);
     if (b->col_label) {
         fputs(b->row_label ? "<tr><th></th>" : "<tr>", f);
-        for (int64_t k = 0; k < b->cols; k++) fprintf(f, "<th class='l'>%s</th>", pfc_ex_label(b->col_label, b->col0 + k, b->row_label ? 1 : b->unit, text));
+        for (int64_t k = 0; k < b->cols; k++) head(f, pfc_ex_col_label(b, k, text));
         fputs("</tr>\n", f);
     }
     for (int64_t r = 0; r < b->rows; r++) {
         fputs("<tr>", f);
-        row_head(f, b, r);
+        if (b->row_label) head(f, pfc_ex_row_label(b, r, text));
         for (int64_t k = 0; k < b->cols; k++) number_cell(f, b, r * b->cols + k);
         fputs("</tr>\n", f);
     }
@@ -154,7 +147,7 @@ static void stacked(FILE *f, const pfc_ex_panel *p)
     for (int i = 0; i < p->count; i++)
         if (p->blocks[i].col0 + p->blocks[i].cols > cols) cols = p->blocks[i].col0 + p->blocks[i].cols;
     fputs("<div class='scroll'><table>\n<tr><th></th>", f);
-    for (int64_t k = 0; k < cols; k++) fprintf(f, "<th class='l'>%s</th>", pfc_ex_label(p->blocks[0].col_label, k, 1, text));
+    for (int64_t k = 0; k < cols; k++) head(f, pfc_ex_col_label(&p->blocks[0], k - p->blocks[0].col0, text));
     fputs("</tr>\n", f);
     for (int i = 0; i < p->count; i++) {
         const pfc_ex_block *b = &p->blocks[i];
@@ -193,7 +186,7 @@ static void panel(FILE *f, const pfc_ex_panel *p)
     fputs("</figure>\n", f);
 }
 
-/* The numbers that follow stand outside the frame. */
+/* A frame, to exchange_end. */
 static void exchange(FILE *f, const pfc_ex_story *s, int event, const char *title, const char *amounts)
 {
     fputs("<div class='x'><h3>", f);
@@ -202,8 +195,10 @@ static void exchange(FILE *f, const pfc_ex_story *s, int event, const char *titl
     put(f, amounts);
     fputs("</p>\n<div class='scroll'>", f);
     pfc_ex_svg_event(f, s, event);
-    fputs("</div></div>\n", f);
+    fputs("</div>\n", f);
 }
+
+static void exchange_end(FILE *f) { fputs("</div>\n", f); }
 
 static void end(FILE *f, const pfc_ex_story *s)
 {
@@ -211,4 +206,4 @@ static void end(FILE *f, const pfc_ex_story *s)
     fputs("</body>\n</html>\n", f);
 }
 
-const pfc_ex_writer pfc_ex_html = { begin, heading, prose, equations, table, panel, exchange, end };
+const pfc_ex_writer pfc_ex_html = { begin, heading, prose, equations, table, panel, exchange, exchange_end, end };

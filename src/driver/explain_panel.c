@@ -23,6 +23,27 @@ const char *pfc_ex_label(char letter, int64_t number, int64_t unit, char text[32
     return text;
 }
 
+/* Name k of "a|b|c". */
+static const char *name_at(const char *names, int64_t k, char text[32])
+{
+    for (; k > 0 && strchr(names, '|'); k--) names = strchr(names, '|') + 1;
+    snprintf(text, 32, "%.*s", (int)strcspn(names, "|"), names);
+    return text;
+}
+
+const char *pfc_ex_row_label(const pfc_ex_block *b, int64_t row, char text[32])
+{
+    if (!b->row_label) return "";
+    return b->names[0] ? name_at(b->names, row, text) : pfc_ex_label(b->row_label, b->row0 + row, b->unit, text);
+}
+
+const char *pfc_ex_col_label(const pfc_ex_block *b, int64_t col, char text[32])
+{
+    if (!b->col_label) return "";
+    if (b->names[0] && !b->row_label) return name_at(b->names, b->col0 + col, text);
+    return pfc_ex_label(b->col_label, b->col0 + col, b->row_label ? 1 : b->unit, text);
+}
+
 static pfc_ex_block *new_block(pfc_ex_panel *p, int64_t rows, int64_t cols)
 {
     pfc_ex_block *blocks = realloc(p->blocks, (size_t)(p->count + 1) * sizeof *blocks);
@@ -156,6 +177,21 @@ static bool tensor_block(const pfc_ex_story *s, const pfc_ex_tensor *t, const pf
     return true;
 }
 
+/* Long rows, one on each rank, stand better below each other. */
+static void stack_rows(pfc_ex_panel *p)
+{
+    char label[32];
+    for (int i = 0; i < p->count; i++)
+        if (p->count == 1 || p->blocks[i].rows != 1 || p->blocks[i].cols < 6 || p->blocks[i].cols != p->blocks[0].cols || p->blocks[i].col0) return;
+    for (int i = 0; i < p->count; i++) {
+        pfc_ex_block *b = &p->blocks[i];
+        size_t n = strlen(b->title);
+        if (b->row_label) snprintf(b->title + n, sizeof b->title - n, "  %s", pfc_ex_row_label(b, 0, label));
+        b->row_label = 0;
+    }
+    p->stacked = true;
+}
+
 bool pfc_ex_panel_tensor(const pfc_ex_story *s, const pfc_ex_tensor *t, pfc_ex_panel *p)
 {
     char shape[160];
@@ -169,13 +205,14 @@ bool pfc_ex_panel_tensor(const pfc_ex_story *s, const pfc_ex_tensor *t, pfc_ex_p
             pfc_ex_panel_free(p);
             return false;
         }
+    stack_rows(p);
     return true;
 }
 
 /* ---- exchanges ---- */
 
 typedef struct layout {
-    char names[64]; /* of rows; "": letters */
+    char names[64]; /* "": letters */
     char row, col;  /* row 0: a vector */
     int64_t named;  /* rows with names */
     int64_t cols;   /* of a matrix with letters */
@@ -191,6 +228,7 @@ static layout parse(const pfc_case *c, const char *shape)
     char *comma = strrchr(text, ',');
     const char *last = comma ? comma + 1 : text;
     l.col = letter(last);
+    if (!comma && strchr(text, '|')) snprintf(l.names, sizeof l.names, "%.60s", text);
     if (!comma) return l;
     *comma = 0;
     if (strchr(text, '|')) {
@@ -226,7 +264,7 @@ static bool event_block(const pfc_ex_story *s, int event, int rank, int side, co
     pfc_ex_block *b = new_block(p, rows, cols);
     if (!b) return false;
     whose(s, b, rank);
-    snprintf(b->row_names, sizeof b->row_names, "%s", l->names);
+    snprintf(b->names, sizeof b->names, "%s", l->names);
     b->col_label = l->col;
     b->row_label = l->row;
     if (l->row && l->cols > 0)

@@ -60,19 +60,30 @@ static int part_of_event(const pfc_ex_story *s, const pfc_ex_event *e)
     return part;
 }
 
-static bool fits(const pfc_ex_exchange *x, const pfc_ex_event *e) { return x->step && x->op == e->op && strchr(x->kinds, e->kind); }
+static bool taken(const pfc_ex_story *s, const char *number)
+{
+    for (const pfc_ex_step *step = s->told->steps; step->number; step++)
+        if (strcmp(step->number, number) == 0) return pfc_ex_step_taken(s, step);
+    return true;
+}
+
+static bool fits(const pfc_ex_story *s, const pfc_ex_exchange *x, const pfc_ex_event *e)
+{
+    return x->step && x->op == e->op && strchr(x->kinds, e->kind) && taken(s, x->step);
+}
 
 /* From the last entry on forward, else back, inside the part. */
-static const pfc_ex_exchange *find_entry(const pfc_ex_exchange *table, int part, int *last, const pfc_ex_event *e)
+static const pfc_ex_exchange *find_entry(const pfc_ex_story *s, int part, int *last, const pfc_ex_event *e)
 {
+    const pfc_ex_exchange *table = s->told->exchanges;
     int begin = 0, end;
     for (int p = 0; p < part; begin++) p += table[begin].step == NULL;
     for (end = begin; table[end].step; end++) continue;
     int from = *last >= begin && *last < end ? *last : begin - 1;
     for (int i = from + 1; i < end; i++)
-        if (fits(&table[i], e)) return &table[*last = i];
+        if (fits(s, &table[i], e)) return &table[*last = i];
     for (int i = from; i >= begin; i--)
-        if (fits(&table[i], e)) return &table[*last = i];
+        if (fits(s, &table[i], e)) return &table[*last = i];
     return NULL;
 }
 
@@ -81,7 +92,7 @@ static void match(pfc_ex_story *s)
     int last = -1;
     for (int i = 0; i < s->event_count && s->told->exchanges; i++) {
         const pfc_ex_event *e = pfc_ex_event_of(s, i, 0);
-        s->entry[i] = find_entry(s->told->exchanges, part_of_event(s, e), &last, e);
+        s->entry[i] = find_entry(s, part_of_event(s, e), &last, e);
     }
 }
 

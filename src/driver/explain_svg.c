@@ -94,7 +94,7 @@ static void holding(const pen *p, int event, int rank, int side)
         box(p, middle(p, rank) - small / 2, p->y, small, BOX, rank);
     else
         box(p, middle(p, rank) - large / 2, p->y, large, BOX, side ? -1 : rank);
-    words(p, middle(p, rank), p->y + 15, "mid", "%lld B", (long long)(side ? e->out.bytes : e->in.bytes));
+    words(p, middle(p, rank), p->y + 15, "mid halo", "%lld B", (long long)(side ? e->out.bytes : e->in.bytes));
 }
 
 /* Up to the first comma. */
@@ -102,7 +102,7 @@ static void short_name(const pfc_ex_exchange *x, char text[40])
 {
     int n = (int)strcspn(x->what, ",:;(");
     while (n > 0 && x->what[n - 1] == ' ') n--;
-    snprintf(text, 40, "%.*s", n < 34 ? n : 34, x->what);
+    snprintf(text, 40, "%.*s", n < 44 ? n : 34, x->what);
 }
 
 static void bars(const pen *p, int event)
@@ -133,7 +133,7 @@ static void collective(pen *p, int event)
     for (int r = 0; r < p->s->ranks; r++) arrow(p, middle(p, r), p->y + 2, middle(p, r), p->y + ARROW - 2, -1);
     p->y += ARROW;
     for (int r = 0; r < p->s->ranks; r++) holding(p, event, r, 1);
-    p->y += BOX + 8;
+    p->y += BOX + 14;
 }
 
 static int rows_to(const pfc_ex_event *e, int peer)
@@ -190,14 +190,14 @@ static void rank_titles(pen *p)
     p->y += BOX + 10;
 }
 
-/* Names of what a step leaves behind, a line each, at most 3; "" if there is nothing. */
-static int names_of(const pfc_ex_story *s, const pfc_ex_step *step, char names[3][PFC_MAX_NAME])
+/* Names of what a step leaves behind, a line each, at most 4; "" if there is nothing. */
+static int names_of(const pfc_ex_story *s, const pfc_ex_step *step, char names[4][PFC_MAX_NAME])
 {
     int n = 0;
-    for (const char *word = step->show ? step->show : ""; *word && n < 3;) {
+    for (const char *word = step->show ? step->show : ""; *word && n < 4;) {
         int length = (int)strcspn(word, " "), skip = strncmp(word, "out:", 4) == 0 ? 4 : 5;
         if (strncmp(word, "in:", 3) && length - skip < PFC_MAX_NAME)
-            for (int i = 0; i < s->tensor_count && n < 3; i++)
+            for (int i = 0; i < s->tensor_count && n < 4; i++)
                 if (strlen(s->tensors[i].t->name) == (size_t)(length - skip) && strncmp(s->tensors[i].t->name, word + skip, (size_t)(length - skip)) == 0) {
                     snprintf(names[n++], PFC_MAX_NAME, "%.*s", length - skip, word + skip);
                     break;
@@ -210,12 +210,16 @@ static int names_of(const pfc_ex_story *s, const pfc_ex_step *step, char names[3
 
 static void work(pen *p, const pfc_ex_step *step)
 {
-    char names[3][PFC_MAX_NAME];
+    char names[4][PFC_MAX_NAME];
+    bool shared = true;
     int n = names_of(p->s, step, names);
     if (!n) return;
+    for (int i = 0; i < p->s->tensor_count; i++)
+        for (int k = 0; k < n; k++)
+            if (strcmp(p->s->tensors[i].t->name, names[k]) == 0 && p->s->tensors[i].t->dist != PFC_DIST_NONE) shared = false;
     double h = 8 + 15 * n;
     for (int r = 0; r < p->s->ranks; r++) {
-        box(p, left(p, r) + 14, p->y, p->lane - 28, h, r);
+        box(p, left(p, r) + 14, p->y, p->lane - 28, h, shared ? -1 : r);
         for (int i = 0; i < n; i++) words(p, middle(p, r), p->y + 15 + 15 * i, "mid", "%s", names[i]);
     }
     p->y += h + 8;
@@ -234,7 +238,7 @@ static void flow(pen *p)
     for (const pfc_ex_step *step = p->s->told->steps; step->number; step++) {
         if (!pfc_ex_step_taken(p->s, step)) continue;
         p->y += 8;
-        words(p, MARGIN + 6, p->y + 12, "step", "%s  %s", step->number, step->title);
+        words(p, MARGIN + 6, p->y + 12, "step", "%s. %s", step->number, step->title);
         p->y += 22;
         for (int i = 0; i < p->s->event_count; i++)
             if (p->s->entry[i] && strcmp(p->s->entry[i]->step, step->number) == 0 && !same_as_before(p->s, i)) exchange(p, i);
@@ -264,12 +268,13 @@ void pfc_ex_style(FILE *f)
     static const int hue[COLOURS] = { 210, 28, 140, 280, 0, 178, 50, 325 };
     fputs(
         "svg text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#222}svg .mid{text-anchor:middle}svg .strong,svg .step{font-weight:600}svg .step{font-size:13px}"
-        "svg .small{font-size:10px}svg .line{fill:none;stroke:#777;stroke-width:1.3}svg .bar{fill:#fff;stroke:#777;stroke-width:1.3}svg .all{fill:#e8e8e8;stroke:#888}\n",
+        "svg .small{font-size:10px}svg .halo{paint-order:stroke;stroke:#fff;stroke-opacity:.6;stroke-width:3px}svg .line{fill:none;stroke:#777;stroke-width:1.3}svg .bar{fill:#fff;stroke:#777;stroke-width:1.3}svg .all{fill:#e8e8e8;stroke:#888}\n",
         f);
     for (int i = 0; i < COLOURS; i++)
         fprintf(f, "svg .r%d{fill:hsl(%d,70%%,87%%);stroke:hsl(%d,50%%,48%%)}svg .s%d{stroke:hsl(%d,50%%,48%%)}\n", i, hue[i], hue[i], i, hue[i]);
-    fputs("@media(prefers-color-scheme:dark){svg text{fill:#eee}svg .bar{fill:#1c1c1f;stroke:#aaa}svg .all{fill:#3a3a3d;stroke:#999}svg .line{stroke:#aaa}\n",
-          f);
+    fputs(
+        "@media(prefers-color-scheme:dark){svg text{fill:#eee}svg .bar{fill:#1c1c1f;stroke:#aaa}svg .all{fill:#3a3a3d;stroke:#999}svg .line{stroke:#aaa}svg .halo{stroke:#000}\n",
+        f);
     for (int i = 0; i < COLOURS; i++)
         fprintf(f, "svg .r%d{fill:hsl(%d,35%%,27%%);stroke:hsl(%d,45%%,58%%)}svg .s%d{stroke:hsl(%d,45%%,58%%)}\n", i, hue[i], hue[i], i, hue[i]);
     fputs("}\n", f);

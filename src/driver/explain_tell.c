@@ -42,17 +42,19 @@ static void give(FILE *f, const pfc_ex_writer *w, cells *t)
 
 /* ---- who holds what ---- */
 
-static void add_part(cells *t, const pfc_ex_panel *p, int rank)
+static void add_part(cells *t, const pfc_tensor *g, const pfc_ex_panel *p, int rank)
 {
     const pfc_ex_block *b = &p->blocks[p->count > 1 ? rank : 0];
     char first[32], last[32];
-    bool cols = b->row_label == 0 || (b->col0 > 0 && b->row0 == 0);
+    bool cols = g->axis == g->ndim - 1;
     int64_t from = cols ? b->col0 : b->row0, n = cols ? b->cols : b->rows;
     char letter = cols ? b->col_label : b->row_label;
-    if (p->count == 1 && b->rank < 0)
+    if (g->dist == PFC_DIST_NONE)
         add(t, "all");
+    else if (g->dist == PFC_DIST_RANK)
+        add(t, "slice %d", rank);
     else if (!letter)
-        add(t, "its own");
+        add(t, "one");
     else if (n == 0)
         add(t, "none");
     else if (n == 1)
@@ -77,7 +79,7 @@ static void holdings(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
         for (int i = 0; i < inputs; i++) add(&t, "%s", pfc_shape_text(s->tensors[i].t, shape, sizeof shape));
         for (int r = 0; r < s->ranks; r++) {
             add(&t, "rank %d", r);
-            for (int i = 0; i < inputs; i++) add_part(&t, &p[i], r);
+            for (int i = 0; i < inputs; i++) add_part(&t, s->tensors[i].t, &p[i], r);
             own(&t, r);
         }
         w->heading(f, "", "Which rank holds what");
@@ -183,11 +185,17 @@ static bool same_amounts(const pfc_ex_story *s, int a, int b)
     return true;
 }
 
-/* How many events from this one on are the same but for the numbers in them. */
+static bool alike(const pfc_ex_story *s, int a, int b) { return s->entry[a] == s->entry[b] && same_amounts(s, a, b); }
+
+/* How many events are like this one but for the numbers in them; 0: it is not the first of them. */
 static int repeats(const pfc_ex_story *s, int event)
 {
-    int n = 1;
-    while (event + n < s->event_count && s->entry[event + n] == s->entry[event] && same_amounts(s, event, event + n)) n++;
+    int n = 0;
+    for (int i = 0; i < s->event_count; i++)
+        if (alike(s, i, event)) {
+            if (i < event) return 0;
+            n++;
+        }
     return n;
 }
 
@@ -213,6 +221,7 @@ static void tell_exchange(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s
             w->panel(f, &p);
             pfc_ex_panel_free(&p);
         }
+    w->exchange_end(f);
 }
 
 /* ---- steps ---- */
@@ -252,16 +261,39 @@ static void tell_step(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s, co
     w->heading(f, step->number, step->title);
     w->equations(f, step->equations);
     if (step->note && taken) w->prose(f, step->note);
-    if (!taken) w->prose(f, "Not in this example: its settings do not need this step.");
+    if (!taken) w->prose(f, "Not taken with these settings.");
     tensors(f, w, s, step, true);
-    for (int i = 0, n; i < s->event_count; i += n) {
-        n = s->entry[i] && !s->entry[i]->shape ? repeats(s, i) : 1;
-        if (s->entry[i] && strcmp(s->entry[i]->step, step->number) == 0) tell_exchange(f, w, s, i, n);
+    for (int i = 0; i < s->event_count; i++) {
+        const pfc_ex_exchange *x = s->entry[i];
+        if (!x || strcmp(x->step, step->number)) continue;
+        int n = x->shape ? 1 : repeats(s, i); /* without numbers to show, once for all */
+        if (n) tell_exchange(f, w, s, i, n);
     }
     if (taken) tensors(f, w, s, step, false);
 }
 
 /* ---- the end ---- */
+
+/* Of bookkeeping: the same words are told once. */
+static bool same_words(const pfc_ex_story *s, int a, int b)
+{
+    const pfc_ex_exchange *x = s->entry[a], *y = s->entry[b];
+    return x && y && !x->step[0] && !y->step[0] && strcmp(x->what, y->what) == 0 && same_amounts(s, a, b);
+}
+
+static bool known_before(const pfc_ex_story *s, int event)
+{
+    for (int i = 0; i < event; i++)
+        if (same_words(s, i, event)) return true;
+    return false;
+}
+
+static int count_alike(const pfc_ex_story *s, int event)
+{
+    int n = 0;
+    for (int i = 0; i < s->event_count; i++) n += i == event || same_words(s, i, event);
+    return n;
+}
 
 /* What each rank sends, in one table. */
 static void traffic(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
@@ -273,14 +305,12 @@ static void traffic(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
     add(&t, "of");
     add(&t, "hands in");
     add(&t, "gets");
-    for (int i = 0, n; i < s->event_count; i += n) {
+    for (int i = 0; i < s->event_count; i++) {
         const pfc_ex_exchange *x = s->entry[i];
         char in[64], out[64], times[32];
-        n = x && x->step[0] ? repeats(s, i) : 1;
-        if (!x || !x->step[0]) {
-            other++;
-            continue;
-        }
+        int n = x && x->step[0] ? repeats(s, i) : 0;
+        other += !x || !x->step[0];
+        if (!n) continue;
         shown++;
         add(&t, "%s", x->step);
         add(&t, "%s%s", pfc_ex_op_name(x->op), times_text(n, times));
@@ -296,13 +326,14 @@ static void traffic(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
     if (!shown) free(t.text), free(t.owner), w->prose(f, "Nothing: every rank computes all of it by itself.");
     if (!other) return;
     char text[700];
-    int n = snprintf(text, sizeof text, "Besides, %d small message%s of bookkeeping:", other, other == 1 ? "" : "s");
+    int n = snprintf(text, sizeof text, "Besides, %d small message%s of bookkeeping:", other, other == 1 ? "" : "s"), begun = n;
     for (int i = 0; i < s->event_count; i++) {
         const pfc_ex_exchange *x = s->entry[i];
-        char in[64];
-        if ((x && x->step[0]) || n > (int)sizeof text - 160) continue;
-        n += snprintf(text + n, sizeof text - (size_t)n, "%s %s (%s, %s)", strchr(text, '(') ? ";" : "", x ? x->what : "one that no step knows",
-                      pfc_ex_op_name(pfc_ex_event_of(s, i, 0)->op), bytes_text(s, i, 0, in));
+        char in[64], times[32];
+        int same = known_before(s, i) ? 0 : count_alike(s, i);
+        if ((x && x->step[0]) || !same || n > (int)sizeof text - 160) continue;
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s %s%s (%s, %s)", n > begun ? ";" : "", x ? x->what : "one that no step knows",
+                      times_text(same, times), pfc_ex_op_name(pfc_ex_event_of(s, i, 0)->op), bytes_text(s, i, 0, in));
     }
     snprintf(text + n, sizeof text - (size_t)n, ". Where ranks agree that none has failed, 4 bytes travel each time; these are not counted.");
     w->prose(f, text);

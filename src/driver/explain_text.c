@@ -83,22 +83,12 @@ static const char *cell(const pfc_ex_block *b, int64_t row, int64_t col, char te
     return b->absent && b->absent[i] ? "." : pfc_ex_number(b->value[i], text);
 }
 
-static const char *row_label(const pfc_ex_block *b, int64_t row, char text[32])
-{
-    const char *name = b->row_names;
-    if (!b->row_label) return "";
-    if (!name[0]) return pfc_ex_label(b->row_label, b->row0 + row, b->unit, text);
-    for (int64_t i = 0; i < row && strchr(name, '|'); i++) name = strchr(name, '|') + 1;
-    snprintf(text, 32, "%.*s", (int)strcspn(name, "|"), name);
-    return text;
-}
-
 static int label_width(const pfc_ex_block *b)
 {
     int width = 0;
     char text[32];
     for (int64_t r = 0; r < b->rows; r++) {
-        int n = (int)strlen(row_label(b, r, text));
+        int n = (int)strlen(pfc_ex_row_label(b, r, text));
         if (n > width) width = n;
     }
     return width;
@@ -107,7 +97,7 @@ static int label_width(const pfc_ex_block *b)
 static int column_width(const pfc_ex_block *b, int64_t col)
 {
     char text[32];
-    int width = b->col_label ? (int)strlen(pfc_ex_label(b->col_label, b->col0 + col, b->row_label ? 1 : b->unit, text)) : 0;
+    int width = (int)strlen(pfc_ex_col_label(b, col, text));
     for (int64_t r = 0; r < b->rows; r++) {
         int n = (int)strlen(cell(b, r, col, text));
         if (n > width) width = n;
@@ -161,10 +151,10 @@ static void block_row(line *l, const pfc_ex_block *b, int64_t row, int64_t col, 
     int labels = label_width(b);
     if (row == -2) append(l, "%s", b->title);
     if (row == -2 || row >= b->rows) return;
-    append(l, "%-*s", labels, row < 0 ? "" : row_label(b, row, text));
+    append(l, "%-*s", labels, row < 0 ? "" : pfc_ex_row_label(b, row, text));
     for (int64_t k = col; k < end; k++) {
         int width = column_width(b, k) + (k > col || labels ? 2 : 0);
-        append(l, "%*s", width, row >= 0 ? cell(b, row, k, text) : pfc_ex_label(b->col_label, b->col0 + k, b->row_label ? 1 : b->unit, text));
+        append(l, "%*s", width, row >= 0 ? cell(b, row, k, text) : pfc_ex_col_label(b, k, text));
     }
     if (row >= 0 && b->cols == 0) append(l, "-");
 }
@@ -243,7 +233,7 @@ static const char *stacked_cell(const pfc_ex_block *b, int64_t col, char text[32
 static int stacked_width(const pfc_ex_panel *p, int64_t col)
 {
     char text[32];
-    int width = (int)strlen(pfc_ex_label(p->blocks[0].col_label, col, 1, text));
+    int width = (int)strlen(pfc_ex_col_label(&p->blocks[0], col - p->blocks[0].col0, text));
     for (int i = 0; i < p->count; i++) {
         int n = (int)strlen(stacked_cell(&p->blocks[i], col, text));
         if (n > width) width = n;
@@ -264,11 +254,11 @@ static void stacked(FILE *f, const pfc_ex_panel *p)
     for (int64_t col = 0, end; col < cols; col = end) {
         int width = PANEL_INDENT + titles;
         for (end = col; end < cols && (end == col || width + 2 + stacked_width(p, end) <= WIDTH); end++) width += 2 + stacked_width(p, end);
-        for (int i = -1; i < p->count; i++) {
+        for (int i = p->blocks[0].col_label ? -1 : 0; i < p->count; i++) {
             int owed = PANEL_INDENT + titles;
             if (i >= 0) owed -= fprintf(f, "%*s%s", PANEL_INDENT, "", p->blocks[i].title);
             for (int64_t k = col; k < end; k++) {
-                const char *what = i < 0 ? pfc_ex_label(p->blocks[0].col_label, k, 1, text) : stacked_cell(&p->blocks[i], k, text);
+                const char *what = i < 0 ? pfc_ex_col_label(&p->blocks[0], k - p->blocks[0].col0, text) : stacked_cell(&p->blocks[i], k, text);
                 owed += 2 + stacked_width(p, k);
                 if (what[0]) fprintf(f, "%*s", owed, what), owed = 0;
             }
@@ -295,6 +285,8 @@ static void exchange(FILE *f, const pfc_ex_story *s, int event, const char *titl
     wrap(f, amounts, PANEL_INDENT);
 }
 
+static void exchange_end(FILE *f) { (void)f; }
+
 static void end(FILE *f, const pfc_ex_story *s) { (void)f, (void)s; }
 
-const pfc_ex_writer pfc_ex_text = { begin, heading, prose, equations, table, panel, exchange, end };
+const pfc_ex_writer pfc_ex_text = { begin, heading, prose, equations, table, panel, exchange, exchange_end, end };

@@ -29,12 +29,16 @@ libpfcdriver_la_SOURCES += \
     src/driver/dense_check.c \
     src/driver/driver.h \
     src/driver/explain.h \
+    src/driver/explain_arcface.c \
+    src/driver/explain_batch_norm.c \
     src/driver/explain_example.c \
     src/driver/explain_html.c \
+    src/driver/explain_moco.c \
     src/driver/explain_panel.c \
     src/driver/explain_partial_fc.c \
     src/driver/explain_story.c \
     src/driver/explain_svg.c \
+    src/driver/explain_swav.c \
     src/driver/explain_tell.c \
     src/driver/explain_text.c \
     src/driver/explain_watch.c \
