@@ -121,7 +121,7 @@ static int write_json(const pfc_cli *cli, const pfc_ex_story *s, pfc_diag *diag)
 {
     pfc_json *j = pfc_json_open(cli, diag);
     if (!cli->json || diag->exit_status) return diag->exit_status;
-    pfc_ex_json(j, s);
+    if (j) pfc_ex_json(j, s);
     return pfc_json_close(&j, cli, diag);
 }
 

@@ -186,7 +186,7 @@ void pfc_ex_svg(FILE *f, const pfc_ex_story *s);
 void pfc_ex_svg_event(FILE *f, const pfc_ex_story *s, int event);
 /* Rules for shapes and colours, for pictures and pages. */
 void pfc_ex_style(FILE *f);
-/* The exchanges by step, with bytes. */
+/* The exchanges by step, with bytes. On rank 0. */
 void pfc_ex_json(pfc_json *j, const pfc_ex_story *s);
 
 #endif

@@ -37,7 +37,7 @@ static void style(FILE *f)
         "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
         ".b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}.b>span{font-size:.78rem;font-weight:600}\n"
         ".x{border:1px solid #bbb;border-radius:8px;padding:.6rem .8rem;margin:.8rem 0}.x h3{font-size:1rem;margin:0}\n"
-        ".x>p{font-size:.9rem;margin:.1rem 0 .5rem}.l{color:#777;font-weight:400}svg{display:block;height:auto}\n",
+        ".x>p{font-size:.9rem;margin:.1rem 0 .5rem}.l{color:#777;font-weight:400}svg{display:block;height:auto;max-width:100%}\n",
         f);
     for (int i = 0; i < COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,70%%,91%%)}\n", i, hue[i]);
     fputs(

@@ -15,7 +15,15 @@ typedef struct pen {
     double lane, y;
 } pen;
 
-static pen new_pen(FILE *f, const pfc_ex_story *s) { return (pen){ f, s, s->ranks <= 2 ? 200 : s->ranks <= 4 ? 150 : 118, MARGIN }; }
+/* Inside a page lanes are narrow, so that four ranks fit on a phone. */
+static pen new_pen(FILE *f, const pfc_ex_story *s, bool page)
+{
+    double lane = s->ranks <= 2 ? 200 : s->ranks <= 4 ? 150 : 118;
+    if (page) lane = s->ranks <= 2 ? 150 : 86;
+    return (pen){ f, s, lane, MARGIN };
+}
+/* Of a box that fills its lane. */
+static double full(const pen *p) { return p->lane - (p->lane < 100 ? 12 : 28); }
 static double left(const pen *p, int rank) { return MARGIN + p->lane * rank; }
 static double middle(const pen *p, int rank) { return left(p, rank) + p->lane / 2; }
 static double width(const pen *p) { return 2 * MARGIN + p->lane * p->s->ranks; }
@@ -84,7 +92,7 @@ static void parts(const pen *p, int event, int rank, double w)
 static void holding(const pen *p, int event, int rank, int side)
 {
     const pfc_ex_event *e = pfc_ex_event_of(p->s, event, rank);
-    double small = fmin(40, p->lane / 3), large = p->lane - 28;
+    double small = fmin(40, p->lane / 3), large = full(p);
     bool gather = e->op == PFC_COMM_GATHER || e->op == PFC_COMM_GATHER_ROWS;
     if (gather && side)
         parts(p, event, rank, large);
@@ -147,7 +155,7 @@ static int rows_to(const pfc_ex_event *e, int peer)
 static void rows(pen *p, int event)
 {
     int ranks = p->s->ranks;
-    double w = p->lane - 28, top = p->y + BOX + 16, bottom = top + ROWS;
+    double w = full(p), top = p->y + BOX + 16, bottom = top + ROWS;
     char name[40];
     short_name(p->s->entry[event], name);
     words(p, width(p) / 2, p->y + 12, "mid strong", "%s: %s", pfc_ex_op_name(PFC_COMM_EXCHANGE_ROWS), name);
@@ -161,7 +169,7 @@ static void rows(pen *p, int event)
             int n = rows_to(e, to);
             double step = w / (ranks + 1), from = middle(p, r) - w / 2 + step * (to + 1), end = middle(p, to) - w / 2 + step * (r + 1);
             if (n) arrow(p, from, p->y + BOX + 1, end, bottom - 2, r);
-            if (n && ranks <= 4) words(p, from + (end - from) * 0.2, p->y + BOX + 2 + ROWS * 0.2, "mid small", "%lld B", (long long)(n * e->row_bytes));
+            if (n && ranks <= 4) words(p, from + (end - from) * 0.2, p->y + BOX + 2 + ROWS * 0.2, "mid small halo", "%lld B", (long long)(n * e->row_bytes));
         }
     }
     for (int r = 0; r < ranks; r++) {
@@ -219,7 +227,7 @@ static void work(pen *p, const pfc_ex_step *step)
             if (strcmp(p->s->tensors[i].t->name, names[k]) == 0 && p->s->tensors[i].t->dist != PFC_DIST_NONE) shared = false;
     double h = 8 + 15 * n;
     for (int r = 0; r < p->s->ranks; r++) {
-        box(p, left(p, r) + 14, p->y, p->lane - 28, h, shared ? -1 : r);
+        box(p, middle(p, r) - full(p) / 2, p->y, full(p), h, shared ? -1 : r);
         for (int i = 0; i < n; i++) words(p, middle(p, r), p->y + 15 + 15 * i, "mid", "%s", names[i]);
     }
     p->y += h + 8;
@@ -248,13 +256,13 @@ static void flow(pen *p)
 
 static void open_svg(const pen *p, double height, const char *label)
 {
-    fprintf(p->f, "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %.0f %.0f' width='%.0f' height='%.0f' role='img' aria-label='%s'>\n", width(p), height,
-            width(p), height, label);
+    fprintf(p->f, "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %.0f %.0f' width='%.0f' height='%.0f' style='min-width:%dpx' role='img' aria-label='%s'>\n",
+            width(p), height, width(p), height, 76 * p->s->ranks, label);
 }
 
 void pfc_ex_svg_event(FILE *f, const pfc_ex_story *s, int event)
 {
-    pen dry = new_pen(NULL, s), p = new_pen(f, s);
+    pen dry = new_pen(NULL, s, true), p = new_pen(f, s, true);
     rank_titles(&dry);
     exchange(&dry, event);
     open_svg(&p, dry.y, pfc_ex_op_name(pfc_ex_event_of(s, event, 0)->op));
@@ -282,7 +290,7 @@ void pfc_ex_style(FILE *f)
 
 void pfc_ex_svg(FILE *f, const pfc_ex_story *s)
 {
-    pen dry = new_pen(NULL, s), p = new_pen(f, s);
+    pen dry = new_pen(NULL, s, false), p = new_pen(f, s, false);
     flow(&dry);
     dry.y += MARGIN;
     open_svg(&p, dry.y, s->told->name);
