@@ -154,6 +154,8 @@ bool pfc_ex_panel_tensor(const pfc_ex_story *s, const pfc_ex_tensor *t, pfc_ex_p
 /* What goes into an event or comes out of it; for vectors both are in one panel (side 0) and there is none for side 1. False: there is nothing to show. */
 bool pfc_ex_panel_event(const pfc_ex_story *s, int event, int side, pfc_ex_panel *p);
 void pfc_ex_panel_free(pfc_ex_panel *p);
+/* What a rank holds of the tensor that the panel shows: "n0-n1", "all". */
+const char *pfc_ex_part_text(const pfc_tensor *t, const pfc_ex_panel *p, int rank, char text[80]);
 /* Four digits. */
 const char *pfc_ex_number(double x, char text[32]);
 /* Labels of column col and row `row` of a block; "" where it has none. */
@@ -166,6 +168,7 @@ const char *pfc_ex_label(char letter, int64_t number, int64_t unit, char text[32
 
 /* How a story is put on paper. user: the writer's own. */
 typedef struct pfc_ex_writer {
+    const char *legend; /* how to read it; one or two sentences */
     void (*begin)(FILE *f, const pfc_ex_story *s);
     void (*heading)(FILE *f, const char *number, const char *title); /* number "": not a step */
     void (*prose)(FILE *f, const char *text);
@@ -186,6 +189,8 @@ void pfc_ex_svg(FILE *f, const pfc_ex_story *s);
 void pfc_ex_svg_event(FILE *f, const pfc_ex_story *s, int event);
 /* Rules for shapes and colours, for pictures and pages. */
 void pfc_ex_style(FILE *f);
+enum { PFC_EX_COLOURS = 8 };
+extern const int pfc_ex_hue[PFC_EX_COLOURS]; /* of ranks, in turn */
 /* The exchanges by step, with bytes. On rank 0. */
 void pfc_ex_json(pfc_json *j, const pfc_ex_story *s);
 

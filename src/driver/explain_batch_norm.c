@@ -86,11 +86,11 @@ static const pfc_ex_exchange norm_exchanges[] = {
     { "1", PFC_COMM_MAX, "i", "counts: the largest, and the smallest, negative", NULL },
     { "1", PFC_COMM_SUM, "i", "M, the count of all", "M|" },
     { "2", PFC_COMM_MAX, "r", "grid, of each channel", "C" },
-    { "3", PFC_COMM_SUM, "a", "sum x, sum x^2 of each channel", "sum x|sum x^2,C" },
+    { "3", PFC_COMM_SUM, "a", "sum x and sum x^2, of each channel", "sum x|sum x^2,C" },
     { "4", PFC_COMM_GATHER, "r", "mean and var of every rank (unequal counts)", NULL },
     { NULL, PFC_COMM_MAX, "mean", NULL, NULL },
     { "7", PFC_COMM_MAX, "r", "grids, of each channel", "of g|of g x^,C" },
-    { "8", PFC_COMM_SUM, "a", "sum g, sum g x^ of each channel", "sum g|sum g x^,C" },
+    { "8", PFC_COMM_SUM, "a", "sum g and sum g x^, of each channel", "sum g|sum g x^,C" },
     { NULL, PFC_COMM_MAX, NULL, NULL, NULL },
 };
 

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-enum { COLOURS = 8 };
-
 static void escape(FILE *f, const char *text, size_t n)
 {
     for (size_t i = 0; i < n && text[i]; i++) {
@@ -21,7 +19,6 @@ static void put(FILE *f, const char *text) { escape(f, text, strlen(text)); }
 
 static void style(FILE *f)
 {
-    static const int hue[COLOURS] = { 210, 28, 140, 280, 0, 178, 50, 325 };
     fputs(
         "<style>\n"
         ":root{color-scheme:light dark}\n"
@@ -39,12 +36,12 @@ static void style(FILE *f)
         ".x{border:1px solid #bbb;border-radius:8px;padding:.6rem .8rem;margin:.8rem 0}.x h3{font-size:1rem;margin:0}\n"
         ".x>p{font-size:.9rem;margin:.1rem 0 .5rem}.l{color:#777;font-weight:400}svg{display:block;height:auto;max-width:100%}\n",
         f);
-    for (int i = 0; i < COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,70%%,91%%)}\n", i, hue[i]);
+    for (int i = 0; i < PFC_EX_COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,70%%,91%%)}\n", i, pfc_ex_hue[i]);
     fputs(
         "@media(prefers-color-scheme:dark){body{color:#e8e8ea;background:#1c1c1f}h2{border-color:#444}h2 b{background:#ddd;color:#111}pre{background:#28282c;border-color:#777}"
         ".b{background:#333338}.x{border-color:#555}.l,figcaption i{color:#a5a5aa}\n",
         f);
-    for (int i = 0; i < COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,35%%,23%%)}\n", i, hue[i]);
+    for (int i = 0; i < PFC_EX_COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,35%%,23%%)}\n", i, pfc_ex_hue[i]);
     fputs("}\n", f);
     pfc_ex_style(f);
     fputs("</style>\n", f);
@@ -88,7 +85,7 @@ static void table(FILE *f, int rows, int columns, char *const *cells, const int 
     fputs("<div class='scroll'><table>\n", f);
     for (int r = 0; r < rows; r++) {
         fputs("<tr", f);
-        if (owner && owner[r] >= 0) fprintf(f, " class='c%d'", owner[r] % COLOURS);
+        if (owner && owner[r] >= 0) fprintf(f, " class='c%d'", owner[r] % PFC_EX_COLOURS);
         fputc('>', f);
         for (int k = 0; k < columns; k++) {
             fputs(r == 0 ? "<th class='w'>" : "<td class='w'>", f);
@@ -104,7 +101,7 @@ static void table(FILE *f, int rows, int columns, char *const *cells, const int 
 
 static void colour(FILE *f, int rank)
 {
-    if (rank >= 0) fprintf(f, " c%d", rank % COLOURS);
+    if (rank >= 0) fprintf(f, " c%d", rank % PFC_EX_COLOURS);
 }
 
 static void number_cell(FILE *f, const pfc_ex_block *b, int64_t i)
@@ -206,4 +203,13 @@ static void end(FILE *f, const pfc_ex_story *s)
     fputs("</body>\n</html>\n", f);
 }
 
-const pfc_ex_writer pfc_ex_html = { begin, heading, prose, equations, table, panel, exchange, exchange_end, end };
+const pfc_ex_writer pfc_ex_html = { "Exchanges between ranks are framed; colours say whose numbers they are, grey is everybody's.",
+                                    begin,
+                                    heading,
+                                    prose,
+                                    equations,
+                                    table,
+                                    panel,
+                                    exchange,
+                                    exchange_end,
+                                    end };

@@ -209,6 +209,27 @@ bool pfc_ex_panel_tensor(const pfc_ex_story *s, const pfc_ex_tensor *t, pfc_ex_p
     return true;
 }
 
+const char *pfc_ex_part_text(const pfc_tensor *t, const pfc_ex_panel *p, int rank, char text[80])
+{
+    const pfc_ex_block *b = &p->blocks[p->count > 1 ? rank : 0];
+    char first[32], last[32];
+    bool cols = t->axis == t->ndim - 1;
+    int64_t n = cols ? b->cols : b->rows;
+    if (t->dist == PFC_DIST_NONE)
+        snprintf(text, 80, "all");
+    else if (t->dist == PFC_DIST_RANK)
+        snprintf(text, 80, "slice %d", rank);
+    else if (n == 0)
+        snprintf(text, 80, "none");
+    else if (n == 1)
+        snprintf(text, 80, "%s", cols ? pfc_ex_col_label(b, 0, first) : pfc_ex_row_label(b, 0, first));
+    else if (cols)
+        snprintf(text, 80, "%s-%s", pfc_ex_col_label(b, 0, first), pfc_ex_col_label(b, n - 1, last));
+    else
+        snprintf(text, 80, "%s-%s", pfc_ex_row_label(b, 0, first), pfc_ex_row_label(b, n - 1, last));
+    return text;
+}
+
 /* ---- exchanges ---- */
 
 typedef struct layout {

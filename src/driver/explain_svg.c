@@ -6,7 +6,9 @@
 #include <stdarg.h>
 #include <string.h>
 
-enum { MARGIN = 12, BOX = 22, ARROW = 24, BAR = 38, ROWS = 96, COLOURS = 8 };
+enum { MARGIN = 12, BOX = 22, ARROW = 24, BAR = 38, ROWS = 96, SLIM = 22 };
+
+const int pfc_ex_hue[PFC_EX_COLOURS] = { 210, 28, 140, 280, 0, 178, 50, 325 };
 
 /* f NULL: nothing is drawn, only y moves: for the height. */
 typedef struct pen {
@@ -62,7 +64,7 @@ static void words(const pen *p, double x, double y, const char *class, const cha
 static void box(const pen *p, double x, double y, double w, double h, int owner)
 {
     char class[8] = "all";
-    if (owner >= 0) snprintf(class, sizeof class, "r%d", owner % COLOURS);
+    if (owner >= 0) snprintf(class, sizeof class, "r%d", owner % PFC_EX_COLOURS);
     if (p->f) fprintf(p->f, "<rect x='%.1f' y='%.1f' width='%.1f' height='%.1f' rx='3' class='%s'/>\n", x, y, w, h, class);
 }
 
@@ -71,7 +73,7 @@ static void arrow(const pen *p, double x1, double y1, double x2, double y2, int 
     char class[16] = "line";
     double length = hypot(x2 - x1, y2 - y1), dx = (x2 - x1) / length, dy = (y2 - y1) / length;
     if (!p->f) return;
-    if (owner >= 0) snprintf(class, sizeof class, "line s%d", owner % COLOURS);
+    if (owner >= 0) snprintf(class, sizeof class, "line s%d", owner % PFC_EX_COLOURS);
     fprintf(p->f, "<path class='%s' d='M%.1f %.1fL%.1f %.1fM%.1f %.1fL%.1f %.1fL%.1f %.1f'/>\n", class, x1, y1, x2, y2, x2 - 7 * dx + 3.5 * dy,
             y2 - 7 * dy - 3.5 * dx, x2, y2, x2 - 7 * dx - 3.5 * dy, y2 - 7 * dy + 3.5 * dx);
 }
@@ -113,7 +115,8 @@ static void short_name(const pfc_ex_exchange *x, char text[40])
     snprintf(text, 40, "%.*s", n < 44 ? n : 34, x->what);
 }
 
-static void bars(const pen *p, int event)
+/* A bar for each group, with the operation and what it works on; slim: both in one line, with the bytes. */
+static void bars(const pen *p, int event, bool slim)
 {
     char name[40];
     short_name(p->s->entry[event], name);
@@ -124,7 +127,9 @@ static void bars(const pen *p, int event)
         for (int k = r; k < p->s->ranks; k++)
             if (member(p, event, k, r)) last = k;
         double x = left(p, r) + 6, w = left(p, last) + p->lane - 6 - x;
-        if (p->f) fprintf(p->f, "<rect x='%.1f' y='%.1f' width='%.1f' height='%d' rx='8' class='bar'/>\n", x, p->y, w, BAR);
+        if (p->f) fprintf(p->f, "<rect x='%.1f' y='%.1f' width='%.1f' height='%d' rx='8' class='bar'/>\n", x, p->y, w, slim ? SLIM : BAR);
+        if (slim) words(p, x + w / 2, p->y + 15, "mid", "%s: %s, %lld B", pfc_ex_op_name(e->op), name, (long long)e->in.bytes);
+        if (slim) continue;
         words(p, x + w / 2, p->y + 16, "mid strong", "%s", pfc_ex_op_name(e->op));
         words(p, x + w / 2, p->y + 31, "mid", "%s", name);
     }
@@ -136,7 +141,7 @@ static void collective(pen *p, int event)
     p->y += BOX;
     for (int r = 0; r < p->s->ranks; r++) arrow(p, middle(p, r), p->y + 2, middle(p, r), p->y + ARROW - 2, r);
     p->y += ARROW;
-    bars(p, event);
+    bars(p, event, false);
     p->y += BAR;
     for (int r = 0; r < p->s->ranks; r++) arrow(p, middle(p, r), p->y + 2, middle(p, r), p->y + ARROW - 2, -1);
     p->y += ARROW;
@@ -189,6 +194,20 @@ static void exchange(pen *p, int event)
 
 /* ---- the whole flow ---- */
 
+/* Which part of the inputs is a rank's; of those that are cut. */
+static void rank_parts(pen *p)
+{
+    for (int i = 0; i < p->s->c->in.count; i++) {
+        const pfc_ex_tensor *t = &p->s->tensors[i];
+        char text[80];
+        pfc_ex_panel panel;
+        if (t->t->dist == PFC_DIST_NONE || !pfc_ex_panel_tensor(p->s, t, &panel)) continue;
+        for (int r = 0; r < p->s->ranks; r++) words(p, middle(p, r), p->y + 8, "mid", "%s %s", t->t->name, pfc_ex_part_text(t->t, &panel, r, text));
+        pfc_ex_panel_free(&panel);
+        p->y += 16;
+    }
+}
+
 static void rank_titles(pen *p)
 {
     for (int r = 0; r < p->s->ranks; r++) {
@@ -240,23 +259,43 @@ static bool same_as_before(const pfc_ex_story *s, int event)
     return false;
 }
 
+/* Characters of the first line, without the remark behind three blanks. */
+static int first_equation(const char *lines)
+{
+    const char *remark = strstr(lines, "   ");
+    int n = (int)strcspn(lines, "\n");
+    return remark && remark - lines < n ? (int)(remark - lines) : n;
+}
+
 static void flow(pen *p)
 {
     rank_titles(p);
+    rank_parts(p);
     for (const pfc_ex_step *step = p->s->told->steps; step->number; step++) {
         if (!pfc_ex_step_taken(p->s, step)) continue;
-        p->y += 8;
+        p->y += 10;
         words(p, MARGIN + 6, p->y + 12, "step", "%s. %s", step->number, step->title);
-        p->y += 22;
-        for (int i = 0; i < p->s->event_count; i++)
-            if (p->s->entry[i] && strcmp(p->s->entry[i]->step, step->number) == 0 && !same_as_before(p->s, i)) exchange(p, i);
+        words(p, MARGIN + 6, p->y + 28, "mono", "%.*s", first_equation(step->equations), step->equations);
+        p->y += 38;
+        for (int i = 0; i < p->s->event_count; i++) {
+            if (!p->s->entry[i] || strcmp(p->s->entry[i]->step, step->number) || same_as_before(p->s, i)) continue;
+            if (p->s->entry[i]->shape || pfc_ex_event_of(p->s, i, 0)->op == PFC_COMM_EXCHANGE_ROWS) {
+                exchange(p, i);
+            } else {
+                bars(p, i, true);
+                p->y += SLIM + 10;
+            }
+        }
         work(p, step);
     }
+    words(p, MARGIN + 6, p->y + 18, "small", "Grey: the same on every rank.");
+    p->y += 20;
 }
 
 static void open_svg(const pen *p, double height, const char *label)
 {
-    fprintf(p->f, "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %.0f %.0f' width='%.0f' height='%.0f' style='min-width:%dpx' role='img' aria-label='%s'>\n",
+    fprintf(p->f,
+            "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %.0f %.0f' width='%.0f' height='%.0f' style='min-width:%dpx' role='img' aria-label='%s'>\n",
             width(p), height, width(p), height, 76 * p->s->ranks, label);
 }
 
@@ -273,18 +312,19 @@ void pfc_ex_svg_event(FILE *f, const pfc_ex_story *s, int event)
 
 void pfc_ex_style(FILE *f)
 {
-    static const int hue[COLOURS] = { 210, 28, 140, 280, 0, 178, 50, 325 };
     fputs(
         "svg text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#222}svg .mid{text-anchor:middle}svg .strong,svg .step{font-weight:600}svg .step{font-size:13px}"
-        "svg .small{font-size:10px}svg .halo{paint-order:stroke;stroke:#fff;stroke-opacity:.6;stroke-width:3px}svg .line{fill:none;stroke:#777;stroke-width:1.3}svg .bar{fill:#fff;stroke:#777;stroke-width:1.3}svg .all{fill:#e8e8e8;stroke:#888}\n",
+        "svg .small{font-size:10px}svg .mono{font:11px ui-monospace,'DejaVu Sans Mono',monospace}svg .halo{paint-order:stroke;stroke:#fff;stroke-opacity:.6;stroke-width:3px}svg .line{fill:none;stroke:#777;stroke-width:1.3}svg .bar{fill:#fff;stroke:#777;stroke-width:1.3}svg .all{fill:#e8e8e8;stroke:#888}\n",
         f);
-    for (int i = 0; i < COLOURS; i++)
-        fprintf(f, "svg .r%d{fill:hsl(%d,70%%,87%%);stroke:hsl(%d,50%%,48%%)}svg .s%d{stroke:hsl(%d,50%%,48%%)}\n", i, hue[i], hue[i], i, hue[i]);
+    for (int i = 0; i < PFC_EX_COLOURS; i++)
+        fprintf(f, "svg .r%d{fill:hsl(%d,70%%,87%%);stroke:hsl(%d,50%%,48%%)}svg .s%d{stroke:hsl(%d,50%%,48%%)}\n", i, pfc_ex_hue[i], pfc_ex_hue[i], i,
+                pfc_ex_hue[i]);
     fputs(
         "@media(prefers-color-scheme:dark){svg text{fill:#eee}svg .bar{fill:#1c1c1f;stroke:#aaa}svg .all{fill:#3a3a3d;stroke:#999}svg .line{stroke:#aaa}svg .halo{stroke:#000}\n",
         f);
-    for (int i = 0; i < COLOURS; i++)
-        fprintf(f, "svg .r%d{fill:hsl(%d,35%%,27%%);stroke:hsl(%d,45%%,58%%)}svg .s%d{stroke:hsl(%d,45%%,58%%)}\n", i, hue[i], hue[i], i, hue[i]);
+    for (int i = 0; i < PFC_EX_COLOURS; i++)
+        fprintf(f, "svg .r%d{fill:hsl(%d,35%%,27%%);stroke:hsl(%d,45%%,58%%)}svg .s%d{stroke:hsl(%d,45%%,58%%)}\n", i, pfc_ex_hue[i], pfc_ex_hue[i], i,
+                pfc_ex_hue[i]);
     fputs("}\n", f);
 }
 

@@ -120,8 +120,8 @@ static const pfc_ex_step swav_steps[] = {
       "row v*bs + n is crop v of sample n",
       NULL, "in:embedding step:scores", NULL },
     { "3", "is the queue in use?",
-      "for every i: the queue is in use if it was, or\n"
-      "if its last row is not zero",
+      "for every i: the queue is in use if it was\n"
+      "or if its last row is not zero",
       "The ranks must come to the same answer; a = A[i] are the crops that are assigned.", "in:crops_for_assign in:queue out:use_the_queue", NULL },
     { "4", "scores to be assigned", "scores of the queue before those of crop a", "A queue makes up for a batch that is smaller than the number of prototypes.",
       NULL, NULL },
@@ -184,12 +184,12 @@ static int schedule_example(MPI_Comm comm, pfc_case *c, int ranks, pfc_diag *dia
 
 static const pfc_ex_step schedule_steps[] = {
     { "1", "warm-up",
-      "rise = warmup_epochs steps_per_epoch\n"
-      "lr_i = start_warmup + i (base_lr - start_warmup)/(rise - 1), i < rise",
+      "lr_i = start_warmup + i (base_lr - start_warmup)/(rise - 1), i < rise\n"
+      "rise = warmup_epochs steps_per_epoch",
       "Both ends are included.", NULL, NULL },
     { "2", "half a cosine",
-      "fall = (epochs - warmup_epochs) steps_per_epoch\n"
-      "lr_(rise+t) = final_lr + (base_lr - final_lr)/2 (1 + cos(pi t/fall))",
+      "lr_(rise+t) = final_lr + (base_lr - final_lr)/2 (1 + cos(pi t/fall))\n"
+      "fall = (epochs - warmup_epochs) steps_per_epoch",
       "final_lr is never reached: the last t is fall - 1.", "out:lr", NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };

@@ -42,27 +42,6 @@ static void give(FILE *f, const pfc_ex_writer *w, cells *t)
 
 /* ---- who holds what ---- */
 
-static void add_part(cells *t, const pfc_tensor *g, const pfc_ex_panel *p, int rank)
-{
-    const pfc_ex_block *b = &p->blocks[p->count > 1 ? rank : 0];
-    char first[32], last[32];
-    bool cols = g->axis == g->ndim - 1;
-    int64_t from = cols ? b->col0 : b->row0, n = cols ? b->cols : b->rows;
-    char letter = cols ? b->col_label : b->row_label;
-    if (g->dist == PFC_DIST_NONE)
-        add(t, "all");
-    else if (g->dist == PFC_DIST_RANK)
-        add(t, "slice %d", rank);
-    else if (!letter)
-        add(t, "one");
-    else if (n == 0)
-        add(t, "none");
-    else if (n == 1)
-        add(t, "%s", pfc_ex_label(letter, from, b->unit, first));
-    else
-        add(t, "%s-%s", pfc_ex_label(letter, from, b->unit, first), pfc_ex_label(letter, from + n - 1, b->unit, last));
-}
-
 /* Inputs and their cut. */
 static void holdings(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
 {
@@ -72,14 +51,14 @@ static void holdings(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
     bool ok = p != NULL && inputs > 0;
     for (int i = 0; ok && i < inputs; i++) ok = pfc_ex_panel_tensor(s, &s->tensors[i], &p[i]);
     if (ok) {
-        char shape[160];
+        char shape[80];
         add(&t, "%s", "");
         for (int i = 0; i < inputs; i++) add(&t, "%s", s->tensors[i].t->name);
         add(&t, "%s", "");
         for (int i = 0; i < inputs; i++) add(&t, "%s", pfc_shape_text(s->tensors[i].t, shape, sizeof shape));
         for (int r = 0; r < s->ranks; r++) {
             add(&t, "rank %d", r);
-            for (int i = 0; i < inputs; i++) add_part(&t, s->tensors[i].t, &p[i], r);
+            for (int i = 0; i < inputs; i++) add(&t, "%s", pfc_ex_part_text(s->tensors[i].t, &p[i], r, shape));
             own(&t, r);
         }
         w->heading(f, "", "Which rank holds what");
@@ -362,10 +341,10 @@ static void checks(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
 
 void pfc_ex_tell(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
 {
-    char text[200];
+    char text[400];
     w->begin(f, s);
     w->prose(f, s->told->about);
-    snprintf(text, sizeof text, "The steps are those at the top of %s.", s->told->source);
+    snprintf(text, sizeof text, "The steps are those at the top of %s. %s", s->told->source, w->legend);
     w->prose(f, text);
     settings(f, w, s);
     w->heading(f, "", "Letters");
