@@ -8,6 +8,7 @@ import sys
 import xml.etree.ElementTree
 
 VOID = {"meta", "br", "link", "img", "rect", "path"}
+EQUATIONS = {"sinkhorn", "swav", "adaptive_margins"}  # whose files have equations where the others have titles
 wrong = 0
 
 
@@ -54,7 +55,7 @@ def check_steps(top, name, text, where):
         if squeeze(cell.split(":")[0]) == title:
             continue
         start = re.split(r" ;|,(?! 1\))", cell)[0]
-        if squeeze(start) not in squeeze(below):
+        if name not in EQUATIONS or squeeze(start) not in squeeze(below):
             fail(f"{where}: step {number}: the file says '{cell}', explain '{title}'")
 
 

@@ -28,6 +28,7 @@ static void style(FILE *f)
         "p{margin:.5rem 0}\n"
         "pre,table{font:13px/1.45 ui-monospace,'DejaVu Sans Mono',monospace}\n"
         "pre{background:#f5f5f3;border-left:3px solid #999;padding:.5rem .8rem;overflow-x:auto;margin:.6rem 0}\n"
+        "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem}}\n"
         "table{border-collapse:collapse;margin:0}th{font-weight:600}td,th{padding:.1rem .55rem;text-align:right;white-space:nowrap}\n"
         "td.w,th.w{text-align:left}\n"
         ".scroll{overflow-x:auto;margin:.4rem 0}.blocks{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"

@@ -274,6 +274,15 @@ static int count_alike(const pfc_ex_story *s, int event)
     return n;
 }
 
+static const char *buffers_text(const pfc_ex_story *s)
+{
+    for (int i = 0; i < s->event_count && s->mode == PFC_EXACT; i++)
+        if (pfc_ex_event_of(s, i, 0)->kind == 'a')
+            return "These are the buffers of the calls; what crosses a wire for them is for the MPI library to choose. Sums are integers in exact mode, of 16 or 32 B "
+                   "a number; in fast mode a number has 8 B.";
+    return "These are the buffers of the calls; what crosses a wire for them is for the MPI library to choose.";
+}
+
 /* What each rank sends, in one table. */
 static void traffic(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
 {
@@ -303,6 +312,7 @@ static void traffic(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
     else
         for (t.columns = t.count; t.count > 0; t.count--) free(t.text[t.count - 1]);
     if (!shown) free(t.text), free(t.owner), w->prose(f, "Nothing: every rank computes all of it by itself.");
+    if (shown) w->prose(f, s->ranks == 1 ? "These are the buffers of the calls; on one rank nothing leaves it." : buffers_text(s));
     if (!other) return;
     char text[700];
     int n = snprintf(text, sizeof text, "Besides, %d small message%s of bookkeeping:", other, other == 1 ? "" : "s"), begun = n;
