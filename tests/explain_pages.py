@@ -32,7 +32,7 @@ def header_steps(path, last_column=False):
     for line in comment.split("\n"):
         line = re.sub(r"^ \*", "", line)
         here = re.findall(r"   (\d+)  (\S+(?: \S+)*)", line)[-1:] if last_column else re.findall(r"^   +(\d+'?) +(\S+(?: \S+)*)", line)
-        found += here
+        found += [(number, cell.removesuffix(" -")) for number, cell in here]  # "-": nothing is moved
     return found
 
 
