@@ -173,6 +173,7 @@ typedef struct pfc_ex_writer {
     void (*heading)(FILE *f, const char *number, const char *title); /* number "": not a step */
     void (*prose)(FILE *f, const char *text);
     void (*equations)(FILE *f, const char *lines);
+    void (*overview)(FILE *f, const pfc_ex_story *s); /* after the holdings; NULL: there is none */
     /* rows*columns cells; titles are the first row; owner: the rank of each row, or -1; NULL: nobody's. */
     void (*table)(FILE *f, int rows, int columns, char *const *cells, const int *owner);
     void (*panel)(FILE *f, const pfc_ex_panel *p);
@@ -184,8 +185,9 @@ typedef struct pfc_ex_writer {
 extern const pfc_ex_writer pfc_ex_text, pfc_ex_html;
 
 void pfc_ex_tell(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s);
-/* The data flow of all steps as one picture; of one event as a picture inside a page. */
+/* The data flow of all steps as one picture: a file of its own, or inside a page; and that of one event inside a page. */
 void pfc_ex_svg(FILE *f, const pfc_ex_story *s);
+void pfc_ex_svg_flow(FILE *f, const pfc_ex_story *s);
 void pfc_ex_svg_event(FILE *f, const pfc_ex_story *s, int event);
 /* Rules for shapes and colours, for pictures and pages. */
 void pfc_ex_style(FILE *f);

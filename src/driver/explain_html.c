@@ -35,7 +35,7 @@ static void style(FILE *f)
         "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
         ".b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}.b>span{font-size:.78rem;font-weight:600}\n"
         ".x{border:1px solid #bbb;border-radius:8px;padding:.6rem .8rem;margin:.8rem 0}.x h3{font-size:1rem;margin:0}\n"
-        ".x>p{font-size:.9rem;margin:.1rem 0 .5rem}.l{color:#777;font-weight:400}svg{display:block;height:auto;max-width:100%}\n",
+        ".x>p{font-size:.9rem;margin:.1rem 0 .5rem}.l{color:#777;font-weight:400}svg{display:block;height:auto;max-width:100%}.wide svg{max-width:none}summary{cursor:pointer;font-weight:600;margin-top:1rem}\n",
         f);
     for (int i = 0; i < PFC_EX_COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,70%%,91%%)}\n", i, pfc_ex_hue[i]);
     fputs(
@@ -79,6 +79,14 @@ static void equations(FILE *f, const char *lines)
     fputs("<pre>", f);
     put(f, lines);
     fputs("</pre>\n", f);
+}
+
+/* Wider than a phone; who wants it opens it. */
+static void overview(FILE *f, const pfc_ex_story *s)
+{
+    fputs("<details><summary>The data flow of all steps in one picture</summary>\n<div class='scroll wide'>", f);
+    pfc_ex_svg_flow(f, s);
+    fputs("</div></details>\n", f);
 }
 
 static void table(FILE *f, int rows, int columns, char *const *cells, const int *owner)
@@ -209,6 +217,7 @@ const pfc_ex_writer pfc_ex_html = { "Exchanges between ranks are framed; colours
                                     heading,
                                     prose,
                                     equations,
+                                    overview,
                                     table,
                                     panel,
                                     exchange,

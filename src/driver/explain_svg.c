@@ -328,16 +328,21 @@ void pfc_ex_style(FILE *f)
     fputs("}\n", f);
 }
 
-void pfc_ex_svg(FILE *f, const pfc_ex_story *s)
+static void draw(FILE *f, const pfc_ex_story *s, bool alone)
 {
     pen dry = new_pen(NULL, s, false), p = new_pen(f, s, false);
     flow(&dry);
     dry.y += MARGIN;
     open_svg(&p, dry.y, s->told->name);
-    fputs("<style>\n", f);
-    pfc_ex_style(f);
-    fputs(".paper{fill:#fff}@media(prefers-color-scheme:dark){.paper{fill:#1c1c1f}}\n</style>\n", f);
-    fprintf(f, "<rect class='paper' width='%.0f' height='%.0f'/>\n", width(&p), dry.y);
+    if (alone) {
+        fputs("<style>\n", f);
+        pfc_ex_style(f);
+        fputs(".paper{fill:#fff}@media(prefers-color-scheme:dark){.paper{fill:#1c1c1f}}\n</style>\n", f);
+        fprintf(f, "<rect class='paper' width='%.0f' height='%.0f'/>\n", width(&p), dry.y);
+    }
     flow(&p);
     fputs("</svg>\n", f);
 }
+
+void pfc_ex_svg(FILE *f, const pfc_ex_story *s) { draw(f, s, true); }
+void pfc_ex_svg_flow(FILE *f, const pfc_ex_story *s) { draw(f, s, false); }

@@ -360,6 +360,7 @@ void pfc_ex_tell(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
     w->heading(f, "", "Letters");
     w->equations(f, s->told->letters);
     holdings(f, w, s);
+    if (w->overview) w->overview(f, s);
     for (const pfc_ex_step *step = s->told->steps; step->number; step++) tell_step(f, w, s, step);
     traffic(f, w, s);
     checks(f, w, s);

@@ -30,7 +30,7 @@ static const struct argp_option own_options[] = {
     { "emulate", 'E', "TYPE", 0, "products as a port in tf32, bf16 or f16 computes them; mode fast unless --mode exact", 3 },
     { "dtype", 'd', "TYPE", 0, "exact, f64, f32, tf32, bf16 or f16 (check); list of types to make bounds for (golden)", 3 },
     { "size", 's', "N=..,C=..", 0, "sizes of a generated case", 4 },
-    { "param", 'p', "NAME=VALUE,..", 0, "parameters of a generated case", 4 },
+    { "param", 'p', "NAME=VALUE,..", 0, "parameters of a generated case or of the example", 4 },
     { "fill", 'f', "KIND", 0, "normal, lattice or hard", 4 },
     { "seed", 'e', "N", 0, "of the generated inputs", 4 },
     { "name", 'n', "NAME", 0, "file name of a generated case, without .h5", 4 },
