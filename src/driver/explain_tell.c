@@ -130,13 +130,16 @@ static void amounts_text(const pfc_ex_story *s, int event, char *text, size_t si
         snprintf(text, size, "%sa rank hands in %s%s and gets %s", groups, in, words, out);
 }
 
+enum { MOST_COLUMNS = 16 };
+
 /* Rows of all ranks, by who sends them and who gets them. */
 static void row_table(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s, int event)
 {
     cells t = { .columns = s->ranks + 1 };
     int64_t start = 0;
+    if (s->ranks > MOST_COLUMNS) return;
     add(&t, "from / to");
-    for (int r = 0; r < s->ranks; r++) add(&t, "rank %d", r);
+    for (int r = 0; r < s->ranks; r++) add(&t, s->ranks <= MOST_COLUMNS / 2 ? "rank %d" : "%d", r);
     for (int from = 0; from < s->ranks; from++) {
         const pfc_ex_event *e = pfc_ex_event_of(s, event, from);
         if (e->rows > PFC_EX_ROWS) break;
