@@ -78,6 +78,7 @@ include tests/swav.mk
 include tests/moco.mk
 include tests/batch_norm.mk
 include tests/train.mk
+include tests/explain.mk
 include tests/ports.mk
 include tests/checked.mk
 include tests/emulate.mk

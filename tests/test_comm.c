@@ -136,6 +136,79 @@ static void marks(pfc_comm *c)
     free(acc.special);
 }
 
+/* ---- an observer ---- */
+
+typedef struct seen {
+    char text[200];  /* "G1>4" a gather begins with 1 element, "<" it ends */
+    int64_t numbers; /* of the in and out values, summed */
+    int ranks;       /* of the last communicator */
+} seen;
+
+static void look(void *user, const pfc_comm *comm, const pfc_comm_call *call, bool after)
+{
+    static const char letters[] = "GMSRABEH";
+    seen *s = user;
+    size_t n = strlen(s->text);
+    int64_t count = after ? call->recv : call->send;
+    const int64_t *x = after ? call->out : call->in;
+    snprintf(s->text + n, sizeof s->text - n, "%c%lld%c ", letters[call->op], (long long)count, after ? '<' : '>');
+    for (int64_t i = 0; call->dtype == PFC_I64 && i < count; i++) s->numbers += x[i];
+    s->ranks = comm->ranks;
+}
+
+/* Each collective once, before and after, with its own amounts; what happens inside a long sum is not told, nor is agreeing; a gather in two halves may have
+ * others in between. */
+static void observed(pfc_comm *c)
+{
+    enum { LONG = 70001 };
+    seen s = { .ranks = 0 };
+    pfc_comm_observer observer = { .look = look, .user = &s };
+    int64_t mine = 3, all[8] = { 0 }, x[8] = { 1, 1, 1, 1, 1, 1, 1, 1 }, P = c->ranks;
+    double *sum = calloc(LONG, sizeof *sum);
+    pfc_comm_request request = { .open = false };
+    pfc_comm half;
+    char want[200], text[8] = "";
+    int status = 0;
+    c->observer = &observer;
+    bool ok = sum && pfc_comm_allgather_start(c, &mine, 1, PFC_I64, all, &request) == PFC_OK;
+    ok = ok && pfc_comm_max(c, x, 2, PFC_I64) == PFC_OK && pfc_comm_wait(c, &request) == PFC_OK;
+    ok = ok && pfc_comm_sum(c, sum, LONG, PFC_F64) == PFC_OK && pfc_comm_reduce_scatter(c, x, 1, PFC_I64) == PFC_OK;
+    ok = ok && pfc_comm_first_failure(c, &status, text, sizeof text) == PFC_OK;
+    snprintf(want, sizeof want, "G1> M2> M2< G%d< S70001> S70001< R%d> R1< ", (int)P, (int)P);
+    PFC_AGREE(MPI_COMM_WORLD, ok && strcmp(s.text, want) == 0 && s.numbers == 3 + 4 + 3 * P + 2 * P && s.ranks == P && observer.depth == 0);
+    /* parts of the communicator are observed as well, until nobody looks any more */
+    ok = pfc_comm_split(c, c->rank % 2, &half) == PFC_OK;
+    s.text[0] = 0;
+    ok = ok && pfc_comm_max(&half, x, 1, PFC_I64) == PFC_OK && strcmp(s.text, "M1> M1< ") == 0 && s.ranks == half.ranks;
+    c->observer = NULL;
+    ok = ok && pfc_comm_max(c, x, 1, PFC_I64) == PFC_OK && strcmp(s.text, "M1> M1< ") == 0;
+    PFC_AGREE(MPI_COMM_WORLD, ok);
+    pfc_comm_close(&half);
+    free(sum);
+}
+
+/* Rows that travel: own ones do not count. Every rank sends its two rows to its right neighbour and to itself. */
+static void observed_rows(pfc_comm *c)
+{
+    int64_t send_start[9], recv_start[9], send_row[2] = { 0, 1 }, recv_row[2] = { 0, 1 }, start[9];
+    int right = (c->rank + 1) % c->ranks, left = (c->rank + c->ranks - 1) % c->ranks;
+    seen s = { .ranks = 0 };
+    pfc_comm_observer observer = { .look = look, .user = &s };
+    for (int r = 0; r <= c->ranks; r++) {
+        send_start[r] = (c->rank < r) + (right < r);
+        recv_start[r] = (c->rank < r) + (left < r);
+        start[r] = r;
+    }
+    pfc_row_plan plan = { send_start, send_row, recv_start, recv_row };
+    char from[2][4] = { "abc", "def" }, to[2][4], all[8][4], want[80];
+    c->observer = &observer;
+    bool ok = pfc_comm_exchange_rows(c, &plan, from, 4, to, 4, 4) == PFC_OK && pfc_comm_allgather_rows(c, from, start, 4, all) == PFC_OK;
+    c->observer = NULL;
+    int others = c->ranks > 1 ? 4 : 0;
+    snprintf(want, sizeof want, "E%d> E%d< H4> H%d< ", others, others, 4 * c->ranks);
+    PFC_AGREE(MPI_COMM_WORLD, ok && strcmp(s.text, want) == 0);
+}
+
 START_TEST(maximum_lets_nan_win)
 {
     with_each(maximum);
@@ -167,6 +240,12 @@ START_TEST(marks_travel_with_accumulators)
     with_each(marks);
 }
 END_TEST
+START_TEST(an_observer_sees_every_collective_once)
+{
+    with_each(observed);
+    with_each(observed_rows);
+}
+END_TEST
 
 static Suite *make(void)
 {
@@ -179,6 +258,7 @@ static Suite *make(void)
     tcase_add_test(tcase, gathers_are_in_rank_order);
     tcase_add_test(tcase, the_first_failure_is_told_to_all);
     tcase_add_test(tcase, marks_travel_with_accumulators);
+    tcase_add_test(tcase, an_observer_sees_every_collective_once);
     return suite;
 }
 

@@ -78,6 +78,7 @@ pfc_status pfc_comm_split(pfc_comm *comm, int colour, pfc_comm *out)
     out->mpi = MPI_COMM_NULL;
     PFC_TRY(check(comm, MPI_Comm_split(comm->mpi, colour, comm->rank, &part), "MPI_Comm_split"));
     pfc_status st = pfc_comm_open(out, part);
+    out->observer = comm->observer;
     MPI_Comm_free(&part);
     if (st != PFC_OK) snprintf(comm->error, sizeof comm->error, "%s", out->error);
     return st;
@@ -117,6 +118,9 @@ static pfc_status make_chunk(pfc_comm *comm, int64_t count, pfc_dtype dtype, MPI
 pfc_status pfc_comm_allgather_start(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv, pfc_comm_request *request)
 {
     MPI_Datatype chunk;
+    request->call = (pfc_comm_call){ .op = PFC_COMM_GATHER, .dtype = dtype, .send = count, .recv = count * comm->ranks, .in = send, .out = recv };
+    pfc_comm_before(comm, &request->call);
+    if (comm->observer) comm->observer->depth--; /* what comes until the wait is not inside this call */
     PFC_TRY(make_chunk(comm, count, dtype, &chunk));
     pfc_status st = check(comm, MPI_Iallgather(send, 1, chunk, recv, 1, chunk, comm->mpi, &request->mpi), "MPI_Iallgather");
     request->open = st == PFC_OK;
@@ -128,14 +132,20 @@ pfc_status pfc_comm_wait(pfc_comm *comm, pfc_comm_request *request)
 {
     if (!request->open) return PFC_OK;
     request->open = false;
-    return check(comm, MPI_Wait(&request->mpi, MPI_STATUS_IGNORE), "MPI_Wait");
+    pfc_status st = check(comm, MPI_Wait(&request->mpi, MPI_STATUS_IGNORE), "MPI_Wait");
+    if (comm->observer) comm->observer->depth++;
+    pfc_comm_after(comm, &request->call);
+    return st;
 }
 
 pfc_status pfc_comm_allgather(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv)
 {
+    pfc_comm_call call = { .op = PFC_COMM_GATHER, .dtype = dtype, .send = count, .recv = count * comm->ranks, .in = send, .out = recv };
     MPI_Datatype chunk;
     PFC_TRY(make_chunk(comm, count, dtype, &chunk));
+    pfc_comm_before(comm, &call);
     pfc_status st = check(comm, MPI_Allgather(send, 1, chunk, recv, 1, chunk, comm->mpi), "MPI_Allgather");
+    pfc_comm_after(comm, &call);
     MPI_Type_free(&chunk);
     return st;
 }
@@ -153,10 +163,19 @@ static pfc_status allreduce(pfc_comm *comm, void *x, int64_t count, pfc_dtype dt
     return PFC_OK;
 }
 
+static pfc_comm_call in_place(pfc_comm_op op, void *x, int64_t send, int64_t recv, pfc_dtype dtype)
+{
+    return (pfc_comm_call){ .op = op, .dtype = dtype, .send = send, .recv = recv, .in = x, .out = x };
+}
+
 pfc_status pfc_comm_max(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
 {
     MPI_Op op = dtype == PFC_F64 ? comm->max_f64 : dtype == PFC_F32 ? comm->max_f32 : MPI_MAX;
-    return allreduce(comm, x, count, dtype, op);
+    pfc_comm_call call = in_place(PFC_COMM_MAX, x, count, count, dtype);
+    pfc_comm_before(comm, &call);
+    pfc_status st = allreduce(comm, x, count, dtype, op);
+    pfc_comm_after(comm, &call);
+    return st;
 }
 
 pfc_status pfc_comm_agree_on_memory(pfc_comm *comm, const void *memory)
@@ -198,7 +217,7 @@ static pfc_status sum_by_parts(pfc_comm *comm, double *x, int64_t n)
     return st;
 }
 
-pfc_status pfc_comm_sum(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
+static pfc_status sum(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
 {
     if (comm->ranks == 1) return PFC_OK;
     if (dtype != PFC_F64) return allreduce(comm, x, count, dtype, MPI_SUM);
@@ -211,18 +230,31 @@ pfc_status pfc_comm_sum(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
     return st;
 }
 
+pfc_status pfc_comm_sum(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
+{
+    pfc_comm_call call = in_place(PFC_COMM_SUM, x, count, count, dtype);
+    pfc_comm_before(comm, &call);
+    pfc_status st = sum(comm, x, count, dtype);
+    pfc_comm_after(comm, &call);
+    return st;
+}
+
 pfc_status pfc_comm_alltoall(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv)
 {
+    int64_t all = count * comm->ranks;
+    pfc_comm_call call = { .op = PFC_COMM_ALLTOALL, .dtype = dtype, .send = all, .recv = all, .in = send, .out = recv };
     MPI_Datatype chunk;
     PFC_TRY(make_chunk(comm, count, dtype, &chunk));
+    pfc_comm_before(comm, &call);
     pfc_status st = check(comm, MPI_Alltoall(send, 1, chunk, recv, 1, chunk, comm->mpi), "MPI_Alltoall");
+    pfc_comm_after(comm, &call);
     MPI_Type_free(&chunk);
     return st;
 }
 
 /* All-to-all and a local sum in rank order. MPI_Reduce_scatter_block is slower from 4 ranks up (doc/performance.md), and its order of summation
  * belongs to the library. */
-pfc_status pfc_comm_reduce_scatter(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
+static pfc_status reduce_scatter(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
 {
     if (comm->ranks == 1 || count == 0) return PFC_OK;
     void *all = malloc((size_t)count * (size_t)comm->ranks * 8);
@@ -239,11 +271,23 @@ pfc_status pfc_comm_reduce_scatter(pfc_comm *comm, void *x, int64_t count, pfc_d
     return st;
 }
 
+pfc_status pfc_comm_reduce_scatter(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
+{
+    pfc_comm_call call = in_place(PFC_COMM_REDUCE_SCATTER, x, count * comm->ranks, count, dtype);
+    pfc_comm_before(comm, &call);
+    pfc_status st = reduce_scatter(comm, x, count, dtype);
+    pfc_comm_after(comm, &call);
+    return st;
+}
+
 pfc_status pfc_comm_broadcast(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype, int root)
 {
+    pfc_comm_call call = in_place(PFC_COMM_BROADCAST, x, comm->rank == root ? count : 0, count, dtype);
     MPI_Datatype chunk;
     PFC_TRY(make_chunk(comm, count, dtype, &chunk));
+    pfc_comm_before(comm, &call);
     pfc_status st = check(comm, MPI_Bcast(x, 1, chunk, root, comm->mpi), "MPI_Bcast");
+    pfc_comm_after(comm, &call);
     MPI_Type_free(&chunk);
     return st;
 }

@@ -14,13 +14,65 @@
 
 struct pfc_acc;
 struct pfc_backend;
+struct pfc_row_plan;
+struct pfc_comm_observer;
 
 typedef struct pfc_comm {
     MPI_Comm mpi;
     int rank, ranks;
-    MPI_Op max_f64, max_f32; /* NaN wins */
+    MPI_Op max_f64, max_f32;            /* NaN wins */
+    struct pfc_comm_observer *observer; /* NULL: nobody looks. Communicators made by pfc_comm_split have it, too */
     char error[256];
 } pfc_comm;
+
+/* ---- looking on: for programs that tell what the ranks exchange ---- */
+
+typedef enum pfc_comm_op {
+    PFC_COMM_GATHER,
+    PFC_COMM_MAX,
+    PFC_COMM_SUM,
+    PFC_COMM_REDUCE_SCATTER,
+    PFC_COMM_ALLTOALL,
+    PFC_COMM_BROADCAST,
+    PFC_COMM_EXCHANGE_ROWS,
+    PFC_COMM_GATHER_ROWS
+} pfc_comm_op;
+
+/* One call on this rank. in is what it hands in, good before the call; out what it has got, good after it; both in host memory, and the same where the
+ * call works in place. */
+typedef struct pfc_comm_call {
+    pfc_comm_op op;
+    pfc_dtype dtype;    /* U8: bytes of rows */
+    int64_t send, recv; /* elements; of exchange_rows those of other ranks only */
+    const void *in, *out;
+    const struct pfc_acc *acc;       /* sums of an accumulator: its words are the elements; else NULL */
+    struct pfc_backend *be;          /* whose it is */
+    const struct pfc_row_plan *plan; /* exchange_rows */
+    size_t row_bytes;                /* exchange_rows, allgather_rows */
+    int64_t number;                  /* of the call: before and after belong together */
+} pfc_comm_call;
+
+typedef struct pfc_comm_observer {
+    /* Called before and after every collective of the algorithms, but not for those inside another one, nor for agreeing. */
+    void (*look)(void *user, const pfc_comm *comm, const pfc_comm_call *call, bool after);
+    void *user;
+    int64_t calls;
+    int depth; /* inside how many calls we are */
+} pfc_comm_observer;
+
+/* Around the work of a collective. */
+static inline void pfc_comm_before(const pfc_comm *comm, pfc_comm_call *call)
+{
+    pfc_comm_observer *o = comm->observer;
+    if (!o) return;
+    call->number = o->calls++;
+    if (o->depth++ == 0) o->look(o->user, comm, call, false);
+}
+static inline void pfc_comm_after(const pfc_comm *comm, const pfc_comm_call *call)
+{
+    pfc_comm_observer *o = comm->observer;
+    if (o && --o->depth == 0) o->look(o->user, comm, call, true);
+}
 
 /* No communicator: pfc_comm_close does nothing with it. */
 static inline pfc_comm pfc_comm_none(void)
@@ -45,6 +97,7 @@ pfc_status pfc_comm_allgather(pfc_comm *comm, const void *send, int64_t count, p
 typedef struct pfc_comm_request {
     MPI_Request mpi;
     bool open;
+    pfc_comm_call call; /* for an observer */
 } pfc_comm_request;
 pfc_status pfc_comm_allgather_start(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv, pfc_comm_request *request);
 pfc_status pfc_comm_wait(pfc_comm *comm, pfc_comm_request *request);

@@ -61,14 +61,14 @@ static pfc_status add_on_device(pfc_comm *comm, pfc_backend *be, pfc_acc *acc, i
 
 /* ---- accumulators ---- */
 
-pfc_status pfc_comm_sum_acc(pfc_comm *comm, pfc_backend *be, pfc_acc *acc)
+static pfc_status sum(pfc_comm *comm, pfc_backend *be, pfc_acc *acc)
 {
     int64_t n = acc->rows * acc->cols * acc->words;
     PFC_TRY(join_marks(comm, acc));
     return acc->place == PFC_DEVICE ? add_on_device(comm, be, acc, n, false) : pfc_comm_sum(comm, acc->data, n, acc->wire);
 }
 
-pfc_status pfc_comm_reduce_scatter_acc(pfc_comm *comm, pfc_backend *be, pfc_acc *acc)
+static pfc_status reduce_scatter(pfc_comm *comm, pfc_backend *be, pfc_acc *acc)
 {
     int64_t rows = acc->rows / comm->ranks, first = rows * comm->rank, n = rows * acc->cols * acc->words;
     PFC_TRY(join_marks(comm, acc));
@@ -76,4 +76,29 @@ pfc_status pfc_comm_reduce_scatter_acc(pfc_comm *comm, pfc_backend *be, pfc_acc 
     if (acc->special) memmove(acc->special, acc->special + first * acc->cols, (size_t)(rows * acc->cols));
     if (acc->expo) memmove(acc->expo, acc->expo + first, (size_t)rows * sizeof *acc->expo);
     return PFC_OK;
+}
+
+/* For an observer. */
+static pfc_comm_call call_of(pfc_comm_op op, pfc_backend *be, const pfc_acc *acc, int64_t parts)
+{
+    int64_t n = acc->rows * acc->cols * acc->words;
+    return (pfc_comm_call){ .op = op, .dtype = acc->wire, .send = n, .recv = n / parts, .in = acc->data, .out = acc->data, .acc = acc, .be = be };
+}
+
+pfc_status pfc_comm_sum_acc(pfc_comm *comm, pfc_backend *be, pfc_acc *acc)
+{
+    pfc_comm_call call = call_of(PFC_COMM_SUM, be, acc, 1);
+    pfc_comm_before(comm, &call);
+    pfc_status st = sum(comm, be, acc);
+    pfc_comm_after(comm, &call);
+    return st;
+}
+
+pfc_status pfc_comm_reduce_scatter_acc(pfc_comm *comm, pfc_backend *be, pfc_acc *acc)
+{
+    pfc_comm_call call = call_of(PFC_COMM_REDUCE_SCATTER, be, acc, comm->ranks);
+    pfc_comm_before(comm, &call);
+    pfc_status st = reduce_scatter(comm, be, acc);
+    pfc_comm_after(comm, &call);
+    return st;
 }

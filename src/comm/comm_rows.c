@@ -108,7 +108,7 @@ static pfc_status exchange_rows(exchange *e)
     return PFC_OK;
 }
 
-pfc_status pfc_comm_exchange_rows(pfc_comm *comm, const pfc_row_plan *plan, const void *from, size_t from_stride, void *to, size_t to_stride, size_t bytes)
+static pfc_status exchange_planned(pfc_comm *comm, const pfc_row_plan *plan, const void *from, size_t from_stride, void *to, size_t to_stride, size_t bytes)
 {
     int64_t rows = plan->send_start[comm->ranks] + plan->recv_start[comm->ranks];
     if (rows > INT_MAX) {
@@ -130,9 +130,26 @@ pfc_status pfc_comm_exchange_rows(pfc_comm *comm, const pfc_row_plan *plan, cons
     return st;
 }
 
+/* Elements of an observer's call: bytes of all rows but this rank's own. */
+static int64_t foreign_bytes(const pfc_comm *comm, const int64_t *start, size_t bytes)
+{
+    return (start[comm->ranks] - (start[comm->rank + 1] - start[comm->rank])) * (int64_t)bytes;
+}
+
+pfc_status pfc_comm_exchange_rows(pfc_comm *comm, const pfc_row_plan *plan, const void *from, size_t from_stride, void *to, size_t to_stride, size_t bytes)
+{
+    pfc_comm_call call = { .op = PFC_COMM_EXCHANGE_ROWS, .dtype = PFC_U8, .in = from, .out = to, .plan = plan, .row_bytes = bytes };
+    call.send = foreign_bytes(comm, plan->send_start, bytes);
+    call.recv = foreign_bytes(comm, plan->recv_start, bytes);
+    pfc_comm_before(comm, &call);
+    pfc_status st = exchange_planned(comm, plan, from, from_stride, to, to_stride, bytes);
+    pfc_comm_after(comm, &call);
+    return st;
+}
+
 /* ---- every row to all ---- */
 
-pfc_status pfc_comm_allgather_rows(pfc_comm *comm, const void *from, const int64_t *start, size_t bytes, void *to)
+static pfc_status gather_rows(pfc_comm *comm, const void *from, const int64_t *start, size_t bytes, void *to)
 {
     MPI_Datatype row;
     int *count = calloc(2 * (size_t)comm->ranks, sizeof *count), *at = count + comm->ranks;
@@ -150,5 +167,16 @@ pfc_status pfc_comm_allgather_rows(pfc_comm *comm, const void *from, const int64
         if (rc != MPI_SUCCESS) st = fail(comm, rc, "MPI_Allgatherv");
     }
     free(count);
+    return st;
+}
+
+pfc_status pfc_comm_allgather_rows(pfc_comm *comm, const void *from, const int64_t *start, size_t bytes, void *to)
+{
+    pfc_comm_call call = { .op = PFC_COMM_GATHER_ROWS, .dtype = PFC_U8, .in = from, .out = to, .row_bytes = bytes };
+    call.send = (start[comm->rank + 1] - start[comm->rank]) * (int64_t)bytes;
+    call.recv = start[comm->ranks] * (int64_t)bytes;
+    pfc_comm_before(comm, &call);
+    pfc_status st = gather_rows(comm, from, start, bytes, to);
+    pfc_comm_after(comm, &call);
     return st;
 }

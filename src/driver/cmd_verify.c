@@ -7,11 +7,8 @@
  * A case for another number of ranks is n/a and does not count. One case of every algorithm is made on the spot for the number of ranks at hand; rank 0
  * computes it alone, and that is its golden, unless the result depends on the number of ranks ("by ranks"). */
 #include "driver/driver.h"
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DENSE_TOLERANCE 1e-9
 
 enum { MAX_FAILURES = 8 };
 
@@ -107,45 +104,22 @@ static int against_bounds(verify *v, pfc_case *c, const wanted *w, outcome *o)
     return 0;
 }
 
-/* On rank 0, whole tensors: |got - want| <= 1e-9 max|want|. */
-static int compare_dense(const pfc_tensor *got, const pfc_tensor *want, pfc_comparison *r, pfc_diag *diag)
+typedef struct dense_target {
+    verify *v;
+    const pfc_case *c;
+    outcome *o;
+} dense_target;
+
+static void add_dense(void *user, const pfc_tensor *want, const pfc_comparison *r)
 {
-    double largest = 0.0;
-    int64_t n = pfc_tensor_elements(want);
-    for (int64_t i = 0; i < n; i++) {
-        double x = fabs(pfc_tensor_get(want, i));
-        if (isfinite(x) && x > largest) largest = x;
-    }
-    double tolerance = DENSE_TOLERANCE * largest;
-    pfc_tensor bound = { .dtype = PFC_F64, .ndim = 0, .count = 1, .data = &tolerance };
-    return pfc_compare(MPI_COMM_SELF, got, want, want->dtype == PFC_I64 ? NULL : &bound, r, diag);
+    const dense_target *t = user;
+    add_comparison(t->v, t->o, t->c, "exact mode against the dense equations", want, r);
 }
 
 static int against_dense(verify *v, pfc_case *c, outcome *o)
 {
-    pfc_tensor_list dense = { 0 };
-    if (!c->algorithm->dense || c->algorithm->dense(v->cli->comm, c, &dense, v->diag)) return v->diag->exit_status;
-    for (int i = 0; i < dense.count && !v->diag->exit_status; i++) {
-        const pfc_tensor *want = &dense.items[i], *mine = pfc_tensor_find(&c->out, want->name);
-        pfc_comparison r = { .verdict = PFC_MISSING };
-        void *whole = NULL;
-        if (mine && pfc_tensor_gather(v->cli->comm, mine, &whole, v->diag)) break;
-        if (mine && v->cli->rank == 0) {
-            pfc_tensor got = *mine;
-            got.dist = PFC_DIST_NONE;
-            got.axis = 0;
-            got.start = 0;
-            got.count = got.ndim ? got.dims[0] : 1;
-            got.data = whole;
-            compare_dense(&got, want, &r, v->diag);
-        }
-        free(whole);
-        if (pfc_diag_agree(v->cli->comm, v->diag)) break;
-        MPI_Bcast(&r, (int)sizeof r, MPI_BYTE, 0, v->cli->comm);
-        add_comparison(v, o, c, "exact mode against the dense equations", want, &r);
-    }
-    pfc_tensor_list_free(&dense);
-    return v->diag->exit_status;
+    dense_target t = { v, c, o };
+    return pfc_dense_compare(v->cli->comm, c, add_dense, &t, v->diag);
 }
 
 /* ---- one case ---- */

@@ -59,6 +59,7 @@ typedef struct pfc_cli {
     const char *log;        /* --log */
     int every, keep;        /* --every, --keep; 0: not given */
     int split;              /* export --ranks; 0: whole */
+    const char *html, *svg; /* explain --html, --svg; NULL: not given */
 } pfc_cli;
 
 typedef struct pfc_command {
@@ -80,6 +81,7 @@ int pfc_cli_threads(const pfc_cli *cli);
 int pfc_cmd_verify(pfc_cli *cli);
 int pfc_cmd_list(pfc_cli *cli);
 int pfc_cmd_info(pfc_cli *cli);
+int pfc_cmd_explain(pfc_cli *cli);
 int pfc_cmd_run(pfc_cli *cli);
 int pfc_cmd_golden(pfc_cli *cli);
 int pfc_cmd_check(pfc_cli *cli);
@@ -196,6 +198,14 @@ void pfc_find_place(const pfc_result_file *file, bool step, const char *name, in
 /* Cuts /out and /step and their bounds to what rank `rank` of `ranks` of a port holds: by the table, axis N by `rows` where the file has it. Local
  * (shard_part.c). */
 int pfc_cut_results(pfc_result_file *file, int rank, int ranks, pfc_diag *diag);
+
+/* ---- results against the dense equations (dense_check.c) ---- */
+
+/* Told of every result of the dense equations, on all ranks alike. */
+typedef void (*pfc_dense_fn)(void *user, const pfc_tensor *want, const pfc_comparison *r);
+/* c->out of exact mode against the textbook equations: within 1e-9 of each tensor's largest magnitude, NaN where NaN. An algorithm without them: nothing is
+ * told. Collective. */
+int pfc_dense_compare(MPI_Comm comm, pfc_case *c, pfc_dense_fn each, void *user, pfc_diag *diag);
 
 /* ---- text tables (table.c) ---- */
 

@@ -16,6 +16,7 @@ libpfcdriver_la_SOURCES += \
     src/driver/check_tell.c \
     src/driver/cmd_bench.c \
     src/driver/cmd_check.c \
+    src/driver/cmd_explain.c \
     src/driver/cmd_export.c \
     src/driver/cmd_golden.c \
     src/driver/cmd_info.c \
@@ -25,7 +26,22 @@ libpfcdriver_la_SOURCES += \
     src/driver/cmd_train.c \
     src/driver/cmd_verify.c \
     src/driver/common.c \
+    src/driver/dense_check.c \
     src/driver/driver.h \
+    src/driver/explain.h \
+    src/driver/explain_arcface.c \
+    src/driver/explain_batch_norm.c \
+    src/driver/explain_example.c \
+    src/driver/explain_html.c \
+    src/driver/explain_moco.c \
+    src/driver/explain_panel.c \
+    src/driver/explain_partial_fc.c \
+    src/driver/explain_story.c \
+    src/driver/explain_svg.c \
+    src/driver/explain_swav.c \
+    src/driver/explain_tell.c \
+    src/driver/explain_text.c \
+    src/driver/explain_watch.c \
     src/driver/folder.c \
     src/driver/hints.c \
     src/driver/hints.h \

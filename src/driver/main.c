@@ -10,6 +10,10 @@ const pfc_command pfc_commands[] = {
     { "verify", "", "Runs every shipped case on the ranks at hand and compares it with its golden and with the dense equations.", 0, 0, "", pfc_cmd_verify },
     { "list", "", "Lists algorithms with their parameters, inputs and results, and the shipped cases.", 0, 0, "", pfc_cmd_list },
     { "info", "", "Says how this program was built and what it finds on this machine.", 0, 0, "", pfc_cmd_info },
+    { "explain", "ALGORITHM",
+      "Works a small example through on the ranks at hand: which rank holds what, every step with its equations and numbers, every exchange with what goes in, what "
+      "comes out and how many bytes, and the check against the dense equations.",
+      1, 1, "pMX", pfc_cmd_explain },
     { "run", "CASE.h5 -o OUT.h5", "Computes a case.", 1, 1, "oSIiEC", pfc_cmd_run },
     { "golden", "[NAME|CASE.h5|ALGORITHM|suite|suite-large...] -o DIR\nALGORITHM [--size N=..,C=..,D=..] [--param ...] -o DIR",
       "Makes goldens: of the given cases, shipped or of the suite (without a name: all but the large ones), or of a generated case. Beside NAME.h5 stands NAME.info.json with facts about the machine.",

@@ -30,7 +30,7 @@ static const struct argp_option own_options[] = {
     { "emulate", 'E', "TYPE", 0, "products as a port in tf32, bf16 or f16 computes them; mode fast unless --mode exact", 3 },
     { "dtype", 'd', "TYPE", 0, "exact, f64, f32, tf32, bf16 or f16 (check); list of types to make bounds for (golden)", 3 },
     { "size", 's', "N=..,C=..", 0, "sizes of a generated case", 4 },
-    { "param", 'p', "NAME=VALUE,..", 0, "parameters of a generated case", 4 },
+    { "param", 'p', "NAME=VALUE,..", 0, "parameters of a generated case or of the example", 4 },
     { "fill", 'f', "KIND", 0, "normal, lattice or hard", 4 },
     { "seed", 'e', "N", 0, "of the generated inputs", 4 },
     { "name", 'n', "NAME", 0, "file name of a generated case, without .h5", 4 },
@@ -64,6 +64,8 @@ static const struct argp_option own_options[] = {
     { "log", 'l', "FILE", 0, "a line for every step, tab-separated", 3 },
     { "plot", 'j', "FILE.svg", 0, "draw loss and accuracy, by gnuplot; or FILE.png", 3 },
     { "param", 'x', "NAME=VALUE,..", 0, "any setting of the run: doc/training.md", 4 },
+    { "html", 'M', "FILE", 0, "write the same as one page for a browser", 3 },
+    { "svg", 'X', "FILE", 0, "draw the data flow", 3 },
     { "ranks", 'W', "P", 0, "split for so many ranks: a folder for each", 6 },
     { NULL, 0, NULL, 0, NULL, 0 },
 };
@@ -240,6 +242,8 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
     case 'C': cli->recompute = true; return 0;
     case 'D': cli->sound = true; return 0;
     case 'O': cli->operand_rounding = arg; return 0;
+    case 'M': cli->html = arg; return 0;
+    case 'X': cli->svg = arg; return 0;
     case 'W': return parse_small(state, "ranks", arg, 1, &cli->split);
     case ARGP_KEY_ARG: return append(&cli->files, &cli->file_count, arg);
     case ARGP_KEY_END: return finish(state, p);
@@ -276,6 +280,7 @@ static const char top_doc[] = "CPU and MPI reference of distributed training alg
                               "  verify   every shipped case against its golden and the dense equations (default)\n"
                               "  list     algorithms, parameters, shipped cases, the golden suite\n"
                               "  info     build, instruction sets, BLAS, MPI, threads, backends\n"
+                              "  explain  a small example of an algorithm, step by step\n"
                               "  run      compute a case\n"
                               "  golden   make goldens: inputs, results, bounds, digests\n"
                               "  check    compare a port's results with a golden\n"
