@@ -105,7 +105,7 @@ static pfc_status unit_queries(pfc_moco_pass *s)
 /* 4; max still holds that of the negatives. */
 static pfc_status count_correct(pfc_moco_pass *s)
 {
-    double *positive = malloc((size_t)s->b * 2 * sizeof *positive), *max = positive + s->b;
+    double *positive = malloc((size_t)s->b * 2 * sizeof *positive + 8), *max = positive + s->b;
     pfc_status st = positive ? PFC_OK : pfc_fail(s->ctx, PFC_ERR_NOMEM, "out of memory");
     if (st == PFC_OK) st = pfc_download_f64(s->ctx, s->positive, positive);
     if (st == PFC_OK) st = pfc_download_f64(s->ctx, s->max, max);
