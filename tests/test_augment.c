@@ -43,6 +43,7 @@ static pfc_augment settings(pfc_augment_kind kind, double noise)
     pfc_augment a = pfc_augment_defaults(S);
     a.kind = kind;
     a.noise = noise;
+    a.translation = 0.1;
     a.seed = 0x123456789abcdef;
     return a;
 }

@@ -327,13 +327,13 @@ START_TEST(bad_selections)
         pfc_glyph_choice choice;
         const char *text;
     } bad[] = {
-        { { "four", NULL, 1, 0, 0 }, "train: found 'four', expected faces of the glyph file joined by '+'" },
-        { { NULL, "one+tw", 1, 0, 0 }, "held: found 'tw', expected faces" },
-        { { NULL, "one+", 1, 0, 0 }, "held: found '', expected faces" },
-        { { NULL, "+one", 1, 0, 0 }, "held: found '', expected faces" },
-        { { NULL, "one+one", 1, 0, 0 }, "held: found face 'one' twice" },
-        { { "one+three", "three", 1, 0, 0 }, "train: found face 'three' twice" },
-        { { NULL, "one+two-bold+three", 1, 0, 0 }, "train: found no face, as all are held out" },
+        { { "four", NULL, 1, 0, 0 }, "train_faces: found 'four', expected faces of the glyph file joined by '+'" },
+        { { NULL, "one+tw", 1, 0, 0 }, "held_faces: found 'tw', expected faces" },
+        { { NULL, "one+", 1, 0, 0 }, "held_faces: found '', expected faces" },
+        { { NULL, "+one", 1, 0, 0 }, "held_faces: found '', expected faces" },
+        { { NULL, "one+one", 1, 0, 0 }, "held_faces: found face 'one' twice" },
+        { { "one+three", "three", 1, 0, 0 }, "train_faces: found face 'three' twice" },
+        { { NULL, "one+two-bold+three", 1, 0, 0 }, "train_faces: found none, as all are held out" },
         { { NULL, NULL, 0, 0, 0 }, "min_faces: found 0, expected 1 or more" },
         { { NULL, NULL, 4, 0, 0 }, "min_faces: found 4, expected fewer: no character has ink in so many of the 3 training faces" },
         { { NULL, NULL, 2, 8, 0 }, "classes: found 8, expected 1 to 7, or 0 for all" },

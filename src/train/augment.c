@@ -8,7 +8,7 @@ enum { MAX_SIZE = 256, EDGE = 1, PADDED = MAX_SIZE + 3 * EDGE, FEW_PIXELS = 1 <<
 
 pfc_augment pfc_augment_defaults(int64_t size)
 {
-    pfc_augment a = { .kind = PFC_AUGMENT_NONE, .size = size, .stretch = 0.12, .translation = 0.1 };
+    pfc_augment a = { .kind = PFC_AUGMENT_NONE, .size = size, .stretch = 0.12, .translation = 0.05 };
     return a;
 }
 

@@ -26,7 +26,7 @@ typedef struct pfc_augment {
 enum { PFC_AUGMENT_VIEWS = 16 };
 #define PFC_AUGMENT_EXAMPLES (INT64_C(1) << 44)
 
-/* none, noise 0; stretch 0.12 and translation 0.1 should it become affine. Local. */
+/* none, noise 0; stretch 0.12 and translation 0.05 should it become affine. Local. */
 pfc_augment pfc_augment_defaults(int64_t size);
 
 /* rows (count, S*S) <- images, u8 to [0,1] (value/255), outside an image is 0. example (count): their numbers, 0 to PFC_AUGMENT_EXAMPLES - 1; with kind none

@@ -39,7 +39,8 @@ static pfc_status read_keys(builder *b, const char *name, const char *keys, unsi
         int64_t f = find_face(b->g, k, length);
         if (f < 0)
             return pfc_fail(b->ctx, PFC_ERR_ARG, "%s: found '%.*s', expected faces of the glyph file joined by '+'", name, (int)(length < 60 ? length : 60), k);
-        if (taken[f]) return pfc_fail(b->ctx, PFC_ERR_ARG, "%s: found face '%s' twice, expected each once in train and held", name, pfc_glyph_key(b->g, f));
+        if (taken[f])
+            return pfc_fail(b->ctx, PFC_ERR_ARG, "%s: found face '%s' twice, expected each once in train_faces and held_faces", name, pfc_glyph_key(b->g, f));
         taken[f] = 1;
         face[(*count)++] = f;
         k += length;
@@ -61,14 +62,14 @@ static pfc_status choose_faces(builder *b)
     unsigned char *taken = allocate(b, b->g->faces, 1, &st);
     b->train_face = allocate(b, b->g->faces, sizeof *b->train_face, &st);
     b->set->held_face = allocate(b, b->g->faces, sizeof *b->set->held_face, &st);
-    if (st == PFC_OK) st = read_keys(b, "held", held, taken, b->set->held_face, &b->set->held);
-    if (st == PFC_OK) st = read_keys(b, "train", train, taken, b->train_face, &b->train);
+    if (st == PFC_OK) st = read_keys(b, "held_faces", held, taken, b->set->held_face, &b->set->held);
+    if (st == PFC_OK) st = read_keys(b, "train_faces", train, taken, b->train_face, &b->train);
     for (int64_t f = 0; f < b->g->faces && st == PFC_OK && !*train; f++)
         if (!taken[f]) b->train_face[b->train++] = f;
     free(taken);
     PFC_TRY(st);
     qsort(b->train_face, (size_t)b->train, sizeof *b->train_face, by_number);
-    return b->train ? PFC_OK : pfc_fail(b->ctx, PFC_ERR_ARG, "train: found no face, as all are held out");
+    return b->train ? PFC_OK : pfc_fail(b->ctx, PFC_ERR_ARG, "train_faces: found none, as all are held out");
 }
 
 /* ---- classes ---- */
