@@ -4,7 +4,6 @@
 case_file=$PFC_TOP_SRCDIR/tests/cases/pfc_full_arc.h5
 cp "$case_file" "$work/case.h5"
 
-OMPI_MCA_ess_singleton_isolated=0 expect 0 alone info # as users start it: Open MPI starts a daemon for it
 for np in alone 3; do
     for option in --help --version --usage; do
         expect 0 $np $option

@@ -9,8 +9,6 @@ PYTHONDONTWRITEBYTECODE=1
 LSAN_OPTIONS="suppressions=$PFC_TOP_SRCDIR/tests/lsan.supp:print_suppressions=0:fast_unwind_on_malloc=0"
 ASAN_OPTIONS=intercept_tls_get_addr=0 # or the leak check crashes on the thread-local memory of those plugins
 UBSAN_OPTIONS=print_stacktrace=1
-# A process without a launcher starts none: a third of its time.
-: "${OMPI_MCA_ess_singleton_isolated:=1}"
 # Threads that wait sleep: on a few cores with several ranks those that look for work take the time of those that have it, several times as much as the work itself.
 : "${OMP_WAIT_POLICY:=passive}"
-export OMP_WAIT_POLICY OMPI_MCA_ess_singleton_isolated PFC_DATA PFC_SELF_CHECK PYTHONDONTWRITEBYTECODE ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
+export OMP_WAIT_POLICY PFC_DATA PFC_SELF_CHECK PYTHONDONTWRITEBYTECODE ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
