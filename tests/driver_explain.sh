@@ -11,7 +11,7 @@ expect 3 2 explain partial_fc --param head=none
 expect 5 2 explain sinkhorn --html "$work/none/page.html"
 [ ! -s "$work/out" ] || fail "$command_line: something on stdout"
 
-for np in 1 2 3 4; do
+for np in 1 2 3 4 8; do
     for name in $algorithms; do
         expect 0 $np explain "$name" --html "$work/$name.$np.html" --svg "$work/$name.$np.svg" --json "$work/$name.$np.json"
         says out "All results match."

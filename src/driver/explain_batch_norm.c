@@ -57,7 +57,7 @@ static const pfc_ex_step norm_steps[] = {
     { "2", "grid", "the largest |x| of each channel, over all ranks of the group",
       "In exact mode the grid of the integers that are added; in fast mode a number near the mean, which is subtracted before squaring.", NULL,
       batch_statistics },
-    { "3", "sums", "sum x, sum x^2                              over the group, by channel", "This is all that a rank needs to know of the others.", "in:x",
+    { "3", "sums", "sum x, sum x^2                              over the group, by channel", "This is all that a rank needs to know of the others. In fast mode x stands for x minus the number of step 2.", "in:x",
       batch_statistics },
     { "4", "statistics",
       "mean = sum x / M\n"

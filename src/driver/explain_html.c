@@ -34,7 +34,7 @@ static void style(FILE *f)
         ".scroll{overflow-x:auto;margin:.4rem 0}.blocks{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
         "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
         ".b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}.b>span{font-size:.78rem;font-weight:600}\n"
-        ".x{border:1px solid #bbb;border-radius:8px;padding:.6rem .8rem;margin:.8rem 0}.x h3{font-size:1rem;margin:0}\n"
+        ".row{display:flex;flex-wrap:wrap;gap:0 1.5rem;align-items:flex-start}.row>*{max-width:100%}.x{border:1px solid #bbb;border-radius:8px;padding:.6rem .8rem;margin:.8rem 0}.x h3{font-size:1rem;margin:0}\n"
         ".x>p{font-size:.9rem;margin:.1rem 0 .5rem}.l{color:#777;font-weight:400}svg{display:block;height:auto;max-width:100%}.wide svg{max-width:none}summary{cursor:pointer;font-weight:600;margin-top:1rem}\n",
         f);
     for (int i = 0; i < PFC_EX_COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,70%%,91%%)}\n", i, pfc_ex_hue[i]);
@@ -199,12 +199,12 @@ static void exchange(FILE *f, const pfc_ex_story *s, int event, const char *titl
     put(f, title);
     fputs("</h3>\n<p>", f);
     put(f, amounts);
-    fputs("</p>\n<div class='scroll'>", f);
+    fputs("</p>\n<div class='row'><div class='scroll'>", f);
     pfc_ex_svg_event(f, s, event);
     fputs("</div>\n", f);
 }
 
-static void exchange_end(FILE *f) { fputs("</div>\n", f); }
+static void exchange_end(FILE *f) { fputs("</div></div>\n", f); }
 
 static void end(FILE *f, const pfc_ex_story *s)
 {
