@@ -46,7 +46,7 @@ same "$(last "$work/sync")" "$(last "$work/sync.parts")"
 # With the same ranks: every kind of batch norm, both modes.
 for norm in norm=plain norm=sub,norm_splits=2 norm=sync; do
     for mode in exact fast; do
-        settings=(--mode $mode --param "$common,queue_size=72,batch=12,$norm" --steps 9 -q)
+        settings=(--mode "$mode" --param "$common,queue_size=72,batch=12,$norm" --steps 9 -q)
         expect 0 3 train "${glyphs[@]}" "${settings[@]}" --checkpoint "$work/whole"
         expect 0 3 train "${glyphs[@]}" "${settings[@]}" --checkpoint "$work/parts" --stop-at 5
         expect 0 3 train "${glyphs[@]}" "${settings[@]}" --checkpoint "$work/parts" --resume

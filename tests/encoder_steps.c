@@ -1,4 +1,4 @@
-/* encoder_steps.c: a few training steps of the encoder in exact mode, written to a file for tests/peer_encoder.py: inputs, the state before and after, outputs.
+/* encoder_steps.c: a few training steps of the encoder in exact mode, written to a file for tests/peer_encoder_steps.py: inputs, the state before and after, outputs.
  *     encoder_steps FILE.h5
  * Any number of ranks that divides 12. */
 #include <pfc/pfc.h>

@@ -19,4 +19,4 @@ for ranks in 1 3; do
     timeout -k 5 600 $MPIRUN $MPIRUN_FLAGS -np "$ranks" "$PFC_TOP_BUILDDIR/tests/encoder_steps" "$work/$ranks.h5" </dev/null || exit 1
 done
 cmp "$work/1.h5" "$work/3.h5" || { echo "FAIL not the same bits on 3 ranks"; exit 1; }
-timeout -k 5 300 "$python" "$here/peer_encoder.py" "$work/1.h5"
+timeout -k 5 300 "$python" "$here/peer_encoder_steps.py" "$work/1.h5"

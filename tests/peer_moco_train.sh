@@ -14,7 +14,7 @@ settings+=(--param "task=moco,train_faces=notosans+seto,encoder=256-64-48-32,las
 for ranks in 1 2 3; do
     for shuffle in 0 1; do
         expect 0 $ranks train --glyphs "$glyphs" "${settings[@]}" --param "batch=24,queue_size=96,shuffle=$shuffle" --stop-at 22 --checkpoint "$work/$ranks.$shuffle"
-        "$python" "$PFC_TOP_SRCDIR/tests/peer_moco_train.py" "$glyphs" $ranks "$work/$ranks.$shuffle"/step-0000000000{19,22}.h5 || fail "$ranks ranks, shuffle $shuffle"
+        "$python" "$PFC_TOP_SRCDIR/tests/peer_moco_steps.py" "$glyphs" $ranks "$work/$ranks.$shuffle"/step-0000000000{19,22}.h5 || fail "$ranks ranks, shuffle $shuffle"
     done
 done
 finish

@@ -2,7 +2,7 @@
 """PyTorch as a peer of `pfc_ref train`, task moco: goes from one checkpoint of a run to a later one by algorithm 1 of the paper with P ranks simulated, each with
 batch norm of its own and its own loss, in float64; compares the whole state to 2e-5 of each tensor's largest value: the program rounds to float32 every step.
 
-    peer_moco_train.py GLYPHS RANKS BEFORE.h5 AFTER.h5
+    peer_moco_steps.py GLYPHS RANKS BEFORE.h5 AFTER.h5
 The run: augment none, norm plain, constant rate, all characters. Exit status: 0 all close, 1 something differs, 77 no PyTorch.
 """
 import sys

@@ -2,7 +2,7 @@
 """PyTorch as a peer of the encoder: training steps in float64 from the state before in FILE.h5 (tests/encoder_steps.c); compares the state after and all
 outputs to 2e-6 of each tensor's largest value: exact mode rounds to float32 between layers and steps, torch does not.
 
-    peer_encoder.py FILE.h5...
+    peer_encoder_steps.py FILE.h5...
 Exit status: 0 all close, 1 something differs, 77 no PyTorch.
 """
 import sys
