@@ -16,7 +16,7 @@ settings+=(--param "batch=24,lr=0.05,weight_decay=0.001,queue_length=80,epoch_qu
 for ranks in 1 2 3; do
     expect 0 $ranks train --glyphs "$glyphs" "${settings[@]}" --stop-at 28 --checkpoint "$work/$ranks"
     for steps in 01:04 20:22 24:25 26:28; do
-        "$python" "$PFC_TOP_SRCDIR/tests/peer_swav_train.py" "$glyphs" $ranks "$work/$ranks"/step-0000000000{"${steps%:*}","${steps#*:}"}.h5 ||
+        "$python" "$PFC_TOP_SRCDIR/tests/peer_swav_steps.py" "$glyphs" $ranks "$work/$ranks"/step-0000000000{"${steps%:*}","${steps#*:}"}.h5 ||
             fail "$ranks ranks, steps $steps"
     done
 done

@@ -3,7 +3,7 @@
 batch norm of its own, its own loss and its own queue, in float64; compares the whole state to 2e-5 of each tensor's largest value: the program rounds to float32
 every step.
 
-    peer_swav_train.py GLYPHS RANKS BEFORE.h5 AFTER.h5
+    peer_swav_steps.py GLYPHS RANKS BEFORE.h5 AFTER.h5
 The run: augment none, norm plain, constant rate, all characters, no LARC, the first crops assigned. Exit status: 0 all close, 1 something differs, 77 no PyTorch.
 """
 import sys
@@ -15,7 +15,7 @@ except ImportError as missing:
     print("skipped: %s" % missing)
     sys.exit(77)
 from exact_v1_core import philox4x32
-from peer_moco_train import EXAMPLE, Encoder, images_of, order, read
+from peer_moco_steps import EXAMPLE, Encoder, images_of, order, read
 
 AUGMENT = 8  # stream
 NORMALISE = torch.nn.functional.normalize
