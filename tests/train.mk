@@ -42,4 +42,4 @@ SCRIPT_TESTS += \
     tests/peer_moco_train.sh \
     tests/peer_swav_train.sh \
     tests/train_kills.sh
-EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder_steps.py tests/peer_moco_steps.py tests/peer_swav_train.py
+EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder_steps.py tests/peer_moco_steps.py tests/peer_swav_steps.py
