@@ -8,6 +8,7 @@ EXTRA_DIST += \
     doc/fills.md \
     doc/goldens.md \
     doc/numerics.md \
+    doc/partial_fc.md \
     doc/performance.md \
     doc/porting.md \
     doc/semantics.md \
