@@ -1,5 +1,6 @@
 dist_man_MANS += doc/pfc_ref.1
 EXTRA_DIST += \
+    doc/arcface_head.md \
     doc/case-format.md \
     doc/cuda.md \
     doc/design.md \
@@ -8,6 +9,7 @@ EXTRA_DIST += \
     doc/fills.md \
     doc/goldens.md \
     doc/numerics.md \
+    doc/partial_fc.md \
     doc/performance.md \
     doc/porting.md \
     doc/semantics.md \
