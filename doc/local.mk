@@ -12,6 +12,7 @@ EXTRA_DIST += \
     doc/porting.md \
     doc/semantics.md \
     doc/sources.md \
+    doc/swav.md \
     doc/tiles.md \
     doc/training.md \
     doc/wrong-ports.md
