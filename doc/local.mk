@@ -7,6 +7,7 @@ EXTRA_DIST += \
     doc/exact.md \
     doc/fills.md \
     doc/goldens.md \
+    doc/moco.md \
     doc/numerics.md \
     doc/performance.md \
     doc/porting.md \
