@@ -1,5 +1,6 @@
 dist_man_MANS += doc/pfc_ref.1
 EXTRA_DIST += \
+    doc/batch_norm.md \
     doc/case-format.md \
     doc/cuda.md \
     doc/design.md \
