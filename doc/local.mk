@@ -1,6 +1,7 @@
 dist_man_MANS += doc/pfc_ref.1
 EXTRA_DIST += \
     doc/arcface_head.md \
+    doc/batch_norm.md \
     doc/case-format.md \
     doc/cuda.md \
     doc/design.md \
@@ -8,12 +9,14 @@ EXTRA_DIST += \
     doc/exact.md \
     doc/fills.md \
     doc/goldens.md \
+    doc/moco.md \
     doc/numerics.md \
     doc/partial_fc.md \
     doc/performance.md \
     doc/porting.md \
     doc/semantics.md \
     doc/sources.md \
+    doc/swav.md \
     doc/tiles.md \
     doc/training.md \
     doc/wrong-ports.md

@@ -3,7 +3,7 @@
 
     doc_blocks.py [FILE.md...]      default: every doc/*.md with the line <!-- run by tests/doc_blocks.py -->
 
-Fenced blocks, in order, in a fresh folder with pfc_ref and python3 in PATH and tools/ in PATH and PYTHONPATH:
+Fenced blocks, in order, in a fresh folder with pfc_ref, mpirun and python3 in PATH and tools/ in PATH and PYTHONPATH:
 
     ```sh       run by bash; it must succeed ("; echo $?" shows a status that is not 0)
     ```text     what the sh block before it prints, stdout and stderr, from the first line to the last. "..." alone on a line is any number of lines, inside a
@@ -17,6 +17,7 @@ import collections
 import glob
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -49,12 +50,14 @@ def blocks(text):
 
 
 def programs(folder):
-    """A folder for PATH: pfc_ref of this build, Python with h5py."""
+    """A folder for PATH: pfc_ref of this build, Python with h5py, the launcher with its flags."""
+    launcher = shlex.split(os.environ.get("MPIRUN", "mpirun") + " " + os.environ.get("MPIRUN_FLAGS", "-q"))
+    launcher[0] = shutil.which(launcher[0]) or launcher[0]  # not this folder's
     os.mkdir(folder)
-    for name, program in (("pfc_ref", os.path.abspath(os.environ.get("PFC_REF", "pfc_ref"))), ("python3", sys.executable)):
+    for name, words in (("pfc_ref", [os.path.abspath(os.environ.get("PFC_REF", "pfc_ref"))]), ("python3", [sys.executable]), ("mpirun", launcher)):
         path = os.path.join(folder, name)
         with open(path, "w") as f:
-            f.write(f"#!/bin/sh\nexec '{program}' \"$@\"\n")
+            f.write(f"#!/bin/sh\nexec {shlex.join(words)} \"$@\"\n")
         os.chmod(path, 0o755)
     return folder
 

@@ -7,15 +7,15 @@
  * U = S*C of them. d ranks share the statistics of a unit: the ranks of a group (sync), else this rank alone (d = 1, nothing is moved).
  *
  *   forward                                                                      holds afterwards         moved per rank
- *   1  count         M = elements of a unit over the group                       M                        8 d bytes
+ *   1  count         M = elements of a unit over the group                       M                        24 bytes
  *   2  grid          what the sums are taken on (exact: exponents; fast: shifts) grid (U)                 8 U
- *   3  sums          sum x, sum x^2, allreduce SUM                               sums (2U)                32 U exact, 16 U d fast
+ *   3  sums          sum x, sum x^2, allreduce SUM                               sums (2U)                32 U exact, 16 U fast
  *   4  statistics    mean = sum x / M, var = sum x^2 / M - mean^2                mean, var (U)            16 U d, only if equal weights meet unequal counts
  *   5  running       r += momentum (new - r)                                     running (C or U)         -
  *   6  normalise     x^ = (x - mean)/sqrt(var + eps), y = weight x^ + bias       y (n, C, L)              -
  *   backward, g = dL/dy
  *   7  grid          of the sums of g and g x^ (exact only)                      grid (2C)                16 C
- *   8  sums          bias_grad = sum g, weight_grad = sum g x^ of this rank; allreduce SUM  sums (2U)     32 U exact, 16 U d fast
+ *   8  sums          bias_grad = sum g, weight_grad = sum g x^ of this rank; allreduce SUM  sums (2U)     32 U exact, 16 U fast
  *   9  gradient      dx = weight/sqrt(var + eps) (g - sum g / D - x^ sum g x^ / D)   dx (n, C, L)         -
  *
  * The source moves 2C floats of every one of the G ranks of the machine to every other (GroupGather, 8 C G bytes), forward and backward, and keeps

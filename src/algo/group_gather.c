@@ -6,7 +6,7 @@
  *   the source                                            here                                    moved per rank
  *   1  all-gather over the machine: (G, M)                1  the group, a communicator of its own -
  *   2  keep the d vectors of sub-group local_rank div d   2  exponents, allreduce MAX             4 M bytes (exact only)
- *   3  sum of what is kept                                3  allreduce SUM over the group         16 M exact, 8 M d fast; the source: 4 M G */
+ *   3  sum of what is kept                                3  allreduce SUM over the group         16 M exact, 8 M fast; the source: 4 M to each of G */
 #include "algo/host_rows.h"
 
 #include <pfc/batch_norm.h>

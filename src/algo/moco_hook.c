@@ -3,14 +3,14 @@
  * He et al., CVPR 2020, sections 3.2 (equation 2) and 3.3 (shuffling BN). Mirrors VISSL hooks/moco_hooks.py MoCoHook.on_forward (09270ed); equations:
  * semantics.md 6.2, 6.3; values: doc/exact-v1.md section 6.
  *
- * P ranks, r this rank, b images on it, D width of a key, theta_q and theta_k (n) parameters of the two encoders, mu momentum.
+ * P ranks, r this rank, b images of m bytes on it, D width of a key, theta_q and theta_k (n) parameters of the two encoders, mu momentum.
  *
  *   step                                                                     holds afterwards         moved per rank
- *   1  shuffle        the images, by a permutation of (seed, step)           images (b,m)             (1 - 1/P) b m bytes in and out
- *   2  parameters     first call: theta_k = theta_q                          theta_k (n)              -
- *                     then theta_k = mu theta_k + (1 - mu) theta_q
+ *   1  shuffle        the images, by a permutation of (seed, step)           images (b,m)             (1 - 1/P) b m in and out, as in moco_shuffle.c
+ *   2  parameters     first call: theta_k = theta_q ; later                  theta_k (n)              -
+ *                     theta_k = mu theta_k + (1 - mu) theta_q
  *   3  encode         k = encoder(theta_k, images), k / max(|k|, 1e-12)      keys (b,D), shuffled     what the encoder moves
- *   4  unshuffle      the keys                                               keys (b,D), own order    (1 - 1/P) b D in and out
+ *   4  unshuffle      the keys                                               keys (b,D), own order    8 (1 - 1/P) b D exact, 4 (1 - 1/P) b D fast
  *
  * The source takes 2 before 1. Neither looks at the other's result, and this way images that do not fit are found before the parameters have moved.
  * There is no gradient through any of it. One rank does not shuffle, nor does the source (6.6 MOCO-4). */

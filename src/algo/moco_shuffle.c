@@ -12,7 +12,7 @@
  *   4  shuffle        out_i = X[idx[start_r + i]]                                    out (b_r,m)              (1 - 1/P) b_r m in and out
  *   5  unshuffle      out_i = X[inv[start_r + i]]                                    out (b_r,m)              (1 - 1/P) b_r m in and out
  *
- * The source moves (P-1) b m in step 4 and in step 5, and N numbers from rank 0. */
+ * What is moved is the mean over all permutations. The source moves (P-1) b m in step 4 and in step 5, and N numbers from rank 0. */
 #include "algo/moco_shuffle.h"
 
 #include "core/rng_order.h"

@@ -10,7 +10,7 @@
  *    1  A = scores/epsilon ; M = its maximum          (n,K), one number     MAX, 16 B
  *    2  Q = exp(A - M), without stabilise exp(A)      (n,K)
  *       infinities replaced (v1, vissl)
- *    3  t = sum of Q ; Q = Q / t                      (K) sums              SUM, 16 K B exact, 8 K B fast (exact also MAX, 4 K B)
+ *    3  t = sum of Q ; Q = Q / t                      (K) sums              SUM, 16 K B exact, 8 (K + 1) B fast (exact also MAX, 4 K B)
  *    4  u_k = sum of row k ; vissl: if one is 0,      (K) sums              the same, each time
  *       Q = Q + 1e-12 and again
  *    5  Q_kj = Q_kj (1/K)/u_k, infinities of the      (n,K)
@@ -21,7 +21,7 @@
  *       v2: N Q_kj
  *
  * Log domain (A.6), where exp neither overflows nor vanishes: f = g = 0 ; then
- *    4' L_k = log sum_j exp(A_jk + g_j)               (K)                   MAX, 8 K B ; SUM, 16 K B
+ *    4' L_k = log sum_j exp(A_jk + g_j)               (K)                   MAX, 8 K B exact, 4 K B fast ; SUM, 16 K B exact, 8 K B fast
  *    5' f_k = -log K - L_k ; g_j = -log N - log sum_k exp(A_jk + f_k)
  *    6' assignment_jk = exp(A_jk + f_k - log sum_k' exp(A_jk' + f_k')) */
 #include "algo/sinkhorn.h"
