@@ -33,7 +33,7 @@ pictures = \
     doc/pictures/partial_fc.svg \
     doc/pictures/sinkhorn.svg \
     doc/pictures/swav.svg
-EXTRA_DIST += $(pictures) doc/pictures/han-21k.svg
+EXTRA_DIST += $(pictures) doc/pictures/han-21k.svg doc/pictures/train_scale.svg
 pictures: pfc_ref$(EXEEXT)
 	@. $(srcdir)/tests/mpi-env.sh; for picture in $(pictures); do \
 	    algorithm=`basename $$picture .svg`; \

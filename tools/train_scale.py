@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Memory and time of a partial_fc training step (fast mode) against classes and ranks: a table, and a plot where gnuplot is.
 
-    python3 tools/train_scale.py -o doc/train_scale.svg >table.md          5 to 10 minutes on 2 cores; up to 6 GB
+    python3 tools/train_scale.py -o doc/pictures/train_scale.svg >table.md          5 to 10 minutes on 2 cores; up to 6 GB
 
 Each point is `pfc_ref bench partial_fc`: forward, gradients and SGD of the head on N rows of the whole batch, ranks with a thread each. The peak is a
 rank's largest resident memory, median times of --rounds steps. With more ranks than cores the memory is measured, but a time would say nothing: "-".
