@@ -1,5 +1,6 @@
 dist_man_MANS += doc/pfc_ref.1
 EXTRA_DIST += \
+    doc/arcface_head.md \
     doc/backend.md \
     doc/case-format.md \
     doc/cuda.md \
@@ -11,6 +12,7 @@ EXTRA_DIST += \
     doc/golden-format.md \
     doc/goldens.md \
     doc/numerics.md \
+    doc/partial_fc.md \
     doc/performance.md \
     doc/porting.md \
     doc/reading-order.md \

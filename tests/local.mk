@@ -6,6 +6,7 @@
 ## Scripts find the binary in $PFC_REF, how to start ranks in $MPIRUN $MPIRUN_FLAGS, and write only into a directory of their own
 ## below the current one. Exit 77 is a skip.
 ## What belongs to one family stands in tests/FAMILY.mk.
+## Documents: tests/doc_blocks.py runs their examples, tests/doc_links.py checks their links; after a change of source, tests/doc_links.py --fix finds the lines again.
 C_TESTS = \
     tests/test_core \
     tests/test_engines \
@@ -47,6 +48,7 @@ MPI_TESTS = \
 SCRIPT_TESTS = \
     tests/bit_matrix.sh \
     tests/doc_blocks.py \
+    tests/doc_links.py \
     tests/driver_bad_files.sh \
     tests/driver_bench.sh \
     tests/driver_cases.sh \

@@ -12,10 +12,12 @@
  *   4  margin, running maximum      l = s cos, at the target s phi                  l (N,C_r), max (N)        -
  *   5  softmax denominator          M = allreduce MAX, S = allreduce SUM exp(l-M)   M, S (N)                  8 N + 16 N
  *   6  targets and loss             q = cw t, T_i = sum_c q_ic, loss = w/N sum_i sum_c q_ic (log S_i - (l_ic - M_i))
- *                                                                                   T (N), loss               32 N, exact 8 N more
+ *                                                                                   T (N), loss               32 N + 8 N
  *   7  scale of the gradient        exact mode only: one exponent per row           expo (N)                  4 N
  *   8  gradients, block by block    g = w/N (T p - q), h = g dl/dcos at (c,j*); dX^ += h w^; db = sum h; dw = back through |w| of h^T X^
- *   9  feature gradient             reduce-scatter SUM dX^, back through |x|        dX (b,D)                  32 N D exact, 8 N D fast
+ *   9  feature gradient             reduce-scatter SUM dX^, back through |x|        dX (b,D)                  32 N D
+ *
+ * Bytes are those of exact mode. In fast mode M has 4 a number, what is being summed (S, T, the loss, dX^) has 8, and no exponents are sent.
  *
  * Evaluation ends after 4, without a margin. The loss is the mean over the rows of all ranks, so no factor P comes in. */
 #include "algo/arcface_head.h"

@@ -12,12 +12,14 @@
  *   4  norms, cosines           Z = Xn Wn^T                                       Z (N,n_r)                   -
  *   5  margin, running maximum  l = s phi(Z)                                      max (N)                     -
  *   6  softmax denominator      M = allreduce MAX, S = allreduce SUM exp(l-M)     M, S (N)                    8 N + 16 N
- *   7  loss                     -mean log p at the target, allreduce SUM          loss                        8 N
+ *   7  loss                     -mean log p at the target, allreduce SUM          loss                        8 N, loss=lse 8 N more
  *   8  scale of the gradient    exact mode only: one exponent per row             expo (2N)                   8 N
  *   9  gradients, block by block: G = (p - onehot)/N, H = G l'(Z); dX += H Wn; dW = H^T Xn; W -= lr (...). Where the backend has
  *      weight_update and the caller does not ask for dW, a row moves as soon as its gradient is known, and there is no dW
- *   10 feature gradient         reduce-scatter SUM dX                             dX (b,D)                    32 N D exact, 8 N D fast
+ *   10 feature gradient         reduce-scatter SUM dX                             dX (b,D)                    32 N D + 16 N
  *   11 dense rule               rows that were not sampled decay as well
+ *
+ * Bytes are those of exact mode. In fast mode M has 4 a number, and what is being summed (S, dX and its products with Xn) has 8.
  *
  * The class loop runs in blocks that fit in cache; Z is all that is kept of a block between its two or four visits. With config.recompute not even Z: a
  * lane has room for one block's cosines and forms them again at every visit. */

@@ -139,14 +139,14 @@ typedef struct pfc_ops {
     /* fn(arg, 0..lanes-1), possibly at the same time. fn reports failure through arg. */
     void (*for_lanes)(pfc_backend *be, int lanes, pfc_lane_fn fn, void *arg);
 
-    /* ---- rows (steps 4 and 5 of partial_fc) ---- */
+    /* ---- rows (step 4 of partial_fc) ---- */
     /* norm_i = ||a_i|| (real, raw: not clamped); expo_i = grid exponent (exact-v1 1.1, 3.1; int32 in the place of
      * a; exact only: fast leaves it alone and takes NULL). */
     pfc_status (*row_norms)(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo);
     /* state <- float32(state), elementwise (exact; fast: nothing to do). */
     pfc_status (*round_state)(pfc_backend *be, pfc_view state);
 
-    /* ---- products (steps 5, 9, 10) ---- */
+    /* ---- products (steps 4, 9) ---- */
     /* X (N,D) prepared once per step, used by cosines and weight_grad. norm and expo as from row_norms; all three must outlive the operand and
      * stay as they are. out: host, an object of the backend. */
     pfc_status (*operand_create)(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);
@@ -156,7 +156,7 @@ typedef struct pfc_ops {
     /* z (classes, N) real: z_cn = <x_n, w_c> / (max(||x_n||,1e-12) max(||w_c||,1e-12)), or <x_n, w_c> if not normalised (3.2). */
     pfc_status (*cosines)(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z);
 
-    /* ---- logits and softmax (steps 6, 7) ---- */
+    /* ---- logits and softmax (steps 5-7) ---- */
     /* max_n = max(max_n, logits of the block) for this lane's private maxima; target_logit where the target is in the block. c0: sampled position of
      * the block's first class. Fast tables also keep the running sum of exp(l - running max) in `sum`'s lane (row_sum is then NULL). */
     pfc_status (*row_max)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum);
@@ -194,7 +194,7 @@ typedef struct pfc_ops {
     pfc_status (*feature_grad_finish)(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale,
                                       pfc_view x_grad);
 
-    /* ---- update (step 11) ---- */
+    /* ---- update (steps 9, 11) ---- */
     /* optional: rows of weight and momentum <- as sgd_rows by the dw of weight_grad, bit for bit, without dw in memory. For steps whose caller does not
      * ask for the gradient. momentum: the same rows of it as w's of the weight. */
     pfc_status (*weight_update)(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
