@@ -5,12 +5,17 @@ case_file=$PFC_TOP_SRCDIR/tests/cases/pfc_full_arc.h5
 cp "$case_file" "$work/case.h5"
 
 OMPI_MCA_ess_singleton_isolated=0 expect 0 alone info # as users start it: Open MPI starts a daemon for it
+for command in verify list info explain run golden check bench train inspect export; do
+    expect 0 alone $command --help
+    says out "Usage: pfc_ref $command"
+done
 for np in alone 3; do
     for option in --help --version --usage; do
         expect 0 $np $option
         [ "$(grep -c '^Usage:\|^pfc_ref 0' "$work/out")" = 1 ] || fail "$command_line: not printed once"
     done
     expect 0 $np run --help
+    says out "-o, --output=PATH"
     expect 2 $np nonsense
     expect 2 $np --nonsense
     expect 2 $np run
