@@ -9,7 +9,7 @@ for command in verify list info explain run golden check bench train inspect exp
     expect 0 alone $command --help
     says out "Usage: pfc_ref $command"
     for option in $(grep -o -e '--[a-z][a-z-]*' "$work/out" | sort -u); do # whatever it takes, the manual page has it
-        sed 's/\\-/-/g' "$PFC_TOP_SRCDIR/doc/pfc_ref.1" | grep -q -e "$option" || fail "$command: $option is not in doc/pfc_ref.1"
+        sed 's/\\-/-/g' "$PFC_TOP_SRCDIR/doc/pfc_ref.1" | grep -q -e "$option\([^a-z-]\|\$\)" || fail "$command: $option is not in doc/pfc_ref.1"
     done
 done
 for np in alone 3; do
