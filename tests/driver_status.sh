@@ -8,9 +8,9 @@ OMPI_MCA_ess_singleton_isolated=0 expect 0 alone info # as users start it: Open 
 for command in verify list info explain run golden check bench train inspect export; do
     expect 0 alone $command --help
     says out "Usage: pfc_ref $command"
-    for option in $(grep -o -e '--[a-z][a-z-]*' "$work/out" | sort -u); do # whatever it takes, the manual page has it
+    while read -r option; do # whatever it takes, the manual page has it
         sed 's/\\-/-/g' "$PFC_TOP_SRCDIR/doc/pfc_ref.1" | grep -q -e "$option\([^a-z-]\|\$\)" || fail "$command: $option is not in doc/pfc_ref.1"
-    done
+    done < <(grep -o -e '--[a-z][a-z-]*' "$work/out" | sort -u)
 done
 for np in alone 3; do
     for option in --help --version --usage; do

@@ -9,7 +9,8 @@
 const pfc_command pfc_commands[] = {
     { "verify", "",
       "Runs every shipped case on the ranks at hand and compares it with its golden and with the dense equations."
-      "\vColumns: results compared; how many have the golden's digest (by ranks: compared with the dense equations only); largest error of the dense equations over what is tolerated; largest error of fast mode over its bound. "
+      "\vColumns: results compared; how many have the golden's digest (by ranks: compared with the dense equations only); largest error of the dense "
+      "equations over what is tolerated; largest error of fast mode over its bound. "
       "Cases for another number of ranks are n/a.\n\n"
       "  mpirun -np 8 pfc_ref\n"
       "  pfc_ref verify --mode fast --json verify.json",
@@ -23,7 +24,8 @@ const pfc_command pfc_commands[] = {
       "\v  pfc_ref info --backend checked",
       0, 0, "", pfc_cmd_info },
     { "explain", "ALGORITHM",
-      "Works a small example through on the ranks at hand: which rank holds what, every step with its equations and numbers, every exchange with what goes in, what "
+      "Works a small example through on the ranks at hand: which rank holds what, every step with its equations and numbers, every exchange with what goes "
+      "in, what "
       "comes out and how many bytes, and the check against the dense equations."
       "\v2 to 4 ranks are best for reading. --json has the bytes of every exchange for each rank.\n\n"
       "  mpirun -np 4 pfc_ref explain partial_fc\n"
@@ -37,7 +39,8 @@ const pfc_command pfc_commands[] = {
       "  pfc_ref run arcface.h5 -o out.h5 --in margins=margins.txt",
       1, 1, "oSIiEC", pfc_cmd_run },
     { "golden", "[NAME|CASE.h5|ALGORITHM|suite|suite-large...] -o DIR\nALGORITHM [--size N=..,C=..,D=..] [--param ...] -o DIR",
-      "Makes goldens: of the given cases, shipped or of the suite (without a name: all but the large ones), or of a generated case. Beside NAME.h5 stands NAME.info.json with facts about the machine."
+      "Makes goldens: of the given cases, shipped or of the suite (without a name: all but the large ones), or of a generated case. Beside NAME.h5 stands "
+      "NAME.info.json with facts about the machine."
       "\v  mpirun -np 3 pfc_ref golden suite -o DIR\n"
       "  pfc_ref golden my_case.h5 -o DIR --steps\n"
       "  pfc_ref golden partial_fc --size N=16,C=50,D=32 \\\n"
@@ -46,19 +49,22 @@ const pfc_command pfc_commands[] = {
     { "check", "GOLDEN.h5 CANDIDATE",
       "Compares a candidate's results (a file, or a folder of .npy files) with a golden: by digest (exact), or within the golden's bounds for the type the "
       "candidate was computed in."
-      "\vIt names the first result in data-flow order that differs, and what the difference looks like. Status 0: everything matches, 1: something differs, 3: something is MISSING, of another SHAPE or DTYPE, or VACUOUS "
+      "\vIt names the first result in data-flow order that differs, and what the difference looks like. Status 0: everything matches, 1: something differs, "
+      "3: something is MISSING, of another SHAPE or DTYPE, or VACUOUS "
       "(its bounds decide nothing).\n\n"
       "  pfc_ref check golden.h5 mine.h5 --dtype bf16\n"
       "  pfc_ref check golden.h5 folder/ --rank 1 --of 4 --json verdict.json",
       2, 2, "dRPDO", pfc_cmd_check },
     { "bench", "[ALGORITHM]",
-      "Measures the machine, then times steps on generated inputs: every algorithm at its standard sizes, or one, partial_fc beside plain matrix products of the "
+      "Measures the machine, then times steps on generated inputs: every algorithm at its standard sizes, or one, partial_fc beside plain matrix products of "
+      "the "
       "same shapes."
       "\v  pfc_ref bench --json bench.json --plot bench.svg\n"
       "  mpirun -np 2 pfc_ref bench sinkhorn --size N=4096 --rounds 9",
       0, 1, "sprfeQgC", pfc_cmd_bench },
     { "train", "--features FILE --labels FILE\n--glyphs FILE",
-      "Trains a class-sharded softmax layer or an ArcFace head on the rows of FILE; on glyphs an encoder with it, or without labels by task=moco or task=swav. --param NAME=VALUE sets task, head, scale, margin, sample_rate "
+      "Trains a class-sharded softmax layer or an ArcFace head on the rows of FILE; on glyphs an encoder with it, or without labels by task=moco or "
+      "task=swav. --param NAME=VALUE sets task, head, scale, margin, sample_rate "
       "and so on."
       "\vSIGINT, SIGTERM and SIGUSR1 stop it after the current step, with a checkpoint. doc/training.md has all settings.\n\n"
       "  pfc_ref train --features x.npy --labels y.npy --checkpoint DIR\n"

@@ -29,10 +29,12 @@ static const struct argp_option own_options[] = {
     { "steps", 'S', NULL, 0, "write the intermediate results of the last step, too", 2 },
     { "no-inputs", 'I', NULL, 0, "leave the inputs out of the written file", 2 },
     { "emulate", 'E', "TYPE", 0,
-      "products as a port in tf32, bf16 or f16 computes them, -rz behind it: operands truncated, -stored: results of products kept in the type, too; mode fast unless --mode exact",
+      "products as a port in tf32, bf16 or f16 computes them, -rz behind it: operands truncated, -stored: results of products kept in the type, too; mode "
+      "fast unless --mode exact",
       3 },
     { "dtype", 'd', "TYPE", 0,
-      "check: the type of the port's products: exact, f64, f32, tf32, bf16 or f16; default the type its results are stored in. golden: types to make bounds for, as f32,bf16,bf16-rz,bf16-sound; default f32,tf32,bf16,f16",
+      "check: the type of the port's products: exact, f64, f32, tf32, bf16 or f16; default the type its results are stored in. golden: types to make bounds "
+      "for, as f32,bf16,bf16-rz,bf16-sound; default f32,tf32,bf16,f16",
       3 },
     { "size", 's', "N=..,C=..", 0, "sizes of a generated case; the letters of pfc_ref list", 4 },
     { "param", 'p', "NAME=VALUE,..", 0, "parameters of a generated case or of the example; the names of pfc_ref list", 4 },
@@ -52,7 +54,8 @@ static const struct argp_option own_options[] = {
     { "held-out", 'H', "FILE", 0, "features to measure the accuracy on after every epoch; may be given several times", 1 },
     { "held-out-labels", 'h', "FILE", 0, "their classes, one file for each --held-out", 1 },
     { "glyphs", 'z', "FILE", 0,
-      "instead: images of characters, the classes, and an encoder that makes the features of them; hanglyph's file (data/README.md), or han256.bin, which is shipped",
+      "instead: images of characters, the classes, and an encoder that makes the features of them; hanglyph's file (data/README.md), or han256.bin, which is "
+      "shipped",
       1 },
     { "recipe", 'y', "NAME|FILE", 0,
       "settings of the run, lines NAME=VALUE: a file, or a shipped one (han-5k, han-21k, moco, swav); what the command line says goes before it", 1 },
