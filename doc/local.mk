@@ -1,19 +1,23 @@
 dist_man_MANS += doc/pfc_ref.1
 EXTRA_DIST += \
     doc/arcface_head.md \
+    doc/backend.md \
     doc/batch_norm.md \
     doc/case-format.md \
     doc/cuda.md \
     doc/design.md \
     doc/exact-v1.md \
     doc/exact.md \
+    doc/faq.md \
     doc/fills.md \
+    doc/golden-format.md \
     doc/goldens.md \
     doc/moco.md \
     doc/numerics.md \
     doc/partial_fc.md \
     doc/performance.md \
     doc/porting.md \
+    doc/reading-order.md \
     doc/semantics.md \
     doc/sources.md \
     doc/swav.md \

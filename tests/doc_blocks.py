@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the examples of the documents that say so, and compares what they print with what stands there.
 
-    doc_blocks.py [FILE.md...]      default: every doc/*.md with the line <!-- run by tests/doc_blocks.py -->
+    doc_blocks.py [FILE.md...]      default: README.md and every doc/*.md with the line <!-- run by tests/doc_blocks.py -->
 
 Fenced blocks, in order, in a fresh folder with pfc_ref, mpirun and python3 in PATH and tools/ in PATH and PYTHONPATH:
 
@@ -143,7 +143,7 @@ def run_document(path, folder, environment):
 
 
 def documents():
-    for path in sorted(glob.glob(os.path.join(TOP, "doc", "*.md"))):
+    for path in [os.path.join(TOP, "README.md"), *sorted(glob.glob(os.path.join(TOP, "doc", "*.md")))]:
         with open(path) as f:
             if MARK in f.read().split("\n"):
                 yield path

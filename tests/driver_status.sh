@@ -4,12 +4,20 @@
 case_file=$PFC_TOP_SRCDIR/tests/cases/pfc_full_arc.h5
 cp "$case_file" "$work/case.h5"
 
+for command in verify list info explain run golden check bench train inspect export; do
+    expect 0 alone $command --help
+    says out "Usage: pfc_ref $command"
+    while read -r option; do # whatever it takes, the manual page has it
+        sed 's/\\-/-/g' "$PFC_TOP_SRCDIR/doc/pfc_ref.1" | grep -q -e "$option\([^a-z-]\|\$\)" || fail "$command: $option is not in doc/pfc_ref.1"
+    done < <(grep -o -e '--[a-z][a-z-]*' "$work/out" | sort -u)
+done
 for np in alone 3; do
     for option in --help --version --usage; do
         expect 0 $np $option
         [ "$(grep -c '^Usage:\|^pfc_ref 0' "$work/out")" = 1 ] || fail "$command_line: not printed once"
     done
     expect 0 $np run --help
+    says out "-o, --output=PATH"
     expect 2 $np nonsense
     expect 2 $np --nonsense
     expect 2 $np run

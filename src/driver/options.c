@@ -12,8 +12,9 @@ enum { OPT_USAGE = 1001, OPT_BACKEND, OPT_MODE, OPT_JSON, OPT_THREADS };
 /* The keys of the commands' own options are letters, so that pfc_command.options can list them. */
 static const struct argp_option common_options[] = {
     { "backend", OPT_BACKEND, "NAME", 0, "cpu; cuda; checked: cpu with every operation verified, slow; default PFC_BACKEND, else cpu", 8 },
-    { "mode", OPT_MODE, "MODE", 0, "exact: the same bits everywhere; fast: float32", 8 },
-    { "threads", OPT_THREADS, "N", 0, "threads in each rank", 8 },
+    { "mode", OPT_MODE, "MODE", 0, "exact: the same bits everywhere (default); fast: float32 (default of bench and train)", 8 },
+    { "threads", OPT_THREADS, "N", 0,
+      "threads in each rank; default OMP_NUM_THREADS, else 1 with several ranks on a machine (bench: 1), all processors with one", 8 },
     { "json", OPT_JSON, "FILE", 0, "write the results there, too", 8 },
     { "quiet", 'q', NULL, 0, "print errors only", 8 },
     { "help", '?', NULL, 0, "give this help list", -1 },
@@ -27,19 +28,25 @@ static const struct argp_option own_options[] = {
     { "in", 'i', "NAME=FILE.txt", 0, "take this input from a text file, one number a line", 2 },
     { "steps", 'S', NULL, 0, "write the intermediate results of the last step, too", 2 },
     { "no-inputs", 'I', NULL, 0, "leave the inputs out of the written file", 2 },
-    { "emulate", 'E', "TYPE", 0, "products as a port in tf32, bf16 or f16 computes them; mode fast unless --mode exact", 3 },
-    { "dtype", 'd', "TYPE", 0, "exact, f64, f32, tf32, bf16 or f16 (check); list of types to make bounds for (golden)", 3 },
-    { "size", 's', "N=..,C=..", 0, "sizes of a generated case", 4 },
-    { "param", 'p', "NAME=VALUE,..", 0, "parameters of a generated case or of the example", 4 },
-    { "fill", 'f', "KIND", 0, "normal, lattice or hard", 4 },
-    { "seed", 'e', "N", 0, "of the generated inputs", 4 },
+    { "emulate", 'E', "TYPE", 0,
+      "products as a port in tf32, bf16 or f16 computes them, -rz behind it: operands truncated, -stored: results of products kept in the type, too; mode "
+      "fast unless --mode exact",
+      3 },
+    { "dtype", 'd', "TYPE", 0,
+      "check: the type of the port's products: exact, f64, f32, tf32, bf16 or f16; default the type its results are stored in. golden: types to make bounds "
+      "for, as f32,bf16,bf16-rz,bf16-sound; default f32,tf32,bf16,f16",
+      3 },
+    { "size", 's', "N=..,C=..", 0, "sizes of a generated case; the letters of pfc_ref list", 4 },
+    { "param", 'p', "NAME=VALUE,..", 0, "parameters of a generated case or of the example; the names of pfc_ref list", 4 },
+    { "fill", 'f', "KIND", 0, "normal (default), lattice or hard; doc/fills.md", 4 },
+    { "seed", 'e', "N", 0, "of the generated inputs (1)", 4 },
     { "name", 'n', "NAME", 0, "file name of a generated case, without .h5", 4 },
-    { "rounds", 'r', "N", 0, "measured steps", 5 },
+    { "rounds", 'r', "N", 0, "measured steps (5)", 5 },
     { "quick", 'Q', NULL, 0, "small standard sizes, for a try; no figures to quote", 5 },
     { "plot", 'g', "FILE.svg", 0, "draw the shares of the bound, by gnuplot; or FILE.png", 5 },
     { "recompute", 'C', NULL, 0, "partial_fc: form the cosines again in the second pass instead of keeping them; the same results in less memory", 5 },
     { "rank", 'R', "R", 0, "the candidate holds only this rank's part", 6 },
-    { "of", 'P', "P", 0, "ranks of the port", 6 },
+    { "of", 'P', "P", 0, "ranks of the port; without --rank the candidate is whole", 6 },
     { "sound", 'D', NULL, 0, "use bounds that no correct port exceeds, whatever its roundings; wider", 6 },
     { "operand-rounding", 'O', "MODE", 0, "how the port rounds what enters matrix products: rn, to nearest (default), or rz, towards zero", 6 },
     { "features", 'F', "FILE", 0, "the examples: .npy, or HDF5 (FILE.h5 or FILE.h5:/dataset); (rows, width), real numbers", 1 },
@@ -47,10 +54,11 @@ static const struct argp_option own_options[] = {
     { "held-out", 'H', "FILE", 0, "features to measure the accuracy on after every epoch; may be given several times", 1 },
     { "held-out-labels", 'h', "FILE", 0, "their classes, one file for each --held-out", 1 },
     { "glyphs", 'z', "FILE", 0,
-      "instead: images of characters, the classes, and an encoder that makes the features of them; hanglyph's file (data/README.md), or han256.bin, which is shipped",
+      "instead: images of characters, the classes, and an encoder that makes the features of them; hanglyph's file (data/README.md), or han256.bin, which is "
+      "shipped",
       1 },
     { "recipe", 'y', "NAME|FILE", 0,
-      "settings of the run, lines NAME=VALUE: a file, or a shipped one (han-5k, han-21k); what the command line says goes before it", 1 },
+      "settings of the run, lines NAME=VALUE: a file, or a shipped one (han-5k, han-21k, moco, swav); what the command line says goes before it", 1 },
     { "batch", 'b', "N", 0, "rows of a step on all ranks; a multiple of the number of ranks", 2 },
     { "epochs", 'N', "N", 0, "length of the run, and of the schedule", 2 },
     { "steps", 'T', "N", 0, "the same in steps", 2 },
@@ -65,7 +73,7 @@ static const struct argp_option own_options[] = {
     { "plot", 'j', "FILE.svg", 0, "draw loss and accuracy, by gnuplot; or FILE.png", 3 },
     { "param", 'x', "NAME=VALUE,..", 0, "any setting of the run: doc/training.md", 4 },
     { "html", 'M', "FILE", 0, "write the same as one page for a browser", 3 },
-    { "svg", 'X', "FILE", 0, "draw the data flow", 3 },
+    { "svg", 'X', "FILE", 0, "draw the data flow of all steps", 3 },
     { "ranks", 'W', "P", 0, "split for so many ranks: a folder for each", 6 },
     { NULL, 0, NULL, 0, NULL, 0 },
 };
@@ -285,7 +293,7 @@ static const char top_doc[] = "CPU and MPI reference of distributed training alg
                               "  golden   make goldens: inputs, results, bounds, digests\n"
                               "  check    compare a port's results with a golden\n"
                               "  bench    measure the machine, then time an algorithm or all of them\n"
-                              "  train    train a layer on features, with checkpoints\n"
+                              "  train    train a layer on features, or an encoder on glyphs, with checkpoints\n"
                               "  inspect  what is in a checkpoint, a case or a golden\n"
                               "  export   a checkpoint as .npy files\n"
                               "Exit status: 0 done and matching, 1 different, 2 usage, 3 bad or incomplete file, 4 backend not available, 5 run-time failure.";

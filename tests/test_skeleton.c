@@ -1,0 +1,186 @@
+/* test_skeleton.c: the skeleton of a backend (doc/backend.md): what it fills has the bits of the cpu backend, keeps the contract, and is enough for
+ * group_gather; what it lacks is named. This is how a backend is tested while its table grows. */
+#include "skeleton_backend.h"
+
+#include "backend/checked/checked.h"
+#include "core/ctx.h"
+#include "core/px.h"
+#include "pfc_test.h"
+
+#include <pfc/batch_norm.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 37, COLS = 19, COUNT = ROWS * COLS };
+
+/* Float32 numbers of all magnitudes, with zeros and, if wild, NaN and infinities. */
+static void fill(double *x, int64_t n, bool wild, uint64_t seed)
+{
+    for (int64_t i = 0; i < n; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        uint64_t r = seed >> 33;
+        x[i] = (double)(float)(((double)(r % 2000001) * 1e-6 - 1.0) * px_pow2((int64_t)(r % 61) - 30));
+        if (r % 11 == 0) x[i] = 0.0;
+        if (wild && r % 17 == 0) x[i] = r % 3 == 0 ? PX_NAN : r % 3 == 1 ? PX_INF : -PX_INF;
+    }
+}
+
+/* The skeleton, or the checked backend around it. */
+static pfc_backend *open_skeleton(bool checked)
+{
+    pfc_backend *be = calloc(1, sizeof *be), *around = calloc(1, sizeof *around);
+    ck_assert(be && around && skeleton_open(be, PFC_EXACT) == PFC_OK);
+    if (!checked) {
+        free(around);
+        return be;
+    }
+    ck_assert_msg(pfc_checked_open(around, be) == PFC_OK, "%s", around->error);
+    return around;
+}
+
+static pfc_backend *open_cpu(void)
+{
+    const pfc_options options = { .mode = PFC_EXACT, .backend = "cpu" };
+    char why[256] = "";
+    pfc_backend *be = NULL;
+    ck_assert_msg(pfc_backend_open(&options, &be, why, sizeof why) == PFC_OK, "%s", why);
+    return be;
+}
+
+static void *upload(pfc_backend *be, const void *host, size_t bytes)
+{
+    void *p = NULL;
+    ck_assert(be->ops->alloc(be, bytes, &p) == PFC_OK);
+    if (host) ck_assert(be->ops->upload(be, p, host, bytes) == PFC_OK);
+    return p;
+}
+
+static pfc_view matrix(pfc_backend *be, int64_t rows, int64_t cols, const double *host)
+{
+    pfc_view v = pfc_view_make(upload(be, host, (size_t)(rows * cols) * 8), PFC_F64, rows, cols);
+    v.place = be->ops->place;
+    return v;
+}
+
+static void take(pfc_backend *be, void *host, void *p, size_t bytes)
+{
+    ck_assert_msg(be->ops->download(be, host, p, bytes) == PFC_OK && be->ops->sync(be) == PFC_OK, "%s", be->error);
+    be->ops->free(be, p);
+}
+
+/* The same for n reals, NaN as one NaN. */
+static void take_reals(pfc_backend *be, double *host, pfc_view v)
+{
+    take(be, host, v.data, (size_t)(v.rows * v.cols) * 8);
+    for (int64_t i = 0; i < v.rows * v.cols; i++)
+        if (px_nan(host[i])) host[i] = PX_NAN;
+}
+
+/* What the filled operations make of the same numbers. */
+typedef struct results {
+    double norm[ROWS / 2], rounded[COUNT], scaled[COUNT], divided[COUNT], zero[COUNT];
+    int32_t expo[ROWS / 2];
+} results;
+
+static void compute(pfc_backend *be, bool wild, results *out)
+{
+    const pfc_ops *ops = be->ops;
+    double x[COUNT], wide[COUNT];
+    int64_t index[ROWS / 2];
+    memset(out, 0, sizeof *out);
+    fill(x, COUNT, wild, 1);
+    for (int i = 0; i < COUNT; i++) wide[i] = x[i] * (1.0 / 3.0);
+    for (int i = 0; i < ROWS / 2; i++) index[i] = ROWS - 1 - 2 * i;
+    pfc_view a = matrix(be, ROWS, COLS, x), norm = matrix(be, ROWS / 2, 1, NULL), b = matrix(be, ROWS, COLS, wide);
+    pfc_view c = matrix(be, ROWS, COLS, x), d = matrix(be, ROWS, COLS, x), e = matrix(be, ROWS, COLS, x);
+    int32_t *expo = upload(be, NULL, sizeof out->expo);
+    int64_t *chosen = upload(be, index, sizeof index);
+    pfc_rowset rows = { a, chosen, 0, ROWS / 2 };
+    ck_assert_msg(ops->row_norms(be, rows, norm, expo) == PFC_OK, "%s", be->error);
+    ck_assert_msg(ops->round_state(be, b) == PFC_OK && ops->scale(be, c, 1.0 / 7.0) == PFC_OK, "%s", be->error);
+    ck_assert_msg(ops->divide(be, d, 7.0) == PFC_OK && ops->zero(be, e) == PFC_OK, "%s", be->error);
+    take_reals(be, out->norm, norm);
+    take(be, out->expo, expo, sizeof out->expo);
+    take_reals(be, out->rounded, b);
+    take_reals(be, out->scaled, c);
+    take_reals(be, out->divided, d);
+    take_reals(be, out->zero, e);
+    be->ops->free(be, a.data);
+    be->ops->free(be, chosen);
+}
+
+START_TEST(filled_operations_have_the_bits_of_the_cpu)
+{
+    for (int wild = 0; wild < 2; wild++) {
+        static results want, got;
+        pfc_backend *cpu = open_cpu();
+        compute(cpu, wild, &want);
+        pfc_backend_close(cpu);
+        for (int checked = 0; checked < 2; checked++) {
+            char why[256] = "";
+            pfc_backend *be = open_skeleton(checked);
+            compute(be, wild, &got);
+            ck_assert_msg(memcmp(&want, &got, sizeof want) == 0, "wild %d, checked %d", wild, checked);
+            ck_assert_msg(pfc_backend_finish(be, why, sizeof why) == PFC_OK, "%s", why);
+        }
+    }
+}
+END_TEST
+
+START_TEST(missing_operations_are_named)
+{
+    pfc_backend *be = open_skeleton(false);
+    ck_assert_str_eq(pfc_ops_missing(be->ops), "operand_create");
+    pfc_acc *acc = NULL;
+    ck_assert_int_eq(be->ops->acc_create(be, PFC_ACC_PRODUCT, 1, 1, &acc), PFC_ERR_UNSUPPORTED);
+    ck_assert_msg(strstr(be->error, "sums of products"), "%s", be->error);
+    pfc_backend_close(be);
+}
+END_TEST
+
+/* pfc_group_gather over backend `be` (NULL: cpu). */
+static void gather(pfc_backend *be, bool wild, double out[ROWS])
+{
+    double in[ROWS];
+    char why[256] = "";
+    pfc_ctx *ctx = NULL;
+    const pfc_options options = { .mode = PFC_EXACT, .backend = "cpu" };
+    fill(in, ROWS, wild, 100 + (uint64_t)pfc_test_rank());
+    PFC_AGREE(MPI_COMM_WORLD, pfc_ctx_create(MPI_COMM_WORLD, &options, &ctx, why, sizeof why) == PFC_OK);
+    if (be) {
+        pfc_backend_close(ctx->be);
+        ctx->be = be;
+    }
+    pfc_status st = pfc_group_gather(ctx, 1, 1, 0, pfc_view_make(in, PFC_F64, ROWS, 1), pfc_view_make(out, PFC_F64, ROWS, 1));
+    ck_assert_msg(st == PFC_OK, "%s", pfc_ctx_error(ctx));
+    ck_assert_msg(pfc_ctx_close(&ctx, why, sizeof why) == PFC_OK, "%s", why);
+    for (int i = 0; i < ROWS; i++)
+        if (px_nan(out[i])) out[i] = PX_NAN;
+}
+
+START_TEST(group_gather_runs_on_it)
+{
+    for (int wild = 0; wild < 2; wild++) {
+        double want[ROWS], got[ROWS];
+        gather(NULL, wild, want);
+        for (int checked = 0; checked < 2; checked++) {
+            gather(open_skeleton(checked), wild, got);
+            PFC_AGREE(MPI_COMM_WORLD, memcmp(want, got, sizeof want) == 0);
+        }
+    }
+}
+END_TEST
+
+static Suite *make(void)
+{
+    Suite *suite = suite_create("skeleton");
+    TCase *tests = tcase_create("skeleton");
+    tcase_add_test(tests, filled_operations_have_the_bits_of_the_cpu);
+    tcase_add_test(tests, missing_operations_are_named);
+    tcase_add_test(tests, group_gather_runs_on_it);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
+
+int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }
