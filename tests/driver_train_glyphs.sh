@@ -85,6 +85,27 @@ expect 0 alone inspect "$(last "$work/arc.parts")"
 says out "/state/encoder.1.running_var"
 says out "/fact/glyphs_sha256"
 
+# Fast mode on any number of ranks is near exact mode: after one step and after five.
+for steps in 1 5; do
+    expect 0 2 "${tiny[@]}" --checkpoint "$work/near0.$steps" --stop-at $steps
+    for np in 1 2 5; do expect 0 $np "${tiny[@]}" --mode fast --checkpoint "$work/near$np.$steps" --stop-at $steps; done
+done
+"$PYTHON" - "$work" <<'END_PYTHON' || fail "fast mode is not near exact mode"
+import sys
+import h5py
+import numpy as np
+for steps, limit in ((1, 1e-5), (5, 1e-4)):
+    state = lambda np_: h5py.File("%s/near%d.%d/step-%012d.h5" % (sys.argv[1], np_, steps, steps))["state"]
+    want = state(0)
+    for ranks in (1, 2, 5):
+        got = state(ranks)
+        assert set(got) == set(want)
+        for name in want:
+            error = np.abs(got[name][:] - want[name][:]).max() / max(np.abs(want[name][:]).max(), 1e-30)
+            print(steps, ranks, name, error)
+            assert error < limit, "step %d, %d ranks, %s: found an error of %g, expected below %g" % (steps, ranks, name, error, limit)
+END_PYTHON
+
 # Fast mode, batch norm of a rank and of parts of it: the same ranks, the same bits.
 for norm in norm=sync norm=plain norm=sub,norm_splits=2,last_norm=0; do
     run=("${tiny[@]}" --mode fast --param "$norm,sample_rule=shard")
