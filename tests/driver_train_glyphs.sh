@@ -128,6 +128,8 @@ for widths in 256 256- 256--2 256-0 256-x 256-1-1-1-1-1-1-1-1-1; do
     says err "encoder: found $widths, expected widths"
 done
 expect 2 1 "${tiny[@]}" --param classes=257
+expect 2 1 "${tiny[@]}" --param batch=1000000000000000000
+says err "examples: found 1024, expected at least one batch of 1000000000000000000"
 expect 2 1 "${tiny[@]}" --param min_faces=5
 expect 2 1 "${tiny[@]}" --param num_classes=3
 says err "num_classes: with --glyphs it is"
