@@ -99,6 +99,7 @@ refuse "epoch_queue_starts: found -1, expected 0 or more" epoch_queue_starts=-1
 refuse "freeze_prototypes_niters: found -1, expected 0 or more" freeze_prototypes_niters=-1
 refuse "feat_dim: found -1, expected 0 or more" feat_dim=-1
 refuse "num_prototypes: found 0, expected 1 or more" num_prototypes=0
+refuse "num_prototypes: found 2147483648, expected up to 2147483647" num_prototypes=2147483648
 refuse "epsilon: found 0" epsilon=0
 refuse "head: task swav has no such setting" head=arc
 

@@ -50,7 +50,7 @@ static const struct argp_option own_options[] = {
       "instead: images of characters, the classes, and an encoder that makes the features of them; hanglyph's file (data/README.md), or han256.bin, which is shipped",
       1 },
     { "recipe", 'y', "NAME|FILE", 0,
-      "settings of the run, lines NAME=VALUE: a file, or a shipped one (han-5k, han-21k); what the command line says goes before it", 1 },
+      "settings of the run, lines NAME=VALUE: a file, or a shipped one (han-5k, han-21k, moco, swav); what the command line says goes before it", 1 },
     { "batch", 'b', "N", 0, "rows of a step on all ranks; a multiple of the number of ranks", 2 },
     { "epochs", 'N', "N", 0, "length of the run, and of the schedule", 2 },
     { "steps", 'T', "N", 0, "the same in steps", 2 },
