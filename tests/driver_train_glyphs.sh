@@ -149,6 +149,10 @@ for widths in 256 256- 256--2 256-0 256-x 256-1-1-1-1-1-1-1-1-1; do
     says err "encoder: found $widths, expected widths"
 done
 expect 2 1 "${tiny[@]}" --param classes=257
+expect 2 1 "${tiny[@]}" --param batch=1000000000000000000
+says err "examples: found 1024, expected at least one batch of 1000000000000000000"
+expect 2 1 "${tiny[@]}" --param num_sample=-5
+says err "num_sample: found -5, expected 0 or more"
 expect 2 1 "${tiny[@]}" --param min_faces=5
 expect 2 1 "${tiny[@]}" --param num_classes=3
 says err "num_classes: with --glyphs it is"

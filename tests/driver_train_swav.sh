@@ -92,11 +92,14 @@ refuse "crops: found 1, expected 2 to 16" crops=1
 refuse "crops: found 17, expected 2 to 16" crops=17
 refuse "num_assign: found 4, expected 1 to 3, the crops" num_assign=4
 refuse "queue_length: found 119, expected 0, or at least the batch of 120" queue_length=119
-refuse "queue_length: found -1, expected 0 or more" queue_length=-1
+refuse "queue_length: found -1, expected 0 to " queue_length=-1
+refuse "queue_length: found 9223372036854775807, expected 0 to " queue_length=9223372036854775807
+refuse "nesterov: task swav has none" nesterov=1
 refuse "epoch_queue_starts: found -1, expected 0 or more" epoch_queue_starts=-1
 refuse "freeze_prototypes_niters: found -1, expected 0 or more" freeze_prototypes_niters=-1
 refuse "feat_dim: found -1, expected 0 or more" feat_dim=-1
 refuse "num_prototypes: found 0, expected 1 or more" num_prototypes=0
+refuse "num_prototypes: found 2147483648, expected up to 2147483647" num_prototypes=2147483648
 refuse "epsilon: found 0" epsilon=0
 refuse "head: task swav has no such setting" head=arc
 

@@ -277,7 +277,7 @@ START_TEST(refused)
     make_images();
     const pfc_augment a = settings(PFC_AUGMENT_AFFINE, 0.1);
     pfc_augment bad[] = { a, a, a, a, a, a };
-    static const char *const text[] = { "found 3", "size 0", "size 257", "amplitude of 1.5", "amplitude of -0.1", "amplitude of nan" };
+    static const char *const text[] = { "found 3", "size 0", "size 257", "stretch: found 1.5", "noise: found -0.1", "translation: found nan" };
     bad[0].kind = (pfc_augment_kind)3;
     bad[1].size = 0;
     bad[2].size = 257;

@@ -96,9 +96,9 @@ pfc_status pfc_batch_norm_forward(pfc_batch_norm *bn, pfc_view x, int training, 
 
 /* Gradients of the last forward with the same x, of the sum of the losses of the ranks that share statistics (7.2, 7.3, 7.6). Views may be NULL-data,
  * each on some ranks only if need be.
- *  grad_y [local in] as x; x_grad [local out] (n*C, L); weight_grad, bias_grad [local out] (C,1), of this rank's rows; shared_weight_grad, shared_bias_grad
- *  (C,1), of the rows of all ranks that share statistics: sums of their own, the same bits on these ranks and in exact mode on any number of them; without
- *  a group as weight_grad, bias_grad; all pfc_ctx_real
+ *  grad_y [local in] as x; x_grad [local out] (n*C, L), not the memory of x or grad_y; weight_grad, bias_grad [local out] (C,1), of this rank's rows;
+ *  shared_weight_grad, shared_bias_grad (C,1), of the rows of all ranks that share statistics: sums of their own, the same bits on these ranks and in exact
+ *  mode on any number of them; without a group as weight_grad, bias_grad; all pfc_ctx_real
  * Collective; taps `sum_g`, `sum_gx` (S,C): sums of grad_y and of grad_y*(x - mean)/sqrt(var + eps) over what shares the statistics.
  * Errors: PFC_ERR_ARG (no forward before it), PFC_ERR_SHAPE, PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
 typedef struct pfc_batch_norm_result {

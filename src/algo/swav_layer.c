@@ -36,7 +36,9 @@ static pfc_status check_config(pfc_ctx *ctx, const pfc_swav_config *c)
             return pfc_fail(ctx, PFC_ERR_ARG, "crops_for_assign: found %lld at (%lld), expected 0 to %lld", (long long)c->crops_for_assign[i], (long long)i,
                             (long long)c->crops - 1);
     if (!(c->temperature > 0.0) || isinf(c->temperature)) return pfc_fail(ctx, PFC_ERR_ARG, "temperature: found %g, expected a number above 0", c->temperature);
-    if (c->queue_length < 0) return pfc_fail(ctx, PFC_ERR_ARG, "queue_length: found %lld, expected 0 or more", (long long)c->queue_length);
+    const int64_t longest = INT64_MAX / 64 / c->num_assign / c->embedding_size; /* no size in bytes overflows */
+    if (c->queue_length < 0 || c->queue_length > longest)
+        return pfc_fail(ctx, PFC_ERR_ARG, "queue_length: found %lld, expected 0 to %lld", (long long)c->queue_length, (long long)longest);
     return PFC_OK;
 }
 

@@ -88,6 +88,8 @@ static int fill_config(pfc_train *t)
     s->config.num_classes = pfc_settings_optional(s, "num_classes");
     if (pfc_param_present(s->values, "num_classes") && s->config.num_classes < 1)
         pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_classes: found %lld, expected 1 or more", (long long)s->config.num_classes);
+    if (pfc_param_present(s->values, "num_sample") && pfc_param_int(s->values, "num_sample") < 0)
+        pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_sample: found %lld, expected 0 or more", (long long)pfc_param_int(s->values, "num_sample"));
     if (pfc_settings_refuse(s, arcface ? of_partial_fc : of_arcface, why, t->diag)) return t->diag->exit_status;
     if (t->cli->glyphs && s->config.num_classes > 0) return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_classes: with --glyphs it is `classes`");
     if (t->cli->glyphs) return 0;

@@ -52,6 +52,7 @@ static void fill_augment(const pfc_settings *s, pfc_augment *a)
 int pfc_glyph_data_open(pfc_train *t, pfc_glyph_data *d)
 {
     char path[1100];
+    int64_t batch = t->settings.config.batch;
     if (!t->cli->glyphs) return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "task %s: --glyphs is needed", t->task->name);
     if (pfc_shipped_file(t->cli, "--glyphs", t->cli->glyphs, "", path, sizeof path, t->diag)) return t->diag->exit_status;
     if (pfc_train_failed(t, pfc_glyphs_open(t->ctx, path, &d->glyphs), path)) return t->diag->exit_status;
@@ -61,7 +62,7 @@ int pfc_glyph_data_open(pfc_train *t, pfc_glyph_data *d)
     fill_augment(&t->settings, &d->augment);
     t->settings.config.examples = d->set->examples;
     t->settings.config.num_classes = d->set->classes;
-    d->pixels = malloc((size_t)t->settings.config.batch * sizeof *d->pixels);
+    d->pixels = malloc((size_t)(batch < d->set->examples ? batch : d->set->examples) * sizeof *d->pixels); /* a batch beyond the data: the plan says so */
     if (!d->pixels) pfc_diag_fail(t->diag, PFC_EXIT_RUNTIME, "out of memory");
     return pfc_diag_agree(t->cli->comm, t->diag);
 }

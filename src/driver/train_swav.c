@@ -56,8 +56,11 @@ static int check(pfc_train *t)
 {
     const pfc_case *v = t->settings.values;
     long long crops = pfc_param_int(v, "crops"), length = pfc_param_int(v, "queue_length"), batch = t->settings.config.batch;
+    long long prototypes = pfc_param_int(v, "num_prototypes");
     static const char *const counts[] = { "feat_dim", "hidden_mlp", "epoch_queue_starts", "freeze_prototypes_niters" };
+    if (t->settings.config.nesterov) return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "nesterov: task swav has none, as the prototypes' update has none");
     if (crops < 2 || crops > PFC_AUGMENT_VIEWS) return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "crops: found %lld, expected 2 to %d", crops, PFC_AUGMENT_VIEWS);
+    if (prototypes > INT32_MAX) return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_prototypes: found %lld, expected up to %d", prototypes, INT32_MAX);
     if (length > 0 && length < batch) /* the source would go without, and say nothing */
         return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "queue_length: found %lld, expected 0, or at least the batch of %lld", length, batch);
     for (int i = 0; i < 4; i++)
@@ -273,7 +276,7 @@ static int tell_used(pfc_train *t, swav *s)
     }
     free(nearest);
     free(seen);
-    return t->diag->exit_status;
+    return pfc_diag_agree(t->cli->comm, t->diag);
 }
 
 static int evaluate_swav(pfc_train *t)

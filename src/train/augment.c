@@ -136,8 +136,9 @@ static pfc_status check(pfc_ctx *ctx, const pfc_augment *a, int64_t epoch, int v
     if (a->kind < PFC_AUGMENT_NONE || a->kind > PFC_AUGMENT_AFFINE) return pfc_fail(ctx, PFC_ERR_ARG, "augment: found %d, which is none", (int)a->kind);
     if (a->size < 1 || a->size > MAX_SIZE) return pfc_fail(ctx, PFC_ERR_ARG, "augment: found size %lld, expected 1 to %d", (long long)a->size, MAX_SIZE);
     const double reals[] = { a->stretch, a->translation, a->noise };
+    static const char *const names[] = { "stretch", "translation", "noise" };
     for (int i = 0; i < 3; i++)
-        if (!(reals[i] >= 0.0 && reals[i] <= 1.0)) return pfc_fail(ctx, PFC_ERR_ARG, "augment: found an amplitude of %g, expected 0 to 1", reals[i]);
+        if (!(reals[i] >= 0.0 && reals[i] <= 1.0)) return pfc_fail(ctx, PFC_ERR_ARG, "%s: found %g, expected 0 to 1", names[i], reals[i]);
     if (epoch < 0 || epoch > UINT32_MAX || view < 0 || view >= PFC_AUGMENT_VIEWS)
         return pfc_fail(ctx, PFC_ERR_ARG, "augment: found epoch %lld, view %d, expected 0 to 2^32 - 1, 0 to %d", (long long)epoch, view, PFC_AUGMENT_VIEWS - 1);
     if (!example && (a->kind != PFC_AUGMENT_NONE || a->noise > 0.0)) return pfc_fail(ctx, PFC_ERR_ARG, "augment: found no examples' numbers");
