@@ -7,7 +7,7 @@
  * U = S*C of them. d ranks share the statistics of a unit: the ranks of a group (sync), else this rank alone (d = 1, nothing is moved).
  *
  *   forward                                                                      holds afterwards         moved per rank
- *   1  count         M = elements of a unit over the group                       M                        8 d bytes
+ *   1  count         M = elements of a unit over the group                       M                        24 bytes
  *   2  grid          what the sums are taken on (exact: exponents; fast: shifts) grid (U)                 8 U
  *   3  sums          sum x, sum x^2, allreduce SUM                               sums (2U)                32 U exact, 16 U d fast
  *   4  statistics    mean = sum x / M, var = sum x^2 / M - mean^2                mean, var (U)            16 U d, only if equal weights meet unequal counts

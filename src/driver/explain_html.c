@@ -28,9 +28,10 @@ static void style(FILE *f)
         "p{margin:.5rem 0}\n"
         "pre,table{font:13px/1.45 ui-monospace,'DejaVu Sans Mono',monospace}\n"
         "pre{background:#f5f5f3;border-left:3px solid #999;padding:.5rem .8rem;overflow-x:auto;margin:.6rem 0}\n"
-        "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem}}\n"
+        "pre s{text-decoration:none}\n"
         "table{border-collapse:collapse;margin:0}th{font-weight:600}td,th{padding:.1rem .55rem;text-align:right;white-space:nowrap}\n"
         "td.w,th.w{text-align:left}\n"
+        "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem;white-space:pre-wrap}pre s{display:none}td,th{padding:.1rem .3rem}}\n"
         ".scroll{overflow-x:auto;margin:.4rem 0}.blocks{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
         "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
         ".b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}.b>span{font-size:.78rem;font-weight:600}\n"
@@ -74,10 +75,17 @@ static void prose(FILE *f, const char *text)
     fputs("</p>\n", f);
 }
 
+/* Blanks before a remark are marked: on a phone they are left out. */
 static void equations(FILE *f, const char *lines)
 {
     fputs("<pre>", f);
-    put(f, lines);
+    for (const char *p = lines; *p;) {
+        size_t blanks = strspn(p, " "), n = blanks ? blanks : strcspn(p, " ");
+        bool gap = blanks > 2 && p > lines && p[-1] != '\n';
+        if (gap) fprintf(f, "  <s>%*s</s>", (int)blanks - 2, "");
+        if (!gap) escape(f, p, n);
+        p += n;
+    }
     fputs("</pre>\n", f);
 }
 

@@ -103,14 +103,15 @@ static const pfc_ex_step moco_steps[] = {
     { "hook 4", "unshuffle", "the keys, back to the ranks of their images", NULL, NULL, shuffled },
     { "1", "queries", "q_n = x_n / max(|x_n|, 1e-12)", NULL, "in:query", NULL },
     { "2", "positive", "l_n0 = <q_n, k_n> / tau", "Of the same image.", "out:key", NULL },
-    { "3", "negatives", "l_nj = <q_n, u_j> / tau                      j = 1..K", "Every rank has the same queue u, so this needs no other rank.",
-      "in:queue step:logits", NULL },
+    { "3", "negatives", "l_nj = <q_n, u_j> / tau                      j = 1..K",
+      "Every rank has the same queue, so this needs no other rank. u_1 is its row k0; logits are numbered from the positive, 0.", "in:queue step:logits",
+      NULL },
     { "4", "softmax",
       "M_n = max_j l_nj\n"
       "S_n = sum_j exp(l_nj - M_n)                  j >= 0",
       NULL, NULL, NULL },
     { "5", "loss", "loss = mean of log S_n - (l_n0 - M_n) over own rows", "Each rank has its own; whoever trains averages the gradients.", "out:loss", NULL },
-    { "6", "gradient", "g_n = (1/(b tau)) ((p_n0 - 1) k_n + sum_j p_nj u_j)", NULL, NULL, NULL },
+    { "6", "gradient", "g_n = (1/(b tau)) ((p_n0 - 1) k_n + sum_j p_nj u_j)\np_nj = exp(l_nj - M_n) / S_n", NULL, NULL, NULL },
     { "7", "queries' gradient", "dx_n = (g_n - <g_n, q_n> q_n) / |x_n|", NULL, "out:query_grad", NULL },
     { "8", "gather the keys", "k of all ranks, rank after rank", "The only exchange of the loss.", NULL, NULL },
     { "9", "enqueue",
@@ -146,7 +147,8 @@ const pfc_ex_algorithm pfc_ex_moco = {
                "D  width             K    keys in the queue, ptr  where the next goes\n"
                "x  queries           q    their directions\n"
                "k  keys              u    the queue's keys\n"
-               "mu momentum          tau  temperature",
+               "mu momentum          tau  temperature\n"
+               "theta_q, theta_k     parameters of the encoders of queries and of keys",
     .settings = moco_settings,
     .example = moco_example,
     .steps = moco_steps,
