@@ -26,6 +26,7 @@ static void style(FILE *f)
         "h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2.2rem 0 .5rem;border-top:1px solid #ccc;padding-top:.8rem}\n"
         "h2 b{display:inline-block;min-width:1.9rem;padding:0 .3rem;box-sizing:border-box;margin-right:.5rem;border-radius:1rem;background:#333;color:#fff;text-align:center}\n"
         "p{margin:.5rem 0}\n"
+        "code{font:.88em ui-monospace,'DejaVu Sans Mono',monospace}\n"
         "pre,table{font:13px/1.45 ui-monospace,'DejaVu Sans Mono',monospace}\n"
         "pre{background:#f5f5f3;border-left:3px solid #999;padding:.5rem .8rem;overflow-x:auto;margin:.6rem 0}\n"
         "pre s{text-decoration:none}\n"
@@ -70,8 +71,13 @@ static void heading(FILE *f, const char *number, const char *title)
 
 static void prose(FILE *f, const char *text)
 {
+    bool code = false;
     fputs("<p>", f);
-    put(f, text);
+    for (size_t n; *text; text += n + (text[n] != 0)) { /* `code` */
+        n = strcspn(text, "`");
+        escape(f, text, n);
+        if (text[n]) fputs(code ? "</code>" : "<code>", f), code = !code;
+    }
     fputs("</p>\n", f);
 }
 

@@ -21,7 +21,7 @@ typedef struct pen {
 /* Inside a page lanes are narrow, so that four ranks fit on a phone. */
 static pen new_pen(FILE *f, const pfc_ex_story *s, bool page)
 {
-    double lane = s->ranks <= 2 ? 200 : s->ranks <= 4 ? 150 : 118;
+    double lane = fmax(s->ranks <= 4 ? 150 : 140, 536.0 / s->ranks); /* an equation has 80 characters at most */
     if (page) lane = s->ranks <= 2 ? 150 : 86;
     return (pen){ f, s, lane, MARGIN, !page };
 }

@@ -294,8 +294,9 @@ static void buffers_text(const pfc_ex_story *s, char *text, size_t size)
     }
     snprintf(text, size, "These are the buffers of the calls%s.%s%s",
              s->ranks == 1 ? "; on one rank nothing leaves it" : "; what crosses a wire for them is for the MPI library to choose",
-             integers ? " Sums of integers take 16 or 32 B a number here; in fast mode a number has 8 B." : "",
-             doubles && s->ranks > 1 ? " Sums of doubles are taken in the order of the ranks: the numbers themselves are sent to whoever adds them." : "");
+             integers ? " Most sums are of integers, 16 or 32 B a number; in fast mode a number has 8 B." : "",
+             doubles && s->ranks > 1 ? " Sums of doubles, 8 B a number, are taken in the order of the ranks: the numbers of all ranks go to whoever adds them."
+                                     : "");
 }
 
 static void bookkeeping(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s, int other)
