@@ -10,7 +10,7 @@
  *   2  directions                   x^ = x/|x|, block by block w^ = w/|w|           X^                        -
  *   3  cosines                      cos_ic = max_j (<x^_i, w^_cj> + b_cj)           cos, j* (N,C_r)           -
  *   4  margin, running maximum      l = s cos, at the target s phi                  l (N,C_r), max (N)        -
- *   5  softmax denominator          M = allreduce MAX, S = allreduce SUM exp(l-M)   M, S (N)                  8 N + 16 N
+ *   5  softmax denominator          M = allreduce MAX, S = allreduce SUM exp(l-M)   M, S (N)                  8 N + 16 N, fast 4 N + 8 N
  *   6  targets and loss             q = cw t, T_i = sum_c q_ic, loss = w/N sum_i sum_c q_ic (log S_i - (l_ic - M_i))
  *                                                                                   T (N), loss               32 N, exact 8 N more
  *   7  scale of the gradient        exact mode only: one exponent per row           expo (N)                  4 N

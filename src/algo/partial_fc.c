@@ -11,7 +11,7 @@
  *   3  gather features          X (N,D), on its way during 2                      X (N,D)                     4 N D
  *   4  norms, cosines           Z = Xn Wn^T                                       Z (N,n_r)                   -
  *   5  margin, running maximum  l = s phi(Z)                                      max (N)                     -
- *   6  softmax denominator      M = allreduce MAX, S = allreduce SUM exp(l-M)     M, S (N)                    8 N + 16 N
+ *   6  softmax denominator      M = allreduce MAX, S = allreduce SUM exp(l-M)     M, S (N)                    8 N + 16 N, fast 4 N + 8 N
  *   7  loss                     -mean log p at the target, allreduce SUM          loss                        8 N
  *   8  scale of the gradient    exact mode only: one exponent per row             expo (2N)                   8 N
  *   9  gradients, block by block: G = (p - onehot)/N, H = G l'(Z); dX += H Wn; dW = H^T Xn; W -= lr (...). Where the backend has

@@ -81,7 +81,8 @@ static const pfc_ex_step norm_steps[] = {
     { "9", "gradient",
       "dx = weight/sqrt(var + eps) (g - sum g / D - x^ sum g x^ / D)\n"
       "     weight/sqrt(var + eps) g                 running statistics",
-      "D = M where every element counts the same. Where ranks of unequal counts have equal weights, D is d times the elements of the rank, d the ranks of the group.",
+      "D = M where every element counts the same. Where ranks of unequal counts have equal weights, D is d times the elements of the rank, d the "
+      "ranks of the group.",
       "out:x_grad", NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };
@@ -104,9 +105,9 @@ static const char *const norm_settings[] = { "kind", "sync", "eps", "1e-5", "mom
 const pfc_ex_algorithm pfc_ex_batch_norm = {
     .name = "batch_norm",
     .source = "src/algo/batch_norm.c",
-    .about =
-        "Each channel is brought to mean 0 and variance 1 over a batch: that of the rank (kind=plain), parts of it (sub), or those of a group of ranks together (sync), "
-        "which then share two sums forward and two backward.",
+    .about = "Each channel is brought to mean 0 and variance 1 over a batch: that of the rank (kind=plain), parts of it (sub), or those of a group of "
+             "ranks together (sync), "
+             "which then share two sums forward and two backward.",
     .letters = "P  ranks           N  samples in all, in rank order     C  channels\n"
                "M  elements of a channel over the ranks that share statistics\n"
                "u  in tables: a channel, with kind=sub a channel of a split\n"
@@ -156,8 +157,11 @@ static const pfc_ex_step gather_steps[] = {
 
 static const pfc_ex_exchange gather_exchanges[] = {
     { "", PFC_COMM_MAX, "i", "have all ranks as many elements", NULL },
-    { "2", PFC_COMM_MAX, "e", "e, exponents of the elements", NULL },
-    { "3", PFC_COMM_SUM, "a", "v, the vector", "M" },
+    { "2", PFC_COMM_MAX, "e", "e, exponents of input", NULL },
+    { "3", PFC_COMM_SUM, "a", "input, the vectors of the group", "M" },
+    { "", PFC_COMM_MAX, "i", "have all ranks as many elements", NULL },
+    { "2", PFC_COMM_MAX, "e", "e', exponents of grad_output", NULL },
+    { "3", PFC_COMM_SUM, "a", "grad_output, the vectors of the group", "M" },
     { NULL, PFC_COMM_MAX, NULL, NULL, NULL },
 };
 

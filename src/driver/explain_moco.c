@@ -38,9 +38,9 @@ static const pfc_ex_exchange shuffle_exchanges[] = {
 const pfc_ex_algorithm pfc_ex_moco_shuffle = {
     .name = "moco_shuffle",
     .source = "src/algo/moco_shuffle.c",
-    .about =
-        "Batch normalisation on each rank lets an image learn who else is in its batch. MoCo shuffles the images over the ranks before the key encoder, and the keys back "
-        "after it. Rows go straight from the rank that has them to the one that wants them.",
+    .about = "Batch normalisation on each rank lets an image learn who else is in its batch. MoCo shuffles the images over the ranks before the key "
+             "encoder, and the keys back "
+             "after it. Rows go straight from the rank that has them to the one that wants them.",
     .letters = "P  ranks          b_r  rows of rank r          N  rows in all\n"
                "start_r           number of the first row of rank r\n"
                "owner(g)          the rank that holds row g",
@@ -140,9 +140,9 @@ static const char *const moco_settings[] = { "momentum", "0.9", "temperature", "
 const pfc_ex_algorithm pfc_ex_moco = {
     .name = "moco",
     .source = "src/algo/moco_hook.c (hook 1 to 4) and src/algo/moco.c",
-    .about =
-        "A query should be near the key of its own image and far from the keys of others, which stand in a queue. A second encoder, which follows the first one slowly, "
-        "makes the keys. Every rank has the whole queue and its own rows.",
+    .about = "A query should be near the key of its own image and far from the keys of others, which stand in a queue. A second encoder, which follows the "
+             "first one slowly, "
+             "makes the keys. Every rank has the whole queue and its own rows.",
     .letters = "P  ranks             b    rows of this rank, N  rows in all\n"
                "D  width             K    keys in the queue, ptr  where the next goes\n"
                "x  queries           q    their directions\n"

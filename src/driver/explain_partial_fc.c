@@ -49,7 +49,8 @@ static const pfc_ex_step steps[] = {
       "positive: a class of this rank that is the label of some row\n"
       "n_r = max(number of positives, trunc(sample_rate * C_r))\n"
       "taken: all positives, then the classes with the largest keys u_c",
-      "u_c are random numbers. Each rank samples among its own classes and nothing is moved; only with sample_rule=global are the keys of all ranks compared, and "
+      "u_c are random numbers. Each rank samples among its own classes and nothing is moved; only with sample_rule=global are the keys of all ranks "
+      "compared, and "
       "positives and sample counted over all of them.",
       "step:sample_keys out:sampled", sampling },
     { "3", "gather features", "X = the features of all rows, rank after rank", "On its way during step 2. Rows travel as float32.", "in:features", NULL },

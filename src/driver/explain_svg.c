@@ -338,16 +338,18 @@ void pfc_ex_svg_event(FILE *f, const pfc_ex_story *s, int event)
 
 void pfc_ex_style(FILE *f)
 {
-    fputs(
-        "svg text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#222}svg .mid{text-anchor:middle}svg .strong,svg .step{font-weight:600}svg .step{font-size:13px}"
-        "svg .small{font-size:10px}svg .mono{font:11px ui-monospace,'DejaVu Sans Mono',monospace}svg .halo{paint-order:stroke;stroke:#fff;stroke-opacity:.6;stroke-width:3px}svg .line{fill:none;stroke:#777;stroke-width:1.3}svg .bar{fill:#fff;stroke:#777;stroke-width:1.3}svg .all{fill:#e8e8e8;stroke:#888}\n",
-        f);
+    fputs("svg text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#222}svg .mid{text-anchor:middle}svg .strong,svg .step{font-weight:600}svg "
+          ".step{font-size:13px}"
+          "svg .small{font-size:10px}svg .mono{font:11px ui-monospace,'DejaVu Sans Mono',monospace}svg "
+          ".halo{paint-order:stroke;stroke:#fff;stroke-opacity:.6;stroke-width:3px}svg .line{fill:none;stroke:#777;stroke-width:1.3}svg "
+          ".bar{fill:#fff;stroke:#777;stroke-width:1.3}svg .all{fill:#e8e8e8;stroke:#888}\n",
+          f);
     for (int i = 0; i < PFC_EX_COLOURS; i++)
         fprintf(f, "svg .r%d{fill:hsl(%d,70%%,87%%);stroke:hsl(%d,50%%,48%%)}svg .s%d{stroke:hsl(%d,50%%,48%%)}\n", i, pfc_ex_hue[i], pfc_ex_hue[i], i,
                 pfc_ex_hue[i]);
-    fputs(
-        "@media(prefers-color-scheme:dark){svg text{fill:#eee}svg .bar{fill:#1c1c1f;stroke:#aaa}svg .all{fill:#3a3a3d;stroke:#999}svg .line{stroke:#aaa}svg .halo{stroke:#000}\n",
-        f);
+    fputs("@media(prefers-color-scheme:dark){svg text{fill:#eee}svg .bar{fill:#1c1c1f;stroke:#aaa}svg .all{fill:#3a3a3d;stroke:#999}svg "
+          ".line{stroke:#aaa}svg .halo{stroke:#000}\n",
+          f);
     for (int i = 0; i < PFC_EX_COLOURS; i++)
         fprintf(f, "svg .r%d{fill:hsl(%d,35%%,27%%);stroke:hsl(%d,45%%,58%%)}svg .s%d{stroke:hsl(%d,45%%,58%%)}\n", i, pfc_ex_hue[i], pfc_ex_hue[i], i,
                 pfc_ex_hue[i]);

@@ -160,9 +160,9 @@ static const char *const swav_settings[] = { "crops", "2", "temperature", "0.5",
 const pfc_ex_algorithm pfc_ex_swav = {
     .name = "swav",
     .source = "src/algo/swav.c",
-    .about =
-        "Two crops of an image should belong to the same prototypes. Each crop is assigned by sinkhorn, together with all others of all ranks, and the assignment "
-        "is predicted from the other crops.",
+    .about = "Two crops of an image should belong to the same prototypes. Each crop is assigned by sinkhorn, together with all others of all ranks, and "
+             "the assignment "
+             "is predicted from the other crops.",
     .letters = "P  ranks         bs  samples of this rank     V  crops of a sample\n"
                "K  prototypes    D   width                    L  rows of the queue\n"
                "h  embeddings    z   their directions         C  prototypes\n"

@@ -396,10 +396,9 @@ void pfc_ex_tell(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
     settings(f, w, s);
     places(f, w, s);
     if (has_exponents(s))
-        w->prose(
-            f,
-            "Exact mode adds numbers as integers, so that their order does not matter. Exponents, e, are exchanged before, for the integers of all ranks to count "
-            "in the same unit (doc/numerics.md).");
+        w->prose(f, "Exact mode adds numbers as integers, so that their order does not matter. Exponents, e, are exchanged before, for the integers of all "
+                    "ranks to count "
+                    "in the same unit (doc/numerics.md).");
     w->heading(f, "", "Letters");
     w->equations(f, s->told->letters);
     holdings(f, w, s);
