@@ -12,7 +12,7 @@
  *   4  margin, running maximum      l = s cos, at the target s phi                  l (N,C_r), max (N)        -
  *   5  softmax denominator          M = allreduce MAX, S = allreduce SUM exp(l-M)   M, S (N)                  8 N + 16 N, fast 4 N + 8 N
  *   6  targets and loss             q = cw t, T_i = sum_c q_ic, loss = w/N sum_i sum_c q_ic (log S_i - (l_ic - M_i))
- *                                                                                   T (N), loss               32 N, exact 8 N more
+ *                                                                                   T (N), loss               32 N + 8 N, fast 16 N
  *   7  scale of the gradient        exact mode only: one exponent per row           expo (N)                  4 N
  *   8  gradients, block by block    g = w/N (T p - q), h = g dl/dcos at (c,j*); dX^ += h w^; db = sum h; dw = back through |w| of h^T X^
  *   9  feature gradient             reduce-scatter SUM dX^, back through |x|        dX (b,D)                  32 N D exact, 8 N D fast
