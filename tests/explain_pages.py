@@ -106,6 +106,8 @@ def check_picture(path, ranks):
     width, height = (float(x) for x in root.get("viewBox").split()[2:])
     if [w for w in words if re.fullmatch(r"rank \d+", w)] != [f"rank {r}" for r in range(ranks)]:
         fail(f"{path}: not {ranks} ranks")
+    if [w for w in words if w.endswith("*")]:
+        fail(f"{path}: half an equation")
     for e in root.iter():
         x, y = (float(e.get(k, 0)) for k in "xy")
         if not (0 <= x and x + float(e.get("width", 0) if e is not root else 0) <= width and 0 <= y <= height):

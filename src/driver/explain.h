@@ -118,6 +118,7 @@ typedef struct pfc_ex_story {
     const pfc_ex_exchange **entry; /* of each event; NULL: no entry knows it */
     pfc_ex_check *checks;
     int check_count;
+    bool unchecked; /* a check was lost: out of memory */
     const char *against; /* what the results were checked with */
 } pfc_ex_story;
 
@@ -126,6 +127,8 @@ int pfc_ex_story_make(const pfc_cli *cli, const pfc_ex_watch *w, pfc_ex_story *s
 void pfc_ex_story_free(pfc_ex_story *s);
 const pfc_ex_event *pfc_ex_event_of(const pfc_ex_story *s, int event, int rank);
 bool pfc_ex_step_taken(const pfc_ex_story *s, const pfc_ex_step *step);
+/* "", " (twice)", " (3 times)". */
+const char *pfc_ex_times(int n, char text[32]);
 /* "all-reduce MAX", "all-gather". */
 const char *pfc_ex_op_name(pfc_comm_op op);
 

@@ -97,6 +97,7 @@ const pfc_ex_algorithm pfc_ex_arcface_head = {
                "N  rows in all        b  rows of a rank, N = b P\n"
                "C  classes            k  sub-centers of a class\n"
                "D  width              s  scale, m  margin\n"
+               "y_i label of row i    b_cj  bias of a sub-center, 0 here\n"
                "c3.1                  in tables: sub-center 1 of class 3",
     .settings = arcface_settings,
     .example = arcface_example,
@@ -130,6 +131,8 @@ static const pfc_ex_step margins_steps[] = {
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };
 
+static const char *const margins_settings[] = { "power", "-0.25", "margin_min", "0.05", "margin_max", "0.5", NULL };
+
 const pfc_ex_algorithm pfc_ex_adaptive_margins = {
     .name = "adaptive_margins",
     .source = "src/algo/adaptive_margins.c",
@@ -137,6 +140,7 @@ const pfc_ex_algorithm pfc_ex_adaptive_margins = {
         "A class with few training rows is hard to tell from others, so its margin in arcface_head is made larger. All class counts are known to every rank.",
     .letters = "C    classes\n"
                "n_c  training rows of class c",
+    .settings = margins_settings,
     .example = margins_example,
     .steps = margins_steps,
 };

@@ -57,11 +57,12 @@ static const pfc_ex_step norm_steps[] = {
     { "2", "grid", "the largest |x| of each channel, over all ranks of the group",
       "In exact mode the grid of the integers that are added; in fast mode a number near the mean, which is subtracted before squaring.", NULL,
       batch_statistics },
-    { "3", "sums", "sum x, sum x^2                              over the group, by channel", "This is all that a rank needs to know of the others. In fast mode x stands for x minus the number of step 2.", "in:x",
-      batch_statistics },
+    { "3", "sums", "sum x, sum x^2                              over the group, by channel",
+      "With kind=sync this is all that a rank needs to know of the others. In fast mode x stands for x minus the number of step 2.", "in:x", batch_statistics },
     { "4", "statistics",
       "mean = sum x / M\n"
-      "var = sum x^2 / M - mean^2",
+      "var = sum x^2 / M - mean^2\n"
+      "running_mean, running_var instead            training=0, if tracked",
       "A rank's mean and var, with which it normalises.", "step:mean step:var", NULL },
     { "5", "running",
       "running_mean <- running_mean + momentum (mean - running_mean)\n"
@@ -77,7 +78,12 @@ static const pfc_ex_step norm_steps[] = {
       "bias_grad = sum g, weight_grad = sum g x^     of this rank\n"
       "sum g, sum g x^                               over the group",
       "Gradients of weight and bias are each rank's own: whoever trains averages them.", "out:bias_grad out:weight_grad", NULL },
-    { "9", "gradient", "dx = weight/sqrt(var + eps) (g - sum g / D - x^ sum g x^ / D)", "D = M where every element counts the same.", "out:x_grad", NULL },
+    { "9", "gradient",
+      "dx = weight/sqrt(var + eps) (g - sum g / D - x^ sum g x^ / D)\n"
+      "     weight/sqrt(var + eps) g                 running statistics",
+      "D = M where every element counts the same. Where ranks of unequal counts have equal weights, D is d times the elements of the rank, d the "
+      "ranks of the group.",
+      "out:x_grad", NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };
 
@@ -94,14 +100,14 @@ static const pfc_ex_exchange norm_exchanges[] = {
     { NULL, PFC_COMM_MAX, NULL, NULL, NULL },
 };
 
-static const char *const norm_settings[] = { "kind", "sync", NULL };
+static const char *const norm_settings[] = { "kind", "sync", "eps", "1e-5", "momentum", "0.1", NULL };
 
 const pfc_ex_algorithm pfc_ex_batch_norm = {
     .name = "batch_norm",
     .source = "src/algo/batch_norm.c",
-    .about =
-        "Each channel is brought to mean 0 and variance 1 over a batch: that of the rank (kind=plain), parts of it (sub), or those of a group of ranks together (sync), "
-        "which then share two sums forward and two backward.",
+    .about = "Each channel is brought to mean 0 and variance 1 over a batch: that of the rank (kind=plain), parts of it (sub), or those of a group of "
+             "ranks together (sync), "
+             "which then share two sums forward and two backward.",
     .letters = "P  ranks           N  samples in all, in rank order     C  channels\n"
                "M  elements of a channel over the ranks that share statistics\n"
                "u  in tables: a channel, with kind=sub a channel of a split\n"
@@ -151,8 +157,11 @@ static const pfc_ex_step gather_steps[] = {
 
 static const pfc_ex_exchange gather_exchanges[] = {
     { "", PFC_COMM_MAX, "i", "have all ranks as many elements", NULL },
-    { "2", PFC_COMM_MAX, "e", "e, exponents of the elements", NULL },
-    { "3", PFC_COMM_SUM, "a", "v, the vector", "M" },
+    { "2", PFC_COMM_MAX, "e", "e, exponents of input", NULL },
+    { "3", PFC_COMM_SUM, "a", "input, the vectors of the group", "M" },
+    { "", PFC_COMM_MAX, "i", "have all ranks as many elements", NULL },
+    { "2", PFC_COMM_MAX, "e", "e', exponents of grad_output", NULL },
+    { "3", PFC_COMM_SUM, "a", "grad_output, the vectors of the group", "M" },
     { NULL, PFC_COMM_MAX, NULL, NULL, NULL },
 };
 

@@ -38,9 +38,9 @@ static const pfc_ex_exchange shuffle_exchanges[] = {
 const pfc_ex_algorithm pfc_ex_moco_shuffle = {
     .name = "moco_shuffle",
     .source = "src/algo/moco_shuffle.c",
-    .about =
-        "Batch normalisation on each rank lets an image learn who else is in its batch. MoCo shuffles the images over the ranks before the key encoder, and the keys back "
-        "after it. Rows go straight from the rank that has them to the one that wants them.",
+    .about = "Batch normalisation on each rank lets an image learn who else is in its batch. MoCo shuffles the images over the ranks before the key "
+             "encoder, and the keys back "
+             "after it. Rows go straight from the rank that has them to the one that wants them.",
     .letters = "P  ranks          b_r  rows of rank r          N  rows in all\n"
                "start_r           number of the first row of rank r\n"
                "owner(g)          the rank that holds row g",
@@ -103,14 +103,15 @@ static const pfc_ex_step moco_steps[] = {
     { "hook 4", "unshuffle", "the keys, back to the ranks of their images", NULL, NULL, shuffled },
     { "1", "queries", "q_n = x_n / max(|x_n|, 1e-12)", NULL, "in:query", NULL },
     { "2", "positive", "l_n0 = <q_n, k_n> / tau", "Of the same image.", "out:key", NULL },
-    { "3", "negatives", "l_nj = <q_n, u_j> / tau                      j = 1..K", "Every rank has the same queue u, so this needs no other rank.",
-      "in:queue step:logits", NULL },
+    { "3", "negatives", "l_nj = <q_n, u_j> / tau                      j = 1..K",
+      "Every rank has the same queue, so this needs no other rank. u_1 is its row k0; logits are numbered from the positive, 0.", "in:queue step:logits",
+      NULL },
     { "4", "softmax",
       "M_n = max_j l_nj\n"
       "S_n = sum_j exp(l_nj - M_n)                  j >= 0",
       NULL, NULL, NULL },
     { "5", "loss", "loss = mean of log S_n - (l_n0 - M_n) over own rows", "Each rank has its own; whoever trains averages the gradients.", "out:loss", NULL },
-    { "6", "gradient", "g_n = (1/(b tau)) ((p_n0 - 1) k_n + sum_j p_nj u_j)", NULL, NULL, NULL },
+    { "6", "gradient", "g_n = (1/(b tau)) ((p_n0 - 1) k_n + sum_j p_nj u_j)\np_nj = exp(l_nj - M_n) / S_n", NULL, NULL, NULL },
     { "7", "queries' gradient", "dx_n = (g_n - <g_n, q_n> q_n) / |x_n|", NULL, "out:query_grad", NULL },
     { "8", "gather the keys", "k of all ranks, rank after rank", "The only exchange of the loss.", NULL, NULL },
     { "9", "enqueue",
@@ -139,14 +140,15 @@ static const char *const moco_settings[] = { "momentum", "0.9", "temperature", "
 const pfc_ex_algorithm pfc_ex_moco = {
     .name = "moco",
     .source = "src/algo/moco_hook.c (hook 1 to 4) and src/algo/moco.c",
-    .about =
-        "A query should be near the key of its own image and far from the keys of others, which stand in a queue. A second encoder, which follows the first one slowly, "
-        "makes the keys. Every rank has the whole queue and its own rows.",
+    .about = "A query should be near the key of its own image and far from the keys of others, which stand in a queue. A second encoder, which follows the "
+             "first one slowly, "
+             "makes the keys. Every rank has the whole queue and its own rows.",
     .letters = "P  ranks             b    rows of this rank, N  rows in all\n"
                "D  width             K    keys in the queue, ptr  where the next goes\n"
                "x  queries           q    their directions\n"
                "k  keys              u    the queue's keys\n"
-               "mu momentum          tau  temperature",
+               "mu momentum          tau  temperature\n"
+               "theta_q, theta_k     parameters of the encoders of queries and of keys",
     .settings = moco_settings,
     .example = moco_example,
     .steps = moco_steps,

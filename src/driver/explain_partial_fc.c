@@ -49,7 +49,9 @@ static const pfc_ex_step steps[] = {
       "positive: a class of this rank that is the label of some row\n"
       "n_r = max(number of positives, trunc(sample_rate * C_r))\n"
       "taken: all positives, then the classes with the largest keys u_c",
-      "Each rank samples among its own classes and nothing is moved; only with sample_rule=global are the keys of all ranks compared.",
+      "u_c are random numbers. Each rank samples among its own classes and nothing is moved; only with sample_rule=global are the keys of all ranks "
+      "compared, and "
+      "positives and sample counted over all of them.",
       "step:sample_keys out:sampled", sampling },
     { "3", "gather features", "X = the features of all rows, rank after rank", "On its way during step 2. Rows travel as float32.", "in:features", NULL },
     { "4", "norms, cosines",
@@ -74,18 +76,20 @@ static const pfc_ex_step steps[] = {
     { "8", "scale of the gradient", "e_n = exponent of the largest term of row n, over all ranks",
       "Exact mode adds integers. The exponents put all ranks on the same grid; fast mode has no such step.", NULL, exact },
     { "9", "gradients, block by block",
-      "g_nc = (p_nc - [c = y_n]) / N\n"
-      "h_nc = g_nc dl_nc/dz_nc\n"
-      "dx_n += sum_c h_nc w_c / |w_c|              for step 10\n"
+      "g_nc = (p_nc - [c = y_n]) / N             p_nc = exp(l_nc - M_n) / S_n\n"
+      "h_nc = g_nc dl_nc/dz_nc                   derivative of step 5\n"
+      "dx_n += sum_c h_nc w_c / |w_c|            for step 10\n"
       "dw_c = (a_c - <a_c, w^_c> w^_c) / |w_c|      w^_c = w_c / |w_c|\n"
       "a_c = sum_n h_nc x_n / |x_n|\n"
-      "v_c <- momentum v_c + dw_c + weight_decay w_c\n"
-      "w_c <- w_c - lr v_c",
+      "d_c = dw_c + weight_decay w_c\n"
+      "v_c <- momentum v_c + d_c\n"
+      "w_c <- w_c - lr v_c\n"
+      "       w_c - lr (d_c + momentum v_c)      nesterov=1",
       "The weights never leave their rank, nor does their gradient.", "step:dlogits out:weight_grad out:weight_momentum out:weight", NULL },
     { "10", "feature gradient",
       "dX = sum of all ranks' parts; each rank gets its own rows\n"
-      "x_grad_n = xgrad_scale (dx_n - <dx_n, x^_n> x^_n) / |x_n|\n"
-      "x^_n = x_n / |x_n|",
+      "x_grad_n = xgrad_scale (dx_n - t_n x^_n) / |x_n|\n"
+      "t_n = <dx_n, x^_n>                           x^_n = x_n / |x_n|",
       "xgrad_scale is the number of ranks, as in the source, if it is not set.", "out:x_grad", NULL },
     { "11", "dense rule", "where c was not sampled:\nv_c <- momentum v_c + weight_decay w_c\nw_c <- w_c - lr v_c", NULL, NULL, dense_rule },
     { NULL, NULL, NULL, NULL, NULL, NULL },
@@ -107,7 +111,7 @@ static const pfc_ex_exchange exchanges[] = {
     { NULL, PFC_COMM_MAX, NULL, NULL, NULL },
 };
 
-static const char *const settings[] = { "head", "arc", "sample_rate", "0.7", "lr", "0.1", NULL };
+static const char *const settings[] = { "head", "arc", "sample_rate", "0.7", "lr", "0.1", "momentum", "0.9", NULL };
 
 const pfc_ex_algorithm pfc_ex_partial_fc = {
     .name = "partial_fc",
@@ -115,11 +119,12 @@ const pfc_ex_algorithm pfc_ex_partial_fc = {
     .about =
         "A softmax over very many classes does not fit on one device. Here each rank holds the weights of some of the classes, all ranks together make the "
         "softmax over all of them, and only a sample of the classes takes part in a step.",
-    .letters = "P  ranks            r  this rank\n"
-               "N  rows in all      b  rows of a rank, N = b P\n"
-               "C  classes          C_r  classes of rank r     n_r  those sampled\n"
-               "D  width            x_n, w_c  a row's features, a class's weights\n"
-               "s  scale            m  margin",
+    .letters = "P    ranks             r         this rank\n"
+               "N    rows in all       b         rows of a rank, N = b P\n"
+               "C    classes           C_r, n_r  classes of rank r, those sampled\n"
+               "D    width             x_n, w_c  features of row n, weights of class c\n"
+               "s    scale             m         margin\n"
+               "y_n  label of row n    [c = y]   1 where that is so, else 0",
     .settings = settings,
     .example = example,
     .steps = steps,

@@ -15,14 +15,15 @@ typedef struct pen {
     FILE *f;
     const pfc_ex_story *s;
     double lane, y;
+    bool whole; /* all steps, not one exchange */
 } pen;
 
 /* Inside a page lanes are narrow, so that four ranks fit on a phone. */
 static pen new_pen(FILE *f, const pfc_ex_story *s, bool page)
 {
-    double lane = s->ranks <= 2 ? 200 : s->ranks <= 4 ? 150 : 118;
+    double lane = fmax(s->ranks <= 4 ? 150 : 140, 536.0 / s->ranks); /* an equation has 80 characters at most */
     if (page) lane = s->ranks <= 2 ? 150 : 86;
-    return (pen){ f, s, lane, MARGIN };
+    return (pen){ f, s, lane, MARGIN, !page };
 }
 /* Of a box that fills its lane. */
 static double full(const pen *p) { return p->lane - (p->lane < 100 ? 12 : 28); }
@@ -115,11 +116,20 @@ static void short_name(const pfc_ex_exchange *x, char text[40])
     snprintf(text, 40, "%.*s", n < 44 ? n : 34, x->what);
 }
 
+/* How often an exchange comes; the picture has it once. */
+static int times(const pfc_ex_story *s, int event)
+{
+    int n = 0;
+    for (int i = 0; i < s->event_count; i++) n += s->entry[i] == s->entry[event];
+    return n;
+}
+
 /* A bar for each group, with the operation and what it works on; slim: both in one line, with the bytes. */
 static void bars(const pen *p, int event, bool slim)
 {
-    char name[40];
+    char name[40], often[32] = "";
     short_name(p->s->entry[event], name);
+    if (p->whole) pfc_ex_times(times(p->s, event), often);
     for (int r = 0; r < p->s->ranks; r++) {
         const pfc_ex_event *e = pfc_ex_event_of(p->s, event, r);
         if (e->leader != r) continue;
@@ -128,9 +138,9 @@ static void bars(const pen *p, int event, bool slim)
             if (member(p, event, k, r)) last = k;
         double x = left(p, r) + 6, w = left(p, last) + p->lane - 6 - x;
         if (p->f) fprintf(p->f, "<rect x='%.1f' y='%.1f' width='%.1f' height='%d' rx='8' class='bar'/>\n", x, p->y, w, slim ? SLIM : BAR);
-        if (slim) words(p, x + w / 2, p->y + 15, "mid", "%s: %s, %lld B", pfc_ex_op_name(e->op), name, (long long)e->in.bytes);
+        if (slim) words(p, x + w / 2, p->y + 15, "mid", "%s%s: %s, %lld B", pfc_ex_op_name(e->op), often, name, (long long)e->in.bytes);
         if (slim) continue;
-        words(p, x + w / 2, p->y + 16, "mid strong", "%s", pfc_ex_op_name(e->op));
+        words(p, x + w / 2, p->y + 16, "mid strong", "%s%s", pfc_ex_op_name(e->op), often);
         words(p, x + w / 2, p->y + 31, "mid", "%s", name);
     }
 }
@@ -173,8 +183,9 @@ static void rows(pen *p, int event)
         for (int to = 0; to < ranks; to++) {
             int n = rows_to(e, to);
             double step = w / (ranks + 1), from = middle(p, r) - w / 2 + step * (to + 1), end = middle(p, to) - w / 2 + step * (r + 1);
-            if (n) arrow(p, from, p->y + BOX + 1, end, bottom - 2, r);
-            if (n && ranks <= 4) words(p, from + (end - from) * 0.2, p->y + BOX + 2 + ROWS * 0.2, "mid small halo", "%lld B", (long long)(n * e->row_bytes));
+            bool told = step >= 22;
+            if (n) arrow(p, from, p->y + BOX + (told ? 13 : 1), end, bottom - 2, r);
+            if (n && told) words(p, from, p->y + BOX + 11, "mid small", to == r ? "own" : "%lld B", (long long)(n * e->row_bytes));
         }
     }
     for (int r = 0; r < ranks; r++) {
@@ -194,14 +205,14 @@ static void exchange(pen *p, int event)
 
 /* ---- the whole flow ---- */
 
-/* Which part of the inputs is a rank's; of those that are cut. */
+/* Which part of the inputs is a rank's. */
 static void rank_parts(pen *p)
 {
     for (int i = 0; i < p->s->c->in.count; i++) {
         const pfc_ex_tensor *t = &p->s->tensors[i];
         char text[80];
         pfc_ex_panel panel;
-        if (t->t->dist == PFC_DIST_NONE || !pfc_ex_panel_tensor(p->s, t, &panel)) continue;
+        if (!pfc_ex_panel_tensor(p->s, t, &panel)) continue;
         for (int r = 0; r < p->s->ranks; r++) words(p, middle(p, r), p->y + 8, "mid", "%s %s", t->t->name, pfc_ex_part_text(t->t, &panel, r, text));
         pfc_ex_panel_free(&panel);
         p->y += 16;
@@ -259,23 +270,38 @@ static bool same_as_before(const pfc_ex_story *s, int event)
     return false;
 }
 
-/* Characters of the first line, without the remark behind three blanks. */
-static int first_equation(const char *lines)
+/* The first equation without the remark behind three blanks. A line that ends in * goes on in the next. */
+static const char *first_equation(const char *lines, char text[160])
 {
     const char *remark = strstr(lines, "   ");
-    int n = (int)strcspn(lines, "\n");
-    return remark && remark - lines < n ? (int)(remark - lines) : n;
+    size_t n = strcspn(lines, "\n");
+    if (n > 0 && lines[n] && lines[n - 1] == '*') {
+        const char *rest = lines + n + 1 + strspn(lines + n + 1, " ");
+        snprintf(text, 160, "%.*s %.*s", (int)n, lines, (int)strcspn(rest, "\n"), rest);
+    } else {
+        if (remark && remark < lines + n) n = (size_t)(remark - lines);
+        snprintf(text, 160, "%.*s", (int)n, lines);
+    }
+    return text;
+}
+
+static bool groups(const pfc_ex_story *s)
+{
+    for (int i = 0; i < s->event_count; i++)
+        if (pfc_ex_event_of(s, i, 0)->ranks < s->ranks) return true;
+    return false;
 }
 
 static void flow(pen *p)
 {
+    char equation[160];
     rank_titles(p);
     rank_parts(p);
     for (const pfc_ex_step *step = p->s->told->steps; step->number; step++) {
         if (!pfc_ex_step_taken(p->s, step)) continue;
         p->y += 10;
         words(p, MARGIN + 6, p->y + 12, "step", "%s. %s", step->number, step->title);
-        words(p, MARGIN + 6, p->y + 28, "mono", "%.*s", first_equation(step->equations), step->equations);
+        words(p, MARGIN + 6, p->y + 28, "mono", "%s", first_equation(step->equations, equation));
         p->y += 38;
         for (int i = 0; i < p->s->event_count; i++) {
             if (!p->s->entry[i] || strcmp(p->s->entry[i]->step, step->number) || same_as_before(p->s, i)) continue;
@@ -288,7 +314,7 @@ static void flow(pen *p)
         }
         work(p, step);
     }
-    words(p, MARGIN + 6, p->y + 18, "small", "Grey: the same on every rank.");
+    words(p, MARGIN + 6, p->y + 18, "small", "Grey: the same on every rank%s.", groups(p->s) ? " of a group" : "");
     p->y += 20;
 }
 
@@ -312,16 +338,18 @@ void pfc_ex_svg_event(FILE *f, const pfc_ex_story *s, int event)
 
 void pfc_ex_style(FILE *f)
 {
-    fputs(
-        "svg text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#222}svg .mid{text-anchor:middle}svg .strong,svg .step{font-weight:600}svg .step{font-size:13px}"
-        "svg .small{font-size:10px}svg .mono{font:11px ui-monospace,'DejaVu Sans Mono',monospace}svg .halo{paint-order:stroke;stroke:#fff;stroke-opacity:.6;stroke-width:3px}svg .line{fill:none;stroke:#777;stroke-width:1.3}svg .bar{fill:#fff;stroke:#777;stroke-width:1.3}svg .all{fill:#e8e8e8;stroke:#888}\n",
-        f);
+    fputs("svg text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#222}svg .mid{text-anchor:middle}svg .strong,svg .step{font-weight:600}svg "
+          ".step{font-size:13px}"
+          "svg .small{font-size:10px}svg .mono{font:11px ui-monospace,'DejaVu Sans Mono',monospace}svg "
+          ".halo{paint-order:stroke;stroke:#fff;stroke-opacity:.6;stroke-width:3px}svg .line{fill:none;stroke:#777;stroke-width:1.3}svg "
+          ".bar{fill:#fff;stroke:#777;stroke-width:1.3}svg .all{fill:#e8e8e8;stroke:#888}\n",
+          f);
     for (int i = 0; i < PFC_EX_COLOURS; i++)
         fprintf(f, "svg .r%d{fill:hsl(%d,70%%,87%%);stroke:hsl(%d,50%%,48%%)}svg .s%d{stroke:hsl(%d,50%%,48%%)}\n", i, pfc_ex_hue[i], pfc_ex_hue[i], i,
                 pfc_ex_hue[i]);
-    fputs(
-        "@media(prefers-color-scheme:dark){svg text{fill:#eee}svg .bar{fill:#1c1c1f;stroke:#aaa}svg .all{fill:#3a3a3d;stroke:#999}svg .line{stroke:#aaa}svg .halo{stroke:#000}\n",
-        f);
+    fputs("@media(prefers-color-scheme:dark){svg text{fill:#eee}svg .bar{fill:#1c1c1f;stroke:#aaa}svg .all{fill:#3a3a3d;stroke:#999}svg "
+          ".line{stroke:#aaa}svg .halo{stroke:#000}\n",
+          f);
     for (int i = 0; i < PFC_EX_COLOURS; i++)
         fprintf(f, "svg .r%d{fill:hsl(%d,35%%,27%%);stroke:hsl(%d,45%%,58%%)}svg .s%d{stroke:hsl(%d,45%%,58%%)}\n", i, pfc_ex_hue[i], pfc_ex_hue[i], i,
                 pfc_ex_hue[i]);

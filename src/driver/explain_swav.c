@@ -52,17 +52,17 @@ static const pfc_ex_step sinkhorn_steps[] = {
 
 static const pfc_ex_exchange sinkhorn_exchanges[] = {
     { "", PFC_COMM_MAX, "i", "do all ranks have scores of one shape", NULL },
-    { "1", PFC_COMM_MAX, "r", "M, the largest A, and the largest -A where it is wanted (-inf: it is not)", "largest A|largest -A" },
+    { "1", PFC_COMM_MAX, "r", "M, the largest A, and the largest -A (-inf: not needed with these settings)", "largest A|largest -A" },
     { "3", PFC_COMM_MAX, "e", "e, exponents of the row sums", NULL },
     { "3", PFC_COMM_SUM, "ar", "u, the row sums of Q, which give t", "K" },
     { "4", PFC_COMM_MAX, "e", "e, exponents of the row sums", NULL },
     { "4", PFC_COMM_SUM, "ar", "u, the row sums of Q", "K" },
     { "4'", PFC_COMM_MAX, "r", "max, the largest A + g of each row", "K" },
-    { "4'", PFC_COMM_SUM, "a", "the row sums of exp(A + g - max)", "K" },
+    { "4'", PFC_COMM_SUM, "a", "u, the row sums of exp(A + g - max)", "K" },
     { NULL, PFC_COMM_MAX, NULL, NULL, NULL },
 };
 
-static const char *const sinkhorn_settings[] = { "epsilon", "0.5", NULL };
+static const char *const sinkhorn_settings[] = { "epsilon", "0.5", "iterations", "3", "version", "v1", NULL };
 
 const pfc_ex_algorithm pfc_ex_sinkhorn = {
     .name = "sinkhorn",
@@ -72,7 +72,8 @@ const pfc_ex_algorithm pfc_ex_sinkhorn = {
         "scaled in turn. A rank holds its own samples; only sums over prototypes travel.",
     .letters = "P  ranks         n  samples of this rank, N = n P\n"
                "K  prototypes    Q  (K,N): a rank holds its n columns, as rows of (n,K)\n"
-               "j  a sample      k  a prototype",
+               "j  a sample      k  a prototype\n"
+               "v1, v2, vissl, log    published variants: the setting `version`",
     .settings = sinkhorn_settings,
     .example = sinkhorn_example,
     .steps = sinkhorn_steps,
@@ -119,12 +120,11 @@ static const pfc_ex_step swav_steps[] = {
       "z_r = h_r / |h_r| ; S = z C^T\n"
       "row v*bs + n is crop v of sample n",
       NULL, "in:embedding step:scores", NULL },
-    { "3", "is the queue in use?",
-      "for every i: the queue is in use if it was\n"
-      "or if its last row is not zero",
-      "The ranks must come to the same answer; a = A[i] are the crops that are assigned.", "in:crops_for_assign in:queue out:use_the_queue", NULL },
-    { "4", "scores to be assigned", "scores of the queue before those of crop a", "A queue makes up for a batch that is smaller than the number of prototypes.",
-      NULL, NULL },
+    { "3", "is the queue in use?", "for every i: the queue is in use if it was, or its last row is not zero",
+      "The ranks must come to the same answer. Rows of the table of the queue: L for every i, one i after the other.",
+      "in:crops_for_assign in:queue out:use_the_queue", NULL },
+    { "4", "scores to be assigned", "scores of the queue before those of crop a = A[i]",
+      "A queue makes up for a batch that is smaller than the number of prototypes.", NULL, NULL },
     { "5", "queue", "z of crop a into the queue, the oldest bs rows out", "Newest rows first.", "out:queue", NULL },
     { "6", "assignment", "q^i = last bs rows of sinkhorn(scores)",
       "All samples of all ranks are assigned together. `pfc_ref explain sinkhorn` shows the numbers.", "out:assignment", NULL },
@@ -155,19 +155,19 @@ static const pfc_ex_exchange swav_exchanges[] = {
     { NULL, PFC_COMM_MAX, NULL, NULL, NULL },
 };
 
-static const char *const swav_settings[] = { "crops", "2", "temperature", "0.5", "epsilon", "0.5", NULL };
+static const char *const swav_settings[] = { "crops", "2", "temperature", "0.5", "epsilon", "0.5", "iterations", "3", NULL };
 
 const pfc_ex_algorithm pfc_ex_swav = {
     .name = "swav",
     .source = "src/algo/swav.c",
-    .about =
-        "Two crops of an image should belong to the same prototypes. Each crop is assigned by sinkhorn, together with all others of all ranks, and the assignment "
-        "is predicted from the other crops.",
+    .about = "Two crops of an image should belong to the same prototypes. Each crop is assigned by sinkhorn, together with all others of all ranks, and "
+             "the assignment "
+             "is predicted from the other crops.",
     .letters = "P  ranks         bs  samples of this rank     V  crops of a sample\n"
                "K  prototypes    D   width                    L  rows of the queue\n"
                "h  embeddings    z   their directions         C  prototypes\n"
-               "A  how many crops are assigned, a = A[i] which ones\n"
-               "t  temperature",
+               "A  crops that are assigned, as a number; a = A[i] is the i-th of them\n"
+               "t  temperature   S^v, p^v  rows of crop v   q^i  assignment of crop A[i]",
     .settings = swav_settings,
     .example = swav_example,
     .steps = swav_steps,

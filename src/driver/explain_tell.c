@@ -32,12 +32,17 @@ static void add(cells *t, const char *format, ...)
 
 static void own(cells *t, int rank) { t->owner[(t->count - 1) / t->columns] = rank; }
 
-static void give(FILE *f, const pfc_ex_writer *w, cells *t)
+static void release(cells *t)
 {
-    w->table(f, t->count / t->columns, t->columns, t->text, t->owner);
     for (int i = 0; i < t->count; i++) free(t->text[i]);
     free(t->text);
     free(t->owner);
+}
+
+static void give(FILE *f, const pfc_ex_writer *w, cells *t)
+{
+    w->table(f, t->count / t->columns, t->columns, t->text, t->owner);
+    release(t);
 }
 
 /* ---- who holds what ---- */
@@ -85,7 +90,7 @@ static void settings(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
         else
             n += snprintf(text + n, sizeof text - (size_t)n, "%s", p->word);
     }
-    if (n > 12 && n < (int)sizeof text) w->prose(f, text);
+    if (n > 12 && n < (int)sizeof text - 60) snprintf(text + n, sizeof text - (size_t)n, "; the rest as `pfc_ref list` has it."), w->prose(f, text);
 }
 
 /* ---- exchanges ---- */
@@ -113,7 +118,7 @@ static const char *bytes_text(const pfc_ex_story *s, int event, int side, char t
     return text;
 }
 
-static void amounts_text(const pfc_ex_story *s, int event, char *text, size_t size)
+static void amounts_text(const pfc_ex_story *s, int event, int times, char *text, size_t size)
 {
     const pfc_ex_event *e = pfc_ex_event_of(s, event, 0);
     char in[64], out[64], words[64] = "", groups[64] = "";
@@ -125,9 +130,9 @@ static void amounts_text(const pfc_ex_story *s, int event, char *text, size_t si
         snprintf(words, sizeof words, each > 8 ? " (%lld integers of 8 B a number)" : " (8 B a number)", (long long)(each / 8));
     }
     if (e->op == PFC_COMM_EXCHANGE_ROWS)
-        snprintf(text, size, "rows of %lld B; a rank sends %s to others and gets %s from them", (long long)e->row_bytes, in, out);
+        snprintf(text, size, "rows of %lld B; a rank sends %s to others and gets %s from them; which rows:", (long long)e->row_bytes, in, out);
     else
-        snprintf(text, size, "%sa rank hands in %s%s and gets %s", groups, in, words, out);
+        snprintf(text, size, "%sa rank hands in %s%s and gets %s%s", groups, in, words, out, times > 1 ? ", each time" : "");
 }
 
 enum { MOST_COLUMNS = 16 };
@@ -181,8 +186,7 @@ static int repeats(const pfc_ex_story *s, int event)
     return n;
 }
 
-/* "", " (twice)", " (3 times)". */
-static const char *times_text(int n, char text[32])
+const char *pfc_ex_times(int n, char text[32])
 {
     text[0] = 0;
     if (n == 2) snprintf(text, 32, " (twice)");
@@ -194,8 +198,8 @@ static void tell_exchange(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s
 {
     char title[300], amounts[300], text[32];
     pfc_ex_panel p;
-    snprintf(title, sizeof title, "%s%s: %s", pfc_ex_op_name(pfc_ex_event_of(s, event, 0)->op), times_text(times, text), s->entry[event]->what);
-    amounts_text(s, event, amounts, sizeof amounts);
+    snprintf(title, sizeof title, "%s%s: %s", pfc_ex_op_name(pfc_ex_event_of(s, event, 0)->op), pfc_ex_times(times, text), s->entry[event]->what);
+    amounts_text(s, event, times, amounts, sizeof amounts);
     w->exchange(f, s, event, title, amounts);
     if (pfc_ex_event_of(s, event, 0)->op == PFC_COMM_EXCHANGE_ROWS) row_table(f, w, s, event);
     for (int side = 0; side < 2; side++)
@@ -277,13 +281,39 @@ static int count_alike(const pfc_ex_story *s, int event)
     return n;
 }
 
-static const char *buffers_text(const pfc_ex_story *s)
+static bool is_sum(const pfc_ex_event *e) { return e->op == PFC_COMM_SUM || e->op == PFC_COMM_REDUCE_SCATTER; }
+
+/* What the amounts mean. */
+static void buffers_text(const pfc_ex_story *s, char *text, size_t size)
 {
-    for (int i = 0; i < s->event_count && s->mode == PFC_EXACT; i++)
-        if (pfc_ex_event_of(s, i, 0)->kind == 'a')
-            return "These are the buffers of the calls; what crosses a wire for them is for the MPI library to choose. Sums are integers in exact mode, of 16 or 32 B "
-                   "a number; in fast mode a number has 8 B.";
-    return "These are the buffers of the calls; what crosses a wire for them is for the MPI library to choose.";
+    bool integers = false, doubles = false;
+    for (int i = 0; i < s->event_count; i++) {
+        const pfc_ex_event *e = pfc_ex_event_of(s, i, 0);
+        integers = integers || (e->kind == 'a' && s->mode == PFC_EXACT);
+        doubles = doubles || (is_sum(e) && (e->kind == 'r' || (e->kind == 'a' && s->mode == PFC_FAST)));
+    }
+    snprintf(text, size, "These are the buffers of the calls%s.%s%s",
+             s->ranks == 1 ? "; on one rank nothing leaves it" : "; what crosses a wire for them is for the MPI library to choose",
+             integers ? " Most sums are of integers, 16 or 32 B a number; in fast mode a number has 8 B." : "",
+             doubles && s->ranks > 1 ? " Sums of doubles, 8 B a number, are taken in the order of the ranks: the numbers of all ranks go to whoever adds them."
+                                     : "");
+}
+
+static void bookkeeping(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s, int other)
+{
+    char text[800];
+    int n = snprintf(text, sizeof text, "Besides, %d small message%s of bookkeeping:", other, other == 1 ? "" : "s"), begun = n;
+    for (int i = 0; i < s->event_count; i++) {
+        const pfc_ex_exchange *x = s->entry[i];
+        char in[64], times[32];
+        int same = known_before(s, i) ? 0 : count_alike(s, i);
+        if ((x && x->step[0]) || !same || n > (int)sizeof text - 160) continue;
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s %s%s (%s, %s)", n > begun ? ";" : "", x ? x->what : "one that no step knows",
+                      pfc_ex_times(same, times), pfc_ex_op_name(pfc_ex_event_of(s, i, 0)->op), bytes_text(s, i, 0, in));
+    }
+    snprintf(text + n, sizeof text - (size_t)n,
+             ". Where ranks agree that none has failed, or whether a sum holds NaN or infinity, 4 bytes travel each time; these are not counted.");
+    w->prose(f, text);
 }
 
 /* What each rank sends, in one table. */
@@ -304,33 +334,19 @@ static void traffic(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
         if (!n) continue;
         shown++;
         add(&t, "%s", x->step);
-        add(&t, "%s%s", pfc_ex_op_name(x->op), times_text(n, times));
+        add(&t, "%s%s", pfc_ex_op_name(x->op), pfc_ex_times(n, times));
         add(&t, "%.*s", (int)strcspn(x->what, ",:;("), x->what);
-        add(&t, "%s", bytes_text(s, i, 0, in));
-        add(&t, "%s", bytes_text(s, i, 1, out));
+        add(&t, "%s%s", bytes_text(s, i, 0, in), n > 1 ? " each" : "");
+        add(&t, "%s%s", bytes_text(s, i, 1, out), n > 1 ? " each" : "");
     }
-    w->heading(f, "", "What a rank sends and gets");
-    if (shown)
-        give(f, w, &t);
-    else
-        for (t.columns = t.count; t.count > 0; t.count--) free(t.text[t.count - 1]);
-    if (!shown) free(t.text), free(t.owner), w->prose(f, "Nothing: every rank computes all of it by itself.");
-    if (shown) w->prose(f, s->ranks == 1 ? "These are the buffers of the calls; on one rank nothing leaves it." : buffers_text(s));
-    if (!other) return;
     char text[700];
-    int n = snprintf(text, sizeof text, "Besides, %d small message%s of bookkeeping:", other, other == 1 ? "" : "s"), begun = n;
-    for (int i = 0; i < s->event_count; i++) {
-        const pfc_ex_exchange *x = s->entry[i];
-        char in[64], times[32];
-        int same = known_before(s, i) ? 0 : count_alike(s, i);
-        if ((x && x->step[0]) || !same || n > (int)sizeof text - 160) continue;
-        n += snprintf(text + n, sizeof text - (size_t)n, "%s %s%s (%s, %s)", n > begun ? ";" : "", x ? x->what : "one that no step knows",
-                      times_text(same, times), pfc_ex_op_name(pfc_ex_event_of(s, i, 0)->op), bytes_text(s, i, 0, in));
-    }
-    snprintf(text + n, sizeof text - (size_t)n, ". Where ranks agree that none has failed, 4 bytes travel each time; these are not counted.");
-    w->prose(f, text);
+    w->heading(f, "", "What a rank sends and gets");
+    if (shown) w->table(f, t.count / t.columns, t.columns, t.text, t.owner);
+    release(&t);
+    buffers_text(s, text, sizeof text);
+    w->prose(f, shown ? text : "Nothing: every rank computes all of it by itself.");
+    if (other) bookkeeping(f, w, s, other);
 }
-
 static void checks(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
 {
     cells t = { .columns = 4 };
@@ -352,14 +368,37 @@ static void checks(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
     w->prose(f, good ? "All results match." : "RESULTS DIFFER.");
 }
 
+/* How places are written in tables. */
+static void places(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
+{
+    bool slices = false;
+    for (int i = 0; i < s->c->in.count; i++) slices = slices || s->c->in.items[i].dist == PFC_DIST_RANK;
+    if (s->c->in.count == 0) return;
+    w->prose(f, slices ? "In tables a label such as c2 is number 2 along the axis C, counted from 0; slice 1 is number 1 along the first axis."
+                       : "In tables a label such as c2 is number 2 along the axis C, counted from 0.");
+}
+
+static bool has_exponents(const pfc_ex_story *s)
+{
+    for (int i = 0; i < s->event_count; i++)
+        if (pfc_ex_event_of(s, i, 0)->kind == 'e') return true;
+    return false;
+}
+
 void pfc_ex_tell(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
 {
     char text[400];
     w->begin(f, s);
     w->prose(f, s->told->about);
-    snprintf(text, sizeof text, "The steps are those at the top of %s. %s", s->told->source, w->legend);
+    snprintf(text, sizeof text, "The steps are those at the top of %s.%s%s", s->told->source, s->told->exchanges ? " " : "",
+             s->told->exchanges ? w->legend : "");
     w->prose(f, text);
     settings(f, w, s);
+    places(f, w, s);
+    if (has_exponents(s))
+        w->prose(f, "Exact mode adds numbers as integers, so that their order does not matter. Exponents, e, are exchanged before, for the integers of all "
+                    "ranks to count "
+                    "in the same unit (doc/numerics.md).");
     w->heading(f, "", "Letters");
     w->equations(f, s->told->letters);
     holdings(f, w, s);
