@@ -27,8 +27,8 @@ struct pfc_partial_fc {
     /* between start and finish */
     bool started;
     pfc_comm_request request; /* of the labels */
-    int64_t batch;   /* b */
-    int64_t *labels; /* N, host, of all ranks */
+    int64_t batch;            /* b */
+    int64_t *labels;          /* N, host, of all ranks */
 };
 
 /* Which classes of this rank take part in a step. */
@@ -62,8 +62,8 @@ typedef struct pfc_step {
     int64_t *index;  /* sampled.index in the backend's place */
     int64_t *target; /* likewise */
     unsigned char *valid, *valid_host;
-    float *mine; /* (b,D) features of this rank, then (N,D) of all: the gather's buffers */
-    pfc_comm_request gather; /* of the features */
+    float *mine;              /* (b,D) features of this rank, then (N,D) of all: the gather's buffers */
+    pfc_comm_request gather;  /* of the features */
     pfc_view X, xnorm, xexpo; /* (N,D), (N,1) real, (N,1) i32 */
     pfc_operand *operand;
     pfc_view wnorm, wexpo; /* (n_r,1) */
