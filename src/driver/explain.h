@@ -118,7 +118,7 @@ typedef struct pfc_ex_story {
     const pfc_ex_exchange **entry; /* of each event; NULL: no entry knows it */
     pfc_ex_check *checks;
     int check_count;
-    bool unchecked; /* a check was lost: out of memory */
+    bool unchecked;      /* a check was lost: out of memory */
     const char *against; /* what the results were checked with */
 } pfc_ex_story;
 
