@@ -17,6 +17,7 @@ check_PROGRAMS += examples/arcface_head
 examples_arcface_head_SOURCES = examples/arcface_head.c $(example_extra)
 examples_arcface_head_LDADD = $(example_libs)
 MPI_TESTS += examples/arcface_head-1.mpi examples/arcface_head-3.mpi
+
 dist_examples_DATA += examples/moco.c
 check_PROGRAMS += examples/moco
 examples_moco_SOURCES = examples/moco.c $(example_extra)

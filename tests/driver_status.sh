@@ -36,6 +36,8 @@ for np in alone 3; do
     expect 2 $np golden partial_fc --size N=x -o "$work/g"
     expect 2 $np golden partial_fc --size N=6,C=5 -o "$work/g" --param head=cos,scale=1,margin=0
     expect 2 $np golden partial_fc --size N=6,C=5,D=4 --fill wild -o "$work/g" --param head=cos,scale=1,margin=0
+    expect 2 $np golden partial_fc --fill hard -o "$work/g"
+    expect 2 $np golden pfc_full_arc --name mine -o "$work/g"
     expect 2 $np golden partial_fc --size N=6,C=5,D=4 -o "$work/g" --param head
     expect 3 $np golden partial_fc --size N=6,C=5,D=4 -o "$work/g" --param head=round,scale=1,margin=0
     expect 3 $np golden partial_fc --size N=6,C=5,D=4 -o "$work/g" --param head=cos,scale=1

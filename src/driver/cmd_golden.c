@@ -265,6 +265,8 @@ static int make_generated(maker *m)
 static int make_named(maker *m)
 {
     if (m->cli->size || m->cli->param_count) return make_generated(m);
+    if (m->cli->generating)
+        return pfc_diag_fail(m->diag, PFC_EXIT_USAGE, "%s: only a case that is generated has one; expected --size or --param, too", m->cli->generating);
     if (m->cli->file_count == 0) return make_known(m, NULL);
     for (int i = 0; i < m->cli->file_count && !m->diag->exit_status; i++) {
         const char *name = m->cli->files[i];

@@ -239,9 +239,9 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
     case 's': cli->size = arg; return 0;
     case 'p': return append(&cli->params, &cli->param_count, arg);
     case 'i': return append(&cli->inputs, &cli->input_count, arg);
-    case 'f': cli->fill = arg; return 0;
-    case 'n': cli->name = arg; return 0;
-    case 'e': return parse_int(state, "seed", arg, INT64_MIN, INT64_MAX, &cli->seed);
+    case 'f': cli->generating = "--fill", cli->fill = arg; return 0;
+    case 'n': cli->generating = "--name", cli->name = arg; return 0;
+    case 'e': cli->generating = "--seed"; return parse_int(state, "seed", arg, INT64_MIN, INT64_MAX, &cli->seed);
     case 'r': return parse_small(state, "rounds", arg, 1, &cli->rounds);
     case 'Q': cli->quick = true; return 0;
     case 'g': cli->plot = arg; return 0;
