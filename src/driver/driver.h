@@ -43,7 +43,7 @@ typedef struct pfc_cli {
     bool sound;                   /* --sound */
     const char *operand_rounding; /* rn, rz; NULL: not given */
     int64_t seed;
-    const char *generating; /* an option that was given and is about a generated case: --fill, --name or --seed; NULL: none */
+    const char *generating;   /* an option that was given and is about a generated case: --fill, --name or --seed; NULL: none */
     int shard_rank, shard_of; /* --rank, --of; -1: not given */
     int rounds;
     bool quick;       /* --quick */
