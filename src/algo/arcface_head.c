@@ -19,7 +19,7 @@
  *
  * Bytes are those of exact mode. In fast mode M has 4 a number, what is being summed (S, T, the loss, dX^) has 8, and no exponents are sent.
  *
- * Evaluation ends after 4, without a margin. The loss is the mean over the rows of all ranks, so no factor P comes in. */
+ * Evaluation ends with the logits of 4, without labels, margin and maxima. The loss is the mean over the rows of all ranks, so no factor P comes in. */
 #include "algo/arcface_head.h"
 
 #include "algo/blocks.h"
