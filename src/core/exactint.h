@@ -1,5 +1,9 @@
-/* exactint.h: the integers behind exact sums (doc/exact-v1.md section 1): quantising, limbs, and the one correctly rounded conversion. One source for
- * hosts and devices. */
+/* exactint.h (internal): the integers behind exact sums (doc/exact-v1.md section 1): quantising, limbs, and the one correctly rounded conversion. One
+ * source for hosts and devices.
+ *
+ * e is always the grid exponent of a set of numbers: they are below 2^e. The constants that appear with it, here and in the backends, are those of the
+ * specification: 62 - e makes the integers of product sums (|V| <= 2^62), so that a sum of products has the unit 2^(e1 + e2 - 124); 36 - e and 38 more bits
+ * make the two integers of scalar sums, whose unit is 2^(e - 74). */
 #ifndef PFC_EXACTINT_H
 #define PFC_EXACTINT_H
 

@@ -1,4 +1,4 @@
-/* px.h: the elementwise functions of exact-v1, one source for scalar, AVX2, AVX-512 (auto-vectorised) and CUDA.
+/* px.h (internal): portable exact (px) elementwise functions: those of exact-v1, one source for scalar, AVX2, AVX-512 (auto-vectorised) and CUDA.
  *
  * Every value is a fixed tree of IEEE operations {+,-,*,/,sqrt,fma, conversions}, each correctly rounded on every machine. No libm: glibc's exp
  * and acos change bits with the CPU. On a device the macros become the round-to-nearest intrinsics, so that nothing can be contracted.
@@ -83,7 +83,7 @@ PX_FN double px_scale(double v, int64_t k)
     return PX_MUL(PX_MUL(v, px_pow2(half)), px_pow2(k - half));
 }
 
-/* x with NaN and infinities replaced by 0; sets of them are handled apart (exact-v1 1.4). */
+/* Neither NaN nor infinite. */
 PX_FN int px_finite(double x) { return (px_bits(x) & 0x7ff0000000000000u) != 0x7ff0000000000000u; }
 
 PX_FN int px_nan(double x) { return x != x; }

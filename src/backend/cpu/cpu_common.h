@@ -1,4 +1,4 @@
-/* cpu_common.h: what every cpu table shares: memory, lanes. Signatures of the contract (backend.h). */
+/* cpu_common.h (internal): what every cpu table shares: memory, lanes. Signatures of the contract (backend.h). */
 #ifndef PFC_CPU_COMMON_H
 #define PFC_CPU_COMMON_H
 

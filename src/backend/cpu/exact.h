@@ -6,7 +6,7 @@
 #include "backend/cpu/exact_kernels.h"
 #include "core/exactint.h"
 
-enum { EXACT_BLOCK = 256, EXACT_MAX_CLASSES = 1 << 24 };
+enum { EXACT_BLOCK = 256 }; /* classes of a block */
 
 /* Scratch buffers of a lane; each grows and is kept. */
 enum {

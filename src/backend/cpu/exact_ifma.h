@@ -1,4 +1,4 @@
-/* exact_ifma.h: exact integer products with 52-bit multiply-add (AVX512-IFMA): operands as words, and the kernels that make and multiply them.
+/* exact_ifma.h (internal): exact integer products with 52-bit multiply-add (AVX512-IFMA): operands as words, and the kernels that make and multiply them.
  *
  * vpmadd52luq and vpmadd52huq add the low and the high 52 bits of a product of two unsigned 52-bit words to 64-bit sums. The integers V of
  * doc/exact-v1.md 1.2, |V| < 2^62, become

@@ -1,4 +1,4 @@
-/* exact_swav.c: the loss of SwAV, its gradient and small operations on whole matrices in exact mode (doc/exact-v1.md 5.7 to 5.9). */
+/* exact_swav.c: the loss of SwAV, its gradient and small operations on whole matrices in exact mode (doc/exact-v1.md 5.8 to 5.11). */
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/exact.h"
 #include "backend/cpu/exact_swav.h"
