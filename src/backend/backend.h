@@ -43,6 +43,31 @@ typedef struct pfc_rowset {
     int64_t first, count;
 } pfc_rowset;
 
+static inline pfc_rowset pfc_all_rows(pfc_view v)
+{
+    pfc_rowset all = { v, NULL, 0, v.rows };
+    return all;
+}
+
+/* Rows [first, first + count) of a set, and of a matrix. */
+static inline pfc_rowset pfc_rowset_part(pfc_rowset set, int64_t first, int64_t count)
+{
+    pfc_rowset part = { set.base, set.index ? set.index + first : NULL, set.first + first, count };
+    return part;
+}
+static inline pfc_view pfc_view_rows(pfc_view v, int64_t first, int64_t count)
+{
+    if (v.data) v.data = (char *)v.data + (size_t)first * (size_t)v.ld * pfc_dtype_size(v.dtype);
+    v.rows = count;
+    return v;
+}
+
+/* Which row of base is row i. index: host memory. */
+static inline int64_t pfc_row_index(pfc_rowset set, int64_t i) { return set.index ? set.index[i] : set.first + i; }
+
+/* A shorter row is divided by this in place of its length, and nothing is projected in the backward (F.normalize; semantics.md 1.1). */
+#define PFC_NORM_MIN 1e-12
+
 /* The head with its constants worked out once (partial_fc_head.c; exact-v1 section 3). */
 typedef struct pfc_head {
     pfc_head_kind kind;

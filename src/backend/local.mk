@@ -50,6 +50,7 @@ libpfc_la_SOURCES += \
     src/backend/mean_loss.c \
     src/backend/mean_loss.h \
     src/backend/registry.c \
+    src/backend/shoot_infs.h \
     src/backend/target_logit.h
 
 ## Kernel files and the bodies they include.
@@ -105,11 +106,10 @@ libpfc_la_SOURCES += \
     src/backend/checked/wrap_swav.c \
     src/backend/cpu/exact_sinkhorn.c \
     src/backend/cpu/exact_swav.c \
-    src/backend/cpu/exact_swav.h \
     src/backend/cpu/fast_sinkhorn.c \
+    src/backend/cpu/fast_sinkhorn.h \
     src/backend/cpu/fast_sinkhorn_wide.c \
-    src/backend/cpu/fast_swav.c \
-    src/backend/cpu/fast_swav.h
+    src/backend/cpu/fast_swav.c
 libpfc_scalar_la_SOURCES += \
     src/backend/cpu/exact_swav.inc \
     src/backend/cpu/fast_swav.inc
@@ -118,9 +118,7 @@ libpfc_scalar_la_SOURCES += \
 libpfc_la_SOURCES += \
     src/backend/checked/wrap_moco.c \
     src/backend/cpu/exact_moco.c \
-    src/backend/cpu/exact_moco.h \
-    src/backend/cpu/fast_moco.c \
-    src/backend/cpu/fast_moco.h
+    src/backend/cpu/fast_moco.c
 libpfc_scalar_la_SOURCES += \
     src/backend/cpu/exact_moco.inc \
     src/backend/cpu/fast_moco.inc

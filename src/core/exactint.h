@@ -10,6 +10,10 @@
 #include "core/px.h"
 
 enum { PFC_EXPO_MIN = -900 };
+
+/* Exponent of the sum of squares of numbers with exponent e: max(2e, -900). */
+PX_FN int32_t pfc_square_expo(int32_t e) { return 2 * e < PFC_EXPO_MIN ? (int32_t)PFC_EXPO_MIN : 2 * e; }
+
 enum { PFC_MARK_POSITIVE = 1, PFC_MARK_NEGATIVE = 2, PFC_MARK_NAN = 3 }; /* marks combine by bitwise or */
 
 /* The mark of a value: 0 if finite. */

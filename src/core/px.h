@@ -88,6 +88,9 @@ PX_FN int px_finite(double x) { return (px_bits(x) & 0x7ff0000000000000u) != 0x7
 
 PX_FN int px_nan(double x) { return x != x; }
 
+/* The larger of a and b; NaN wins. */
+PX_FN double px_larger(double a, double b) { return px_nan(a) || a > b ? a : b; }
+
 /* Exponent e with |x| < 2^e <= 2|x|, as frexp; 0 gives -900, and smaller ones than -900 are -900 (exact-v1 1.1). Finite x. */
 PX_FN int32_t px_expo(double x)
 {

@@ -129,10 +129,7 @@ pfc_status pfc_fast_row_max_fold(pfc_backend *be, pfc_acc *sum, pfc_view max)
     (void)be;
     for (int64_t i = 0; i < sum->rows; i++) {
         float m = -__builtin_inff();
-        for (int lane = 0; lane < sum->lanes; lane++) {
-            float x = s->max[lane * s->ld + i];
-            if (m == m && !(x <= m)) m = x;
-        }
+        for (int lane = 0; lane < sum->lanes; lane++) m = pfc_fast_larger(m, s->max[lane * s->ld + i]);
         *pfc_fast_at(max, i) = m;
     }
     return PFC_OK;

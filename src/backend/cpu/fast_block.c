@@ -191,7 +191,7 @@ static void set_classes(fast_scratch *s, pfc_rowset w, pfc_view wnorm, int norma
 /* The projection -(w / d) q; below the clamp there is none. */
 static void set_projection(fast_scratch *s, int64_t classes, pfc_view wnorm, pfc_view wdot)
 {
-    for (int64_t c = 0; c < classes; c++) s->a[c] = *pfc_fast_at(wnorm, c) < 1e-12f ? 0.0f : -(*pfc_fast_at(wdot, c) / s->wd[c]);
+    for (int64_t c = 0; c < classes; c++) s->a[c] = *pfc_fast_at(wnorm, c) < (float)PFC_NORM_MIN ? 0.0f : -(*pfc_fast_at(wdot, c) / s->wd[c]);
 }
 
 /* The rows as input only. */
@@ -253,7 +253,7 @@ pfc_status pfc_fast_weight_update(pfc_backend *be, int lane, const pfc_operand *
     PFC_TRY(panels_of(be, x, normalised ? UNIT : ROWS, &panels));
     set_classes(s, w, wnorm, normalised);
     if (normalised) set_projection(s, w.count, wnorm, wdot);
-    for (int64_t c = 0; c < w.count; c++) s->m[c] = pfc_fast_at(momentum, w.index ? w.index[c] : w.first + c);
+    for (int64_t c = 0; c < w.count; c++) s->m[c] = pfc_fast_at(momentum, pfc_row_index(w, c));
     pfc_fast_kernels_of(be)->weight_update(h.data, h.ld, w.count, panels, x->n, s->w, s->m, normalised ? s->a : NULL, s->winv, x->d, &f, &s->ahead);
     return PFC_OK;
 }

@@ -17,7 +17,7 @@ pfc_status pfc_fast_normalise_backward(pfc_backend *be, pfc_view g, pfc_view uni
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (g.rows * g.cols > PARALLEL)
     for (int64_t i = 0; i < g.rows; i++) {
         float raw = *pfc_fast_at(norm, i), d = pfc_fast_divisor(raw);
-        if (raw < 1e-12f) {
+        if (raw < (float)PFC_NORM_MIN) {
             k->divide_row(pfc_fast_at(g, i), d, g.cols, pfc_fast_at(out, i));
             continue;
         }

@@ -4,8 +4,6 @@
 
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/fast.h"
-#include "backend/cpu/fast_moco.h"
-#include "backend/cpu/fast_swav.h"
 #include "backend/mean_loss.h"
 #include "core/px.h"
 
@@ -141,7 +139,7 @@ pfc_status pfc_fast_feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_v
         if (normalised) {
             float n = *pfc_fast_at(norm, i);
             double r = (double)pfc_fast_divisor(n);
-            if (!(n < 1e-12f)) {
+            if (!(n < (float)PFC_NORM_MIN)) {
                 a = (float)(-(double)*pfc_fast_at(dot, i) / r);
                 xi = pfc_fast_at(x, i);
             }
@@ -158,7 +156,7 @@ pfc_status pfc_fast_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pf
     const fast_sgd f = pfc_fast_sgd_of(sgd);
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (weight.count * weight.base.cols > 262144)
     for (int64_t i = 0; i < weight.count; i++) {
-        int64_t row = weight.index ? weight.index[i] : weight.first + i;
+        int64_t row = pfc_row_index(weight, i);
         k->sgd_row(dw.data ? pfc_fast_at(dw, i) : NULL, pfc_fast_at(weight.base, row), pfc_fast_at(momentum, row), weight.base.cols, &f);
     }
     return PFC_OK;
@@ -166,19 +164,27 @@ pfc_status pfc_fast_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pf
 
 /* ---- tables ---- */
 
+#define FIELD(name, value) .name = value,
+#define ENTRY(name) .name = pfc_fast_##name,
+#define PRODUCT(name) ENTRY(name)
+#define WITH_BLOCKS .block_classes = FAST_BLOCK, .rows_ahead = pfc_fast_rows_ahead
+
 const pfc_ops pfc_ops_fast_scalar = {
     .isa = "scalar",
+    WITH_BLOCKS,
 #include "backend/cpu/fast_ops.inc"
 };
 #ifdef PFC_HAVE_AVX2
 const pfc_ops pfc_ops_fast_avx2 = {
     .isa = "avx2",
+    WITH_BLOCKS,
 #include "backend/cpu/fast_ops.inc"
 };
 #endif
 #ifdef PFC_HAVE_AVX512
 const pfc_ops pfc_ops_fast_avx512 = {
     .isa = "avx512",
+    WITH_BLOCKS,
 #include "backend/cpu/fast_ops.inc"
 };
 #endif

@@ -1,6 +1,5 @@
 /* fast_swav.c: the loss of SwAV, its gradient and small operations on whole matrices in fast mode. */
 #include "backend/cpu/fast.h"
-#include "backend/cpu/fast_swav.h"
 #include "core/px.h"
 
 #include <string.h>
