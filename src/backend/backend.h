@@ -62,7 +62,7 @@ static inline pfc_view pfc_view_rows(pfc_view v, int64_t first, int64_t count)
     return v;
 }
 
-/* Which row of base is row i. index: host memory. */
+/* Which row of base is row i; for backends whose memory is the host's. */
 static inline int64_t pfc_row_index(pfc_rowset set, int64_t i) { return set.index ? set.index[i] : set.first + i; }
 
 /* A shorter row is divided by this in place of its length, and nothing is projected in the backward (F.normalize; semantics.md 1.1). */
@@ -400,16 +400,9 @@ bool pfc_cpu_ifma(char *why, size_t size);
 /* Whether tiles (AMX) may be used: in the build, the CPU, the operating system, and not below PFC_MAX_ISA. false: why. */
 bool pfc_cpu_amx(pfc_tile_kind kind, char *why, size_t size);
 
-/* CPU tables; NULL where this build has no such kernels. */
-extern const pfc_ops pfc_ops_exact_scalar, pfc_ops_fast_scalar;
-#ifdef PFC_HAVE_AVX2
-extern const pfc_ops pfc_ops_exact_avx2, pfc_ops_fast_avx2;
-#endif
-#ifdef PFC_HAVE_AVX512
-extern const pfc_ops pfc_ops_exact_avx512, pfc_ops_fast_avx512;
-#endif
-#ifdef PFC_HAVE_AMX
+/* CPU tables; only those that this build has kernels for (PFC_HAVE_AVX2, ...) are defined. */
+extern const pfc_ops pfc_ops_exact_scalar, pfc_ops_exact_avx2, pfc_ops_exact_avx512;
+extern const pfc_ops pfc_ops_fast_scalar, pfc_ops_fast_avx2, pfc_ops_fast_avx512;
 extern const pfc_ops pfc_ops_fast_bf16x6; /* fast_avx512 with products of its own, only where it is asked for */
-#endif
 
 #endif

@@ -79,12 +79,15 @@ libpfc_avx512_la_SOURCES += \
     src/backend/cpu/fast_avx512.c
 endif
 if PFC_HAVE_IFMA
-libpfc_ifma_la_SOURCES += src/backend/cpu/exact_ifma.c
+libpfc_ifma_la_SOURCES += \
+    src/backend/cpu/exact_ifma.c \
+    src/backend/cpu/lanes512.h
 endif
 if PFC_HAVE_AMX
 libpfc_amx_la_SOURCES += \
     src/backend/cpu/exact_amx.c \
     src/backend/cpu/fast_bf16.c \
+    src/backend/cpu/lanes512.h \
     src/backend/cpu/tiles.h
 endif
 

@@ -15,6 +15,7 @@ typedef struct pfc_rng_kernels {
     void (*normal_pairs)(rng_range r, int64_t count, double *out); /* out[2i], out[2i + 1] of counter i, as pfc_normal_pair */
 } pfc_rng_kernels;
 
+/* Only those that this build has are defined. */
 extern const pfc_rng_kernels pfc_rng_kernels_scalar, pfc_rng_kernels_avx2, pfc_rng_kernels_avx512;
 
 /* Those of the best instruction set up to PFC_MAX_ISA. Asks the CPU, which takes some 50 us on a virtual machine: once per context. */

@@ -71,8 +71,7 @@ typedef struct pfc_amx_kernels {
 
 #define PFC_AMX_CHECK_Y 0x9E3779B97F4A7C15u /* y of the self-check */
 
-#ifdef PFC_HAVE_AMX
+/* Defined where this build has them. */
 extern const pfc_amx_kernels pfc_amx_kernels_table;
-#endif
 
 #endif

@@ -72,8 +72,7 @@ typedef struct pfc_ifma_kernels {
     void (*add)(const pfc_ifma_tile *t, bool main, int rows, int cols, int64_t *sum, int64_t plane, int64_t ld);
 } pfc_ifma_kernels;
 
-#ifdef PFC_HAVE_IFMA
+/* Defined where this build has them. */
 extern const pfc_ifma_kernels pfc_ifma_kernels_table;
-#endif
 
 #endif

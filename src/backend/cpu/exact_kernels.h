@@ -123,12 +123,7 @@ typedef struct pfc_exact_kernels {
     void (*bn_multiply)(const double *g, int64_t n, double a, double *out);
 } pfc_exact_kernels;
 
-extern const pfc_exact_kernels pfc_exact_kernels_scalar;
-#ifdef PFC_HAVE_AVX2
-extern const pfc_exact_kernels pfc_exact_kernels_avx2;
-#endif
-#ifdef PFC_HAVE_AVX512
-extern const pfc_exact_kernels pfc_exact_kernels_avx512;
-#endif
+/* Only those that this build has are defined. */
+extern const pfc_exact_kernels pfc_exact_kernels_scalar, pfc_exact_kernels_avx2, pfc_exact_kernels_avx512;
 
 #endif

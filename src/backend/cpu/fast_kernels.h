@@ -175,6 +175,7 @@ typedef struct pfc_fast_kernels {
                                float *out);
 } pfc_fast_kernels;
 
+/* Only those that this build has are defined. */
 extern const pfc_fast_kernels pfc_fast_kernels_scalar, pfc_fast_kernels_avx2, pfc_fast_kernels_avx512;
 
 #endif
