@@ -90,6 +90,13 @@ typedef struct pfc_rows_info {
     double n;                   /* rows that count */
 } pfc_rows_info;
 
+/* Position of row n's target in a block of `count` classes from c0, or -1; for backends whose memory is the host's. */
+static inline int64_t pfc_target_in_block(const pfc_rows_info *rows, int64_t n, int64_t c0, int64_t count)
+{
+    int64_t t = rows->target[n] - c0;
+    return rows->target[n] >= 0 && t >= 0 && t < count ? t : -1;
+}
+
 /* An accumulator for sums over classes, hence over ranks: rows x cols sums. The backend chooses the representation inside the lanes; on the wire
  * an element is `words` 8-byte words of type `wire`, which comm adds. Exact: int64 limbs on the grid `expo`; fast: one double. */
 typedef struct pfc_acc {

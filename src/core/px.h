@@ -42,6 +42,7 @@
 #endif
 
 #define PX_MAGIC 0x1.8p52 /* x + PX_MAGIC has the integer nearest to x in its low bits, |x| < 2^51 */
+#define PX_TWO_PI 0x1.921fb54442d18p+2
 #define PX_INF __builtin_inf()
 #define PX_NAN __builtin_nan("")
 
@@ -101,10 +102,10 @@ PX_FN int32_t px_expo(double x)
 /* exp where -708 <= x <= 709.78. */
 PX_FN double px_exp_between(double x)
 {
-    double t = PX_ADD(PX_MUL(x, 0x1.71547652b82fep+0), PX_MAGIC);
+    double t = PX_ADD(PX_MUL(x, 0x1.71547652b82fep+0), PX_MAGIC); /* log2 e */
     double k = PX_SUB(t, PX_MAGIC);
-    double r = PX_FMA(-k, 0x1.62e42feep-1, x);
-    double c = PX_MUL(k, 0x1.a39ef35793c76p-33);
+    double r = PX_FMA(-k, 0x1.62e42feep-1, x);   /* ln 2, its first 32 bits */
+    double c = PX_MUL(k, 0x1.a39ef35793c76p-33); /* and what is left of it */
     double rr = PX_SUB(r, c);
     double lo = PX_SUB(PX_SUB(r, rr), c);
     double q = 0x1.6124613a86d09p-33; /* 1/13! */
@@ -172,9 +173,9 @@ PX_FN double px_log_sum(double max, double sum) { return px_finite(max) ? PX_ADD
 /* sine and cosine, |x| <= 2^20 (beyond that the reduction loses digits; still the same bits everywhere). */
 PX_FN void px_sincos(double x, double *sine, double *cosine)
 {
-    double n = px_rint(PX_MUL(x, 0x1.45f306dc9c883p-1));
+    double n = px_rint(PX_MUL(x, 0x1.45f306dc9c883p-1)); /* 2/pi */
     int64_t quadrant = px_toint(n) & 3;
-    double r = PX_FMA(-n, 0x1.921fb54442d18p+0, x);
+    double r = PX_FMA(-n, 0x1.921fb54442d18p+0, x); /* pi/2 in three parts */
     r = PX_FMA(-n, 0x1.1a62633145c07p-54, r);
     r = PX_FMA(-n, -0x1.f1976b7ed8fbcp-110, r);
     double z = PX_MUL(r, r);

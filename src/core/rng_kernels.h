@@ -4,6 +4,12 @@
 
 #include <stdint.h>
 
+/* Philox4x32-10: multipliers of a round, and what the key grows by after it (Salmon et al. 2011, table 2). */
+#define PHILOX_M0 0xD2511F53u
+#define PHILOX_M1 0xCD9E8D57u
+#define PHILOX_W0 0x9E3779B9u
+#define PHILOX_W1 0xBB67AE85u
+
 /* Which counters: (first + i low, first + i high, step, stream) under key. */
 typedef struct rng_range {
     uint32_t key[2], step, stream;

@@ -4,7 +4,6 @@
  * feature_grad: H^T times W, K = classes of the block; H by its columns, W interleaved, both made per block, sums kept as words of base 2^32. */
 #include "backend/cpu/engine_amx.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

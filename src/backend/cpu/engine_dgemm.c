@@ -6,7 +6,6 @@
 #include "backend/cpu/exact.h"
 
 #include <cblas.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { K_CHUNK = 2048, K_BUDGET = 8192 };

@@ -6,7 +6,10 @@
 #include "backend/cpu/exact_kernels.h"
 #include "core/exactint.h"
 
-enum { EXACT_BLOCK = 256 }; /* classes of a block */
+enum {
+    EXACT_BLOCK = 256,        /* classes of a block */
+    EXACT_PARALLEL = 1 << 14, /* elements from which threads pay */
+};
 
 /* Scratch buffers of a lane; each grows and is kept. */
 enum {

@@ -4,7 +4,6 @@
 #include "backend/host_sums.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static void free_lanes(pfc_acc *acc)
 {

@@ -14,13 +14,6 @@ pfc_status pfc_exact_subcenter_max(pfc_backend *be, int lane, pfc_view z, pfc_vi
 
 /* ---- logits ---- */
 
-/* Position of the row's target in a block of `count` classes from c0, or -1. */
-static int64_t target_in(const pfc_rows_info *rows, int64_t n, int64_t c0, int64_t count)
-{
-    int64_t t = rows->target[n] - c0;
-    return rows->target[n] >= 0 && t >= 0 && t < count ? t : -1;
-}
-
 /* l and slope (NULL data: not wanted) of the block, both (classes, N). */
 static void make_logits(const pfc_exact_kernels *k, const pfc_angular *head, pfc_view cosine, int64_t c0, const pfc_rows_info *rows, pfc_view l, pfc_view slope)
 {
@@ -28,7 +21,7 @@ static void make_logits(const pfc_exact_kernels *k, const pfc_angular *head, pfc
         k->angular_row(head, head->margins ? *exact_at(head->constant, c0 + c) : 1.0, exact_at(cosine, c), cosine.cols, exact_at(l, c),
                        slope.data ? exact_at(slope, c) : NULL);
     for (int64_t n = 0; head->margins && n < cosine.cols; n++) {
-        int64_t t = target_in(rows, n, c0, cosine.rows);
+        int64_t t = pfc_target_in_block(rows, n, c0, cosine.rows);
         double d;
         if (t >= 0)
             pfc_angular_target_logit(head, exact_at(head->constant, c0 + t), exact_at(cosine, t)[n], exact_at(l, t) + n,
@@ -102,7 +95,7 @@ static pfc_status for_terms(pfc_backend *be, int lane, pfc_view l, int64_t c0, c
     }
     if (aims->soft.data) return PFC_OK;
     for (int64_t i = 0; i < n; i++) {
-        int64_t at = target_in(rows, i, c0, l.rows);
+        int64_t at = pfc_target_in_block(rows, i, c0, l.rows);
         t.q[i] = at < 0 ? 0.0 : weight_of(aims, c0 + at);
         t.r[i] = at < 0 ? 0.0 : t.lse[i] - (exact_at(l, at)[i] - max[i]);
     }

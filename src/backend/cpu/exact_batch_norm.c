@@ -2,8 +2,6 @@
 #include "backend/cpu/exact.h"
 #include "backend/host_sums.h"
 
-enum { PARALLEL = 1 << 14 }; /* elements from which threads pay */
-
 /* The runs of unit u: sample i of its split, i = 0 .. unit_runs - 1. */
 static int64_t unit_runs(const pfc_bn_shape *s, int64_t u)
 {
@@ -18,7 +16,7 @@ static double *run(pfc_view v, const pfc_bn_shape *s, int64_t u, int64_t i) { re
 static int64_t units_of(const pfc_bn_shape *s) { return s->splits * s->channels; }
 
 /* In front of a loop over the units: a thread for each, where there is enough to do. */
-#define UNITS_AT_ONCE _Pragma("omp parallel for schedule(static) num_threads(be->threads) if (shape.n * shape.channels * shape.inner > PARALLEL)")
+#define UNITS_AT_ONCE _Pragma("omp parallel for schedule(static) num_threads(be->threads) if (shape.n * shape.channels * shape.inner > EXACT_PARALLEL)")
 
 /* ---- statistics ---- */
 

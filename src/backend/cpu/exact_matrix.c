@@ -1,12 +1,10 @@
 /* exact_matrix.c: whole matrices in exact mode: normalising rows and back, row softmax, grids of columns (doc/exact-v1.md section 4). */
 #include "backend/cpu/exact.h"
 
-enum { PARALLEL = 1 << 14 }; /* elements from which threads pay */
-
 pfc_status pfc_exact_normalise(pfc_backend *be, pfc_view a, pfc_view norm, pfc_view out)
 {
     pfc_exact *ex = exact_of(be);
-#pragma omp parallel for num_threads(be->threads) if (a.rows * a.cols > PARALLEL)
+#pragma omp parallel for num_threads(be->threads) if (a.rows * a.cols > EXACT_PARALLEL)
     for (int64_t i = 0; i < a.rows; i++) ex->k->divide_row(exact_at(a, i), exact_divisor(*exact_at(norm, i)), a.cols, exact_at(out, i));
     return pfc_exact_finish(be, 0);
 }
@@ -24,7 +22,7 @@ double pfc_exact_dot(const pfc_exact_kernels *k, const double *a, const double *
 pfc_status pfc_exact_normalise_backward(pfc_backend *be, pfc_view g, pfc_view unit, pfc_view norm, pfc_view out)
 {
     pfc_exact *ex = exact_of(be);
-#pragma omp parallel for num_threads(be->threads) if (g.rows * g.cols > PARALLEL)
+#pragma omp parallel for num_threads(be->threads) if (g.rows * g.cols > EXACT_PARALLEL)
     for (int64_t i = 0; i < g.rows; i++) {
         double raw = *exact_at(norm, i);
         int project = !(raw < PFC_NORM_MIN);
@@ -37,7 +35,7 @@ pfc_status pfc_exact_normalise_backward(pfc_backend *be, pfc_view g, pfc_view un
 pfc_status pfc_exact_softmax_rows(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum)
 {
     pfc_exact *ex = exact_of(be);
-#pragma omp parallel for num_threads(be->threads) if (a.rows * a.cols > PARALLEL)
+#pragma omp parallel for num_threads(be->threads) if (a.rows * a.cols > EXACT_PARALLEL)
     for (int64_t i = 0; i < a.rows; i++) {
         pfc_scalar_sum s = { 0, 0, 0 };
         const double *x = exact_at(a, i);

@@ -26,8 +26,8 @@ static pfc_status sort_targets(block *b)
     if (!first) return PFC_ERR_NOMEM;
     memset(first, -1, (size_t)b->c * sizeof *first);
     for (int64_t n = b->n - 1; n >= 0; n--) {
-        int64_t t = b->rows->target[n] - b->c0;
-        if (b->rows->target[n] < 0 || t < 0 || t >= b->c) continue;
+        int64_t t = pfc_target_in_block(b->rows, n, b->c0, b->c);
+        if (t < 0) continue;
         next[n] = first[t];
         first[t] = (int32_t)n;
     }

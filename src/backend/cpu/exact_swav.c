@@ -3,25 +3,6 @@
 #include "backend/cpu/exact.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-pfc_status pfc_exact_copy_rows(pfc_backend *be, pfc_view from, pfc_view to)
-{
-    (void)be;
-    size_t bytes = (size_t)from.cols * sizeof(double);
-    if (from.ld == from.cols && to.ld == to.cols)
-        memmove(to.data, from.data, (size_t)from.rows * bytes);
-    else
-        for (int64_t i = 0; i < from.rows; i++) memcpy(exact_at(to, i), exact_at(from, i), bytes);
-    return PFC_OK;
-}
-
-pfc_status pfc_exact_zero(pfc_backend *be, pfc_view to)
-{
-    (void)be;
-    for (int64_t i = 0; i < to.rows; i++) memset(exact_at(to, i), 0, (size_t)to.cols * sizeof(double));
-    return PFC_OK;
-}
 
 pfc_status pfc_exact_divide(pfc_backend *be, pfc_view a, double d)
 {

@@ -7,7 +7,8 @@
 
 enum { FAST_LANES = 8, FAST_BLOCK = 126 }; /* blocks: W, H and dW of a block and the packed X share a 2 MiB L2 up to D = 512, N = 128; a multiple of the tile */
 
-enum { FAST_KEPT = 32 }; /* freed blocks of memory */
+enum { FAST_KEPT = 32 };          /* freed blocks of memory */
+enum { FAST_PARALLEL = 1 << 15 }; /* elements from which threads pay, where a file has no number of its own */
 
 /* Work memory of one lane for a block of `classes` and N rows; [16] as in fast_kernels.h. Grows, never shrinks. */
 typedef struct fast_scratch {
@@ -54,6 +55,7 @@ void pfc_fast_state_destroy(pfc_backend *be);
 fast_scratch *pfc_fast_scratch(pfc_backend *be, int lane, int64_t classes, int64_t n, int64_t d);
 
 static inline const pfc_fast_kernels *pfc_fast_kernels_of(const pfc_backend *be) { return ((const pfc_fast_state *)be->state)->k; }
+static inline fast_acc *pfc_fast_acc_of(const pfc_acc *acc) { return acc->state; }
 static inline int64_t pfc_round16(int64_t n) { return (n + 15) & ~(int64_t)15; }
 static inline fast_sgd pfc_fast_sgd_of(const pfc_sgd *sgd)
 {

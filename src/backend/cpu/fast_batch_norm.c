@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { PARALLEL = 1 << 15, STREAM = 1 << 22 }; /* elements from which threads pay, and stores that bypass the caches */
+enum { STREAM = 1 << 22 }; /* elements from which stores bypass the caches */
 
 /* Where the elements of a unit are: `runs` rows, `stride` floats apart, the first one at `first`. */
 typedef struct place {
@@ -26,7 +26,7 @@ static place place_of(const pfc_bn_shape *s, int64_t u)
 static int64_t units_of(const pfc_bn_shape *s) { return s->splits * s->channels; }
 
 /* In front of a loop over units, or strips: a thread for each, where there is enough to do. */
-#define AT_ONCE _Pragma("omp parallel for schedule(static) num_threads(be->threads) if (shape.n * shape.channels * shape.inner > PARALLEL)")
+#define AT_ONCE _Pragma("omp parallel for schedule(static) num_threads(be->threads) if (shape.n * shape.channels * shape.inner > FAST_PARALLEL)")
 
 /* Units side by side, of one split. */
 enum { STRIP = 64 };
@@ -90,7 +90,7 @@ static void column_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const d
 pfc_status pfc_fast_bn_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const double *grid, pfc_acc *acc)
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
-    double *sum = ((fast_acc *)acc->state)->sum;
+    double *sum = pfc_fast_acc_of(acc)->sum;
     if (has_strips(&shape)) {
         column_sums(be, shape, x, grid, sum);
         return PFC_OK;
@@ -285,7 +285,7 @@ static void strip_gradient_sums(pfc_backend *be, const pfc_bn_shape *shape, cons
 
 pfc_status pfc_fast_bn_grad_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, const double *grid, pfc_acc *acc)
 {
-    double *sum = ((fast_acc *)acc->state)->sum;
+    double *sum = pfc_fast_acc_of(acc)->sum;
     (void)grid;
     if (has_strips(&shape)) {
         AT_ONCE
@@ -434,7 +434,7 @@ pfc_status pfc_fast_bn_backward_alone(pfc_backend *be, pfc_bn_shape shape, pfc_v
 pfc_status pfc_fast_gather_add(pfc_backend *be, pfc_view x, pfc_acc *acc)
 {
     (void)be;
-    double *sum = ((fast_acc *)acc->state)->sum;
+    double *sum = pfc_fast_acc_of(acc)->sum;
     for (int64_t i = 0; i < x.rows; i++) sum[i] += (double)*pfc_fast_at(x, i);
     return PFC_OK;
 }

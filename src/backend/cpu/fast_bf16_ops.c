@@ -241,7 +241,7 @@ static void finish_feature(bf16_work *work, const feature_block *b, int64_t n0, 
 static pfc_status bf16x6_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised,
                                       pfc_acc *feature)
 {
-    const fast_acc *acc = feature->state;
+    const fast_acc *acc = pfc_fast_acc_of(feature);
     int64_t n = h.cols, d = w.base.cols, bytes = pfc_bf16_panel_bytes(w.count);
     float *f = pfc_fast_lane_product(feature, lane);
     bf16_work work;

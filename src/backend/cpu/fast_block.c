@@ -220,7 +220,7 @@ pfc_status pfc_fast_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc
 
 pfc_status pfc_fast_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature)
 {
-    fast_acc *acc = feature->state;
+    fast_acc *acc = pfc_fast_acc_of(feature);
     fast_scratch *s = pfc_fast_scratch(be, lane, w.count, h.cols, w.base.cols);
     (void)wexpo;
     if (!s) return no_scratch(be, w.count, h.cols);
@@ -291,7 +291,7 @@ static fast_targets find_targets(fast_scratch *s, const int64_t *target, int64_t
 pfc_status pfc_fast_row_max(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum)
 {
     int64_t n = z.cols;
-    fast_acc *acc = sum->state;
+    fast_acc *acc = pfc_fast_acc_of(sum);
     fast_scratch *s = pfc_fast_scratch(be, lane, z.rows, n, 0);
     if (!s) return no_scratch(be, z.rows, n);
     if (z.rows == 0) return PFC_OK;
@@ -334,7 +334,7 @@ pfc_status pfc_fast_logit_grad(pfc_backend *be, int lane, const pfc_head *head, 
     int sums = head->normalised && dot;
     pfc_fast_kernels_of(be)->logit_grad(&f, z.data, z.ld, z.rows, n, targets, &r, h.data, h.ld, sums ? s->dot : NULL, s->a);
     if (!sums) return PFC_OK;
-    fast_acc *acc = dot->state;
+    fast_acc *acc = pfc_fast_acc_of(dot);
     double *total = acc->sum + lane * dot->rows;
     for (int64_t i = 0; i < n; i++) total[i] += (double)s->dot[i];
     for (int64_t c = 0; c < z.rows; c++) *pfc_fast_at(wdot, c) = s->a[c];

@@ -219,7 +219,7 @@ static void log_sum_lane(void *arg, int lane)
 /* The lanes' floats into the accumulator's doubles. */
 static void hand_over(const pfc_sinkhorn_plan *p, pfc_acc *acc)
 {
-    double *sum = ((fast_acc *)acc->state)->sum;
+    double *sum = pfc_fast_acc_of(acc)->sum;
     for (int lane = 0; lane < p->lanes; lane++)
         for (int64_t i = 0; i < p->q.cols; i++) sum[lane * p->q.cols + i] = (double)p->part[lane * p->ld + i];
 }
