@@ -23,8 +23,9 @@ typedef enum pfc_mode {
 typedef struct pfc_options {
     pfc_mode mode;
     const char *backend; /* "cpu", "cuda", "checked"; NULL: PFC_BACKEND or "cpu" */
-    const char *engine;  /* products. Exact mode: "amx", "ifma", "dgemm", "int128", "auto": the first of the three that can run. Fast mode:
-                          * "bf16x6", or "auto" and the names of exact mode's: the ordinary ones. NULL: PFC_ENGINE or "auto" */
+    const char *engine;  /* products; NULL: PFC_ENGINE or "auto". cpu, exact mode: "amx", "ifma", "dgemm", "int128", "auto": the first of the three
+                          * that can run; fast mode: "bf16x6", or "auto" and the names of exact mode's: the ordinary ones. cuda, exact mode: "dgemm",
+                          * "int8", "auto": which of them is faster on this device; fast mode: "sgemm" (auto), "tf32" */
     int threads;         /* OpenMP threads inside this rank; 0: what OpenMP would use */
     int self_check;      /* 1: verify every integer product by a checksum; 0: PFC_SELF_CHECK decides; -1: never */
 } pfc_options;
@@ -44,7 +45,7 @@ pfc_mode pfc_ctx_mode(const pfc_ctx *ctx);
 pfc_dtype pfc_ctx_real(const pfc_ctx *ctx);  /* storage of real results: PFC_F64 in exact mode, PFC_F32 in fast mode */
 const char *pfc_ctx_isa(const pfc_ctx *ctx); /* "scalar", "avx2", "avx512", "amx" (fast mode with bf16x6) or the device */
 const char *pfc_ctx_backend_name(const pfc_ctx *ctx);
-const char *pfc_ctx_engine_name(const pfc_ctx *ctx); /* exact mode: "amx", "ifma", "dgemm", "int128"; fast mode: "none", "bf16x6" */
+const char *pfc_ctx_engine_name(const pfc_ctx *ctx); /* that of the products: one of pfc_options.engine; "none": the ordinary one of fast mode */
 const char *pfc_ctx_transport(const pfc_ctx *ctx);   /* where MPI finds what ranks exchange: "host" memory; "pinned host": copied
                                                       * from and to a device; "CUDA-aware MPI": sums of products on the device itself */
 const char *pfc_ctx_error(const pfc_ctx *ctx);       /* text of the last failure, one line, never NULL */

@@ -16,15 +16,15 @@ void pfc_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t o
 
 /* Last counter word: which use a number is for. */
 enum {
-    PFC_STREAM_CLASS_KEY = 1,
-    PFC_STREAM_SHUFFLE_KEY = 2,
-    PFC_STREAM_WEIGHT = 3,
-    PFC_STREAM_FILL = 4,
-    PFC_STREAM_QUEUE = 5,
-    PFC_STREAM_EXAMPLE = 6,
-    PFC_STREAM_ENCODER = 7,
-    PFC_STREAM_AUGMENT = 8,
-    PFC_STREAM_GLYPH_CLASS = 9
+    PFC_STREAM_CLASS_KEY = 1,   /* sampling of classes (partial_fc) */
+    PFC_STREAM_SHUFFLE_KEY = 2, /* the batch's permutation (moco_shuffle) */
+    PFC_STREAM_WEIGHT = 3,      /* initial weights and prototypes */
+    PFC_STREAM_FILL = 4,        /* inputs of generated cases (doc/fills.md) */
+    PFC_STREAM_QUEUE = 5,       /* initial queues (moco) */
+    PFC_STREAM_EXAMPLE = 6,     /* order of the samples in training */
+    PFC_STREAM_ENCODER = 7,     /* initial parameters of the encoder */
+    PFC_STREAM_AUGMENT = 8,     /* changes to the images */
+    PFC_STREAM_GLYPH_CLASS = 9  /* which characters are classes */
 };
 
 /* u in [0,1) on the grid 2^-53: key = (seed low, seed high), counter = (index low, index high, step, stream),

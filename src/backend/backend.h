@@ -1,4 +1,4 @@
-/* backend.h: THE contract for someone who ports pfc_ref to a new device.
+/* backend.h (internal): THE contract for someone who ports pfc_ref to a new device.
  *
  * A backend is loops over rows, columns and classes; it knows nothing of ranks. It is one const table of function pointers (struct
  * pfc_ops) per numeric mode and instruction set, instantiated with designated initialisers at the end of the backend's main file, and an
@@ -43,6 +43,31 @@ typedef struct pfc_rowset {
     int64_t first, count;
 } pfc_rowset;
 
+static inline pfc_rowset pfc_all_rows(pfc_view v)
+{
+    pfc_rowset all = { v, NULL, 0, v.rows };
+    return all;
+}
+
+/* Rows [first, first + count) of a set, and of a matrix. */
+static inline pfc_rowset pfc_rowset_part(pfc_rowset set, int64_t first, int64_t count)
+{
+    pfc_rowset part = { set.base, set.index ? set.index + first : NULL, set.first + first, count };
+    return part;
+}
+static inline pfc_view pfc_view_rows(pfc_view v, int64_t first, int64_t count)
+{
+    if (v.data) v.data = (char *)v.data + (size_t)first * (size_t)v.ld * pfc_dtype_size(v.dtype);
+    v.rows = count;
+    return v;
+}
+
+/* Which row of base is row i; for backends whose memory is the host's. */
+static inline int64_t pfc_row_index(pfc_rowset set, int64_t i) { return set.index ? set.index[i] : set.first + i; }
+
+/* A shorter row is divided by this in place of its length, and nothing is projected in the backward (F.normalize; semantics.md 1.1). */
+#define PFC_NORM_MIN 1e-12
+
 /* The head with its constants worked out once (partial_fc_head.c; exact-v1 section 3). */
 typedef struct pfc_head {
     pfc_head_kind kind;
@@ -65,6 +90,13 @@ typedef struct pfc_rows_info {
     double n;                   /* rows that count */
 } pfc_rows_info;
 
+/* Position of row n's target in a block of `count` classes from c0, or -1; for backends whose memory is the host's. */
+static inline int64_t pfc_target_in_block(const pfc_rows_info *rows, int64_t n, int64_t c0, int64_t count)
+{
+    int64_t t = rows->target[n] - c0;
+    return rows->target[n] >= 0 && t >= 0 && t < count ? t : -1;
+}
+
 /* An accumulator for sums over classes, hence over ranks: rows x cols sums. The backend chooses the representation inside the lanes; on the wire
  * an element is `words` 8-byte words of type `wire`, which comm adds. Exact: int64 limbs on the grid `expo`; fast: one double. */
 typedef struct pfc_acc {
@@ -80,7 +112,7 @@ typedef struct pfc_acc {
 } pfc_acc;
 enum { PFC_ACC_SCALAR, PFC_ACC_PRODUCT };
 
-/* An angular margin per class (arcface_head.c; exact-v1 8.3). */
+/* An angular margin per class (arcface_head.c; exact-v1 8.4). */
 typedef struct pfc_angular {
     double scale;
     int margins; /* 0: none anywhere, the logit is scale times the cosine (evaluation) */
@@ -88,7 +120,7 @@ typedef struct pfc_angular {
     pfc_view constant; /* real (classes of this rank, 4): cos m, sin m, threshold, fallback m sin m */
 } pfc_angular;
 
-/* What the rows of a batch aim at (exact-v1 8.5): q_nc = class weight times one-hot at the row's target, or times a probability. */
+/* What the rows of a batch aim at (exact-v1 8.6): q_nc = class weight times one-hot at the row's target, or times a probability. */
 typedef struct pfc_aims {
     pfc_view soft;         /* real (classes of this rank, N), class-major; NULL data: one-hot at pfc_rows_info's target */
     pfc_view class_weight; /* real (classes of this rank, 1); NULL data: ones */
@@ -215,18 +247,18 @@ typedef struct pfc_ops {
 
     /* ---- arcface_head ---- */
     /* cosine (classes, N) = max_j (z + bias) over the k rows of z (classes*k, N) of a class, winner (classes, N) int32 its j: the first of equal ones, NaN
-     * wins (8.2). bias (classes*k, 1), or NULL data. */
+     * wins (8.3). bias (classes*k, 1), or NULL data. */
     pfc_status (*subcenter_max)(pfc_backend *be, int lane, pfc_view z, pfc_view bias, int64_t k, pfc_view cosine, pfc_view winner);
-    /* l (classes, N) = logits of the block with the margin at the target (8.3). c0: its first class among this rank's. */
+    /* l (classes, N) = logits of the block with the margin at the target (8.4). c0: its first class among this rank's. */
     pfc_status (*angular_logits)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, int64_t c0, const pfc_rows_info *rows, pfc_view l);
-    /* p (classes, N) = exp(l - max) / sum (8.4). p may be l. */
+    /* p (classes, N) = exp(l - max) / sum (8.5). p may be l. */
     pfc_status (*softmax_prob)(pfc_backend *be, int lane, pfc_view l, const pfc_rows_info *rows, pfc_view p);
-    /* optional: raises total->expo and loss->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (8.5). Fast: NULL. */
+    /* optional: raises total->expo and loss->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (8.6). Fast: NULL. */
     pfc_status (*aims_expo)(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);
-    /* total_n += q, loss_n += q (log sum_n - (l - max_n)) over the block (8.5). */
+    /* total_n += q, loss_n += q (log sum_n - (l - max_n)) over the block (8.6). */
     pfc_status (*aims_sum)(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);
     /* h (classes*k, N) = gradient of the sub-centers' cosines: (total p - q) factor slope in the winner's row, 0 in the others; bias_grad (classes*k, 1) =
-     * sum over the rows, if its data is not NULL (8.6). */
+     * sum over the rows, if its data is not NULL (8.7). */
     pfc_status (*subcenter_grad)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, pfc_view l, pfc_view winner, int64_t k, int64_t c0,
                                  const pfc_rows_info *rows, const pfc_aims *aims, pfc_view h, pfc_view bias_grad);
 
@@ -265,20 +297,20 @@ typedef struct pfc_ops {
     pfc_status (*zero)(pfc_backend *be, pfc_view to);
     /* a /= d, elementwise. */
     pfc_status (*divide)(pfc_backend *be, pfc_view a, double d);
-    /* row_n (double, rows, host) = sum_k q_nk log p_nk, p = softmax(a/t), max and sum as from softmax_rows; source: log of the softmax (5.7). */
+    /* row_n (double, rows, host) = sum_k q_nk log p_nk, p = softmax(a/t), max and sum as from softmax_rows; source: log of the softmax (5.8). */
     pfc_status (*swav_row_loss)(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum, pfc_view q, int source, double *row);
-    /* out_nk = (first ? 0 : out_nk) + (sum_k' q_nk') p_nk - q_nk (5.8); source: a p of 0 makes the row NaN, as the source's 0/0. */
+    /* out_nk = (first ? 0 : out_nk) + (sum_k' q_nk') p_nk - q_nk (5.9); source: a p of 0 makes the row NaN, as the source's 0/0. */
     pfc_status (*swav_dlogits)(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum, pfc_view q, int source, int first, pfc_view out);
     /* out *= factor, elementwise. */
     pfc_status (*scale)(pfc_backend *be, pfc_view out, double factor);
-    /* g = (g + decay w) factor, elementwise (LARC, 5.9). */
+    /* g = (g + decay w) factor, elementwise (LARC, 5.11). */
     pfc_status (*decay_scale)(pfc_backend *be, pfc_view g, pfc_view w, double decay, double factor);
 
     /* ---- moco ---- */
-    /* k <- k*mu + q*(1-mu), elementwise (6.2); each product and the sum are rounded, 1-mu is formed in double. */
+    /* k <- k*mu + q*(1-mu), elementwise (6.1); each product and the sum are rounded, 1-mu is formed in double. */
     pfc_status (*momentum_update)(pfc_backend *be, pfc_view k, pfc_view q, double mu);
-    /* l_n = s <q_n, k_n>, real (rows,1) (6.4). The other logits are those of head linear with scale s and no target: cosines, row_max, row_sum, grad_expo,
-     * logit_grad, feature_grad, the queue's keys as classes. */
+    /* l_n = s <q_n, k_n>, real (rows,1) (6.3). The other logits (6.4) are those of head linear with scale s and no target: cosines, row_max, row_sum,
+     * grad_expo, logit_grad, feature_grad, the queue's keys as classes. */
     pfc_status (*positive_logits)(pfc_backend *be, pfc_view q, pfc_view k, double s, pfc_view l);
     /* max_n = max(max_n, l_n). */
     pfc_status (*positive_max)(pfc_backend *be, pfc_view l, pfc_view max);
@@ -291,19 +323,19 @@ typedef struct pfc_ops {
     /* grid_u (host, S*C) = what the sums of unit u are taken on, such that the maximum over ranks serves all: exact the largest finite |x| (0: none); fast
      * one of the values, to be subtracted (-inf: none). */
     pfc_status (*bn_grid)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, double *grid);
-    /* acc (2*S*C rows) += x in row u, x^2 in row S*C + u; on the grid. */
+    /* acc (2*S*C rows) += x in row u, x^2 in row S*C + u; on the grid (7.2). */
     pfc_status (*bn_sums)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const double *grid, pfc_acc *acc);
-    /* mean, var (host, units): of `count` values, from acc->data and the marks, after acc_fold. */
+    /* mean, var (host, units): of `count` values, from acc->data and the marks, after acc_fold (7.2). */
     pfc_status (*bn_moments)(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var);
-    /* y = ((x - mean) inv) weight + bias. */
+    /* y = ((x - mean) inv) weight + bias (7.3). */
     pfc_status (*bn_normalise)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, pfc_view y);
-    /* optional: grid (host, 2*C) = largest finite |g| of channel c, and of |g x^|, x^ = (x - mean) inv. Fast: NULL. */
+    /* optional: grid (host, 2*C) = largest finite |g| of channel c, and of |g x^|, x^ = (x - mean) inv (7.6). Fast: NULL. */
     pfc_status (*bn_grad_grid)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double *grid);
-    /* acc (2*S*C rows) += g in row u, g x^ in row S*C + u. */
+    /* acc (2*S*C rows) += g in row u, g x^ in row S*C + u (7.6). */
     pfc_status (*bn_grad_sums)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, const double *grid, pfc_acc *acc);
-    /* out (host, 2*S*C) = values of acc after acc_fold; joined: (2*C), the sums over the splits. */
+    /* out (host, 2*S*C) = values of acc after acc_fold; joined: (2*C), the sums over the splits (7.6). */
     pfc_status (*bn_values)(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out);
-    /* x_grad = weight inv ((g - mean_g) - x^ mean_gx); mean_g NULL: weight inv g. */
+    /* x_grad = weight inv ((g - mean_g) - x^ mean_gx); mean_g NULL: weight inv g (7.7). */
     pfc_status (*bn_backward)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, pfc_view x_grad);
     /* optional: the same numbers as bn_grid, bn_sums, bn_moments (count: the unit's elements here) and bn_normalise one after the other, with inv =
      * 1/sqrt(var + eps) (7.3), but unit by unit, so that one is still in cache when it is normalised. mean, var, inv: host, units. units->mean and inv are
@@ -316,7 +348,7 @@ typedef struct pfc_ops {
                                     pfc_view x_grad);
     /* optional: acc->expo of row i (host) = grid exponent of x_i. Fast: NULL. */
     pfc_status (*gather_expo)(pfc_backend *be, pfc_view x, pfc_acc *acc);
-    /* acc (scalar, one column) += x (rows,1). */
+    /* acc (scalar, one column) += x (rows,1) (7.1). */
     pfc_status (*gather_add)(pfc_backend *be, pfc_view x, pfc_acc *acc);
 
     /* ---- accumulators ---- */
@@ -375,16 +407,9 @@ bool pfc_cpu_ifma(char *why, size_t size);
 /* Whether tiles (AMX) may be used: in the build, the CPU, the operating system, and not below PFC_MAX_ISA. false: why. */
 bool pfc_cpu_amx(pfc_tile_kind kind, char *why, size_t size);
 
-/* CPU tables; NULL where this build has no such kernels. */
-extern const pfc_ops pfc_ops_exact_scalar, pfc_ops_fast_scalar;
-#ifdef PFC_HAVE_AVX2
-extern const pfc_ops pfc_ops_exact_avx2, pfc_ops_fast_avx2;
-#endif
-#ifdef PFC_HAVE_AVX512
-extern const pfc_ops pfc_ops_exact_avx512, pfc_ops_fast_avx512;
-#endif
-#ifdef PFC_HAVE_AMX
+/* CPU tables; only those that this build has kernels for (PFC_HAVE_AVX2, ...) are defined. */
+extern const pfc_ops pfc_ops_exact_scalar, pfc_ops_exact_avx2, pfc_ops_exact_avx512;
+extern const pfc_ops pfc_ops_fast_scalar, pfc_ops_fast_avx2, pfc_ops_fast_avx512;
 extern const pfc_ops pfc_ops_fast_bf16x6; /* fast_avx512 with products of its own, only where it is asked for */
-#endif
 
 #endif

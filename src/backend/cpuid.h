@@ -1,4 +1,4 @@
-/* cpuid.h: what the CPU and the operating system allow. */
+/* cpuid.h (internal): what the CPU and the operating system allow. */
 #ifndef PFC_CPUID_H
 #define PFC_CPUID_H
 #include <stdbool.h>

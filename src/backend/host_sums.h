@@ -16,7 +16,7 @@ double pfc_acc_number(const pfc_acc *acc, int64_t i);
 /* sinkhorn_total (exact-v1 5.2). */
 void pfc_acc_total(const pfc_acc *acc, double *sums, double *total);
 
-/* bn_moments and bn_values (exact-v1 7.2, 7.4). */
+/* bn_moments and bn_values (exact-v1 7.2, 7.6). */
 void pfc_acc_moments(const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var);
 void pfc_acc_bn_values(const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out);
 

@@ -50,6 +50,7 @@ libpfc_la_SOURCES += \
     src/backend/mean_loss.c \
     src/backend/mean_loss.h \
     src/backend/registry.c \
+    src/backend/shoot_infs.h \
     src/backend/target_logit.h
 
 ## Kernel files and the bodies they include.
@@ -78,12 +79,15 @@ libpfc_avx512_la_SOURCES += \
     src/backend/cpu/fast_avx512.c
 endif
 if PFC_HAVE_IFMA
-libpfc_ifma_la_SOURCES += src/backend/cpu/exact_ifma.c
+libpfc_ifma_la_SOURCES += \
+    src/backend/cpu/exact_ifma.c \
+    src/backend/cpu/lanes512.h
 endif
 if PFC_HAVE_AMX
 libpfc_amx_la_SOURCES += \
     src/backend/cpu/exact_amx.c \
     src/backend/cpu/fast_bf16.c \
+    src/backend/cpu/lanes512.h \
     src/backend/cpu/tiles.h
 endif
 
@@ -105,11 +109,10 @@ libpfc_la_SOURCES += \
     src/backend/checked/wrap_swav.c \
     src/backend/cpu/exact_sinkhorn.c \
     src/backend/cpu/exact_swav.c \
-    src/backend/cpu/exact_swav.h \
     src/backend/cpu/fast_sinkhorn.c \
+    src/backend/cpu/fast_sinkhorn.h \
     src/backend/cpu/fast_sinkhorn_wide.c \
-    src/backend/cpu/fast_swav.c \
-    src/backend/cpu/fast_swav.h
+    src/backend/cpu/fast_swav.c
 libpfc_scalar_la_SOURCES += \
     src/backend/cpu/exact_swav.inc \
     src/backend/cpu/fast_swav.inc
@@ -118,9 +121,7 @@ libpfc_scalar_la_SOURCES += \
 libpfc_la_SOURCES += \
     src/backend/checked/wrap_moco.c \
     src/backend/cpu/exact_moco.c \
-    src/backend/cpu/exact_moco.h \
-    src/backend/cpu/fast_moco.c \
-    src/backend/cpu/fast_moco.h
+    src/backend/cpu/fast_moco.c
 libpfc_scalar_la_SOURCES += \
     src/backend/cpu/exact_moco.inc \
     src/backend/cpu/fast_moco.inc

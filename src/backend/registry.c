@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* PFC_MAX_ISA as a position in `names`; -1 and a reason: not one of them. */
+/* Instruction sets by what they demand of the machine, as PFC_MAX_ISA calls them. The last two make products only. */
 static const char *const names[] = { "scalar", "avx2", "avx512", "ifma", "amx" };
-enum { ISA_IFMA = 3, ISA_AMX = 4 };
+enum { ISA_SCALAR, ISA_AVX2, ISA_AVX512, ISA_IFMA, ISA_AMX };
+
+/* PFC_MAX_ISA as one of these; -1 and a reason: not one of them. */
 static int isa_cap(char *why, size_t size)
 {
     const char *asked = getenv("PFC_MAX_ISA");
@@ -60,13 +62,13 @@ bool pfc_cpu_amx(pfc_tile_kind kind, char *why, size_t size)
 
 const char *pfc_cpu_isa(char *why, size_t size)
 {
-    int best = 0, cap = isa_cap(why, size);
+    int best = ISA_SCALAR, cap = isa_cap(why, size);
     if (cap < 0) return NULL;
 #ifdef PFC_HAVE_AVX2
-    if (pfc_cpu_has_avx2()) best = 1;
+    if (pfc_cpu_has_avx2()) best = ISA_AVX2;
 #endif
 #ifdef PFC_HAVE_AVX512
-    if (best == 1 && pfc_cpu_has_avx512()) best = 2;
+    if (best == ISA_AVX2 && pfc_cpu_has_avx512()) best = ISA_AVX512;
 #endif
     return names[best < cap ? best : cap];
 }

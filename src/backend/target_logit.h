@@ -1,4 +1,4 @@
-/* target_logit.h: logit and slope of a row's own class in exact mode (doc/exact-v1.md 3.3 and 8.3), for hosts and devices. The other classes are in
+/* target_logit.h (internal): logit and slope of a row's own class in exact mode (doc/exact-v1.md 3.3 and 8.4), for hosts and devices. The other classes are in
  * cpu/exact_kernels.inc. */
 #ifndef PFC_TARGET_LOGIT_H
 #define PFC_TARGET_LOGIT_H
@@ -47,7 +47,7 @@ PX_FN void pfc_target_logit(const pfc_head *head, double z, double *logit, doubl
     *slope = gate == 0.0 ? 0.0 : d;
 }
 
-/* Angular margins (8.3). c: cos m, sin m, threshold, m sin m. */
+/* Angular margins (8.4). c: cos m, sin m, threshold, m sin m. */
 PX_FN void pfc_angular_target_logit(const pfc_angular *head, const double *c, double z, double *logit, double *slope)
 {
     double v = head->cos_clamp ? (z < -1.0 ? -1.0 : z > 1.0 ? 1.0 : z) : z;

@@ -2,7 +2,7 @@
 #ifdef HAVE_CONFIG_H
 #include <config.h>
 #endif
-#include "comm/comm.h"
+#include "comm/comm_mpi.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include <mpi-ext.h>
 #endif
 
-static pfc_status check(pfc_comm *comm, int rc, const char *what)
+pfc_status pfc_comm_check(pfc_comm *comm, int rc, const char *what)
 {
     if (rc == MPI_SUCCESS) return PFC_OK;
     char text[MPI_MAX_ERROR_STRING];
@@ -54,12 +54,12 @@ pfc_status pfc_comm_open(pfc_comm *comm, MPI_Comm parent)
 {
     memset(comm, 0, sizeof *comm);
     comm->mpi = MPI_COMM_NULL;
-    PFC_TRY(check(comm, MPI_Comm_dup(parent, &comm->mpi), "MPI_Comm_dup"));
-    PFC_TRY(check(comm, MPI_Comm_set_errhandler(comm->mpi, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
-    PFC_TRY(check(comm, MPI_Comm_rank(comm->mpi, &comm->rank), "MPI_Comm_rank"));
-    PFC_TRY(check(comm, MPI_Comm_size(comm->mpi, &comm->ranks), "MPI_Comm_size"));
-    PFC_TRY(check(comm, MPI_Op_create(max_f64, 1, &comm->max_f64), "MPI_Op_create"));
-    return check(comm, MPI_Op_create(max_f32, 1, &comm->max_f32), "MPI_Op_create");
+    PFC_TRY(pfc_comm_check(comm, MPI_Comm_dup(parent, &comm->mpi), "MPI_Comm_dup"));
+    PFC_TRY(pfc_comm_check(comm, MPI_Comm_set_errhandler(comm->mpi, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
+    PFC_TRY(pfc_comm_check(comm, MPI_Comm_rank(comm->mpi, &comm->rank), "MPI_Comm_rank"));
+    PFC_TRY(pfc_comm_check(comm, MPI_Comm_size(comm->mpi, &comm->ranks), "MPI_Comm_size"));
+    PFC_TRY(pfc_comm_check(comm, MPI_Op_create(max_f64, 1, &comm->max_f64), "MPI_Op_create"));
+    return pfc_comm_check(comm, MPI_Op_create(max_f32, 1, &comm->max_f32), "MPI_Op_create");
 }
 
 bool pfc_comm_takes_device(void)
@@ -76,7 +76,7 @@ pfc_status pfc_comm_split(pfc_comm *comm, int colour, pfc_comm *out)
     MPI_Comm part;
     memset(out, 0, sizeof *out);
     out->mpi = MPI_COMM_NULL;
-    PFC_TRY(check(comm, MPI_Comm_split(comm->mpi, colour, comm->rank, &part), "MPI_Comm_split"));
+    PFC_TRY(pfc_comm_check(comm, MPI_Comm_split(comm->mpi, colour, comm->rank, &part), "MPI_Comm_split"));
     pfc_status st = pfc_comm_open(out, part);
     out->observer = comm->observer;
     MPI_Comm_free(&part);
@@ -89,9 +89,9 @@ pfc_status pfc_comm_machine(pfc_comm *comm, int *rank, int *ranks)
     MPI_Comm machine;
     *rank = 0;
     *ranks = 1;
-    PFC_TRY(check(comm, MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &machine), "MPI_Comm_split_type"));
-    pfc_status st = check(comm, MPI_Comm_rank(machine, rank), "MPI_Comm_rank");
-    if (st == PFC_OK) st = check(comm, MPI_Comm_size(machine, ranks), "MPI_Comm_size");
+    PFC_TRY(pfc_comm_check(comm, MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &machine), "MPI_Comm_split_type"));
+    pfc_status st = pfc_comm_check(comm, MPI_Comm_rank(machine, rank), "MPI_Comm_rank");
+    if (st == PFC_OK) st = pfc_comm_check(comm, MPI_Comm_size(machine, ranks), "MPI_Comm_size");
     MPI_Comm_free(&machine);
     return st;
 }
@@ -111,8 +111,8 @@ static pfc_status make_chunk(pfc_comm *comm, int64_t count, pfc_dtype dtype, MPI
         snprintf(comm->error, sizeof comm->error, "message of %lld elements is too long for MPI", (long long)count);
         return PFC_ERR_RUNTIME;
     }
-    PFC_TRY(check(comm, MPI_Type_contiguous((int)count, mpi_type(dtype), type), "MPI_Type_contiguous"));
-    return check(comm, MPI_Type_commit(type), "MPI_Type_commit");
+    PFC_TRY(pfc_comm_check(comm, MPI_Type_contiguous((int)count, mpi_type(dtype), type), "MPI_Type_contiguous"));
+    return pfc_comm_check(comm, MPI_Type_commit(type), "MPI_Type_commit");
 }
 
 pfc_status pfc_comm_allgather_start(pfc_comm *comm, const void *send, int64_t count, pfc_dtype dtype, void *recv, pfc_comm_request *request)
@@ -122,7 +122,7 @@ pfc_status pfc_comm_allgather_start(pfc_comm *comm, const void *send, int64_t co
     pfc_comm_before(comm, &request->call);
     if (comm->observer) comm->observer->depth--; /* what comes until the wait is not inside this call */
     PFC_TRY(make_chunk(comm, count, dtype, &chunk));
-    pfc_status st = check(comm, MPI_Iallgather(send, 1, chunk, recv, 1, chunk, comm->mpi, &request->mpi), "MPI_Iallgather");
+    pfc_status st = pfc_comm_check(comm, MPI_Iallgather(send, 1, chunk, recv, 1, chunk, comm->mpi, &request->mpi), "MPI_Iallgather");
     request->open = st == PFC_OK;
     MPI_Type_free(&chunk);
     return st;
@@ -132,7 +132,7 @@ pfc_status pfc_comm_wait(pfc_comm *comm, pfc_comm_request *request)
 {
     if (!request->open) return PFC_OK;
     request->open = false;
-    pfc_status st = check(comm, MPI_Wait(&request->mpi, MPI_STATUS_IGNORE), "MPI_Wait");
+    pfc_status st = pfc_comm_check(comm, MPI_Wait(&request->mpi, MPI_STATUS_IGNORE), "MPI_Wait");
     if (comm->observer) comm->observer->depth++;
     pfc_comm_after(comm, &request->call);
     return st;
@@ -144,7 +144,7 @@ pfc_status pfc_comm_allgather(pfc_comm *comm, const void *send, int64_t count, p
     MPI_Datatype chunk;
     PFC_TRY(make_chunk(comm, count, dtype, &chunk));
     pfc_comm_before(comm, &call);
-    pfc_status st = check(comm, MPI_Allgather(send, 1, chunk, recv, 1, chunk, comm->mpi), "MPI_Allgather");
+    pfc_status st = pfc_comm_check(comm, MPI_Allgather(send, 1, chunk, recv, 1, chunk, comm->mpi), "MPI_Allgather");
     pfc_comm_after(comm, &call);
     MPI_Type_free(&chunk);
     return st;
@@ -152,13 +152,13 @@ pfc_status pfc_comm_allgather(pfc_comm *comm, const void *send, int64_t count, p
 
 enum { PIECE = 1 << 24 }; /* elements of one reduction message */
 
-static pfc_status allreduce(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype, MPI_Op op)
+pfc_status pfc_comm_allreduce(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype, MPI_Op op)
 {
     if (comm->ranks == 1) return PFC_OK;
     for (int64_t done = 0; done < count; done += PIECE) {
         int n = (int)(count - done < PIECE ? count - done : PIECE);
         void *at = (char *)x + (size_t)done * pfc_dtype_size(dtype);
-        PFC_TRY(check(comm, MPI_Allreduce(MPI_IN_PLACE, at, n, mpi_type(dtype), op, comm->mpi), "MPI_Allreduce"));
+        PFC_TRY(pfc_comm_check(comm, MPI_Allreduce(MPI_IN_PLACE, at, n, mpi_type(dtype), op, comm->mpi), "MPI_Allreduce"));
     }
     return PFC_OK;
 }
@@ -173,7 +173,7 @@ pfc_status pfc_comm_max(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
     MPI_Op op = dtype == PFC_F64 ? comm->max_f64 : dtype == PFC_F32 ? comm->max_f32 : MPI_MAX;
     pfc_comm_call call = in_place(PFC_COMM_MAX, x, count, count, dtype);
     pfc_comm_before(comm, &call);
-    pfc_status st = allreduce(comm, x, count, dtype, op);
+    pfc_status st = pfc_comm_allreduce(comm, x, count, dtype, op);
     pfc_comm_after(comm, &call);
     return st;
 }
@@ -181,7 +181,7 @@ pfc_status pfc_comm_max(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
 pfc_status pfc_comm_agree_on_memory(pfc_comm *comm, const void *memory)
 {
     int missing = memory == NULL;
-    PFC_TRY(check(comm, MPI_Allreduce(MPI_IN_PLACE, &missing, 1, MPI_INT, MPI_MAX, comm->mpi), "MPI_Allreduce"));
+    PFC_TRY(pfc_comm_check(comm, MPI_Allreduce(MPI_IN_PLACE, &missing, 1, MPI_INT, MPI_MAX, comm->mpi), "MPI_Allreduce"));
     if (!missing) return PFC_OK;
     snprintf(comm->error, sizeof comm->error, "out of memory");
     return PFC_ERR_NOMEM;
@@ -220,7 +220,7 @@ static pfc_status sum_by_parts(pfc_comm *comm, double *x, int64_t n)
 static pfc_status sum(pfc_comm *comm, void *x, int64_t count, pfc_dtype dtype)
 {
     if (comm->ranks == 1) return PFC_OK;
-    if (dtype != PFC_F64) return allreduce(comm, x, count, dtype, MPI_SUM);
+    if (dtype != PFC_F64) return pfc_comm_allreduce(comm, x, count, dtype, MPI_SUM);
     if (count > SHORT_SUM / comm->ranks) return sum_by_parts(comm, x, count);
     double *all = malloc((size_t)count * (size_t)comm->ranks * sizeof *all + 1);
     pfc_status st = pfc_comm_agree_on_memory(comm, all);
@@ -246,7 +246,7 @@ pfc_status pfc_comm_alltoall(pfc_comm *comm, const void *send, int64_t count, pf
     MPI_Datatype chunk;
     PFC_TRY(make_chunk(comm, count, dtype, &chunk));
     pfc_comm_before(comm, &call);
-    pfc_status st = check(comm, MPI_Alltoall(send, 1, chunk, recv, 1, chunk, comm->mpi), "MPI_Alltoall");
+    pfc_status st = pfc_comm_check(comm, MPI_Alltoall(send, 1, chunk, recv, 1, chunk, comm->mpi), "MPI_Alltoall");
     pfc_comm_after(comm, &call);
     MPI_Type_free(&chunk);
     return st;
@@ -286,7 +286,7 @@ pfc_status pfc_comm_broadcast(pfc_comm *comm, void *x, int64_t count, pfc_dtype 
     MPI_Datatype chunk;
     PFC_TRY(make_chunk(comm, count, dtype, &chunk));
     pfc_comm_before(comm, &call);
-    pfc_status st = check(comm, MPI_Bcast(x, 1, chunk, root, comm->mpi), "MPI_Bcast");
+    pfc_status st = pfc_comm_check(comm, MPI_Bcast(x, 1, chunk, root, comm->mpi), "MPI_Bcast");
     pfc_comm_after(comm, &call);
     MPI_Type_free(&chunk);
     return st;
@@ -295,8 +295,8 @@ pfc_status pfc_comm_broadcast(pfc_comm *comm, void *x, int64_t count, pfc_dtype 
 pfc_status pfc_comm_first_failure(pfc_comm *comm, int *status, char *text, size_t size)
 {
     int first = *status != 0 ? comm->rank : INT_MAX;
-    PFC_TRY(check(comm, MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, comm->mpi), "MPI_Allreduce"));
+    PFC_TRY(pfc_comm_check(comm, MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, comm->mpi), "MPI_Allreduce"));
     if (first == INT_MAX) return PFC_OK;
-    PFC_TRY(check(comm, MPI_Bcast(status, 1, MPI_INT, first, comm->mpi), "MPI_Bcast"));
-    return check(comm, MPI_Bcast(text, (int)size, MPI_CHAR, first, comm->mpi), "MPI_Bcast");
+    PFC_TRY(pfc_comm_check(comm, MPI_Bcast(status, 1, MPI_INT, first, comm->mpi), "MPI_Bcast"));
+    return pfc_comm_check(comm, MPI_Bcast(text, (int)size, MPI_CHAR, first, comm->mpi), "MPI_Bcast");
 }

@@ -1,4 +1,4 @@
-/* comm.h: the collectives of the algorithms (semantics.md 1.9), over any communicator, on host memory; sums of
+/* comm.h (internal): the collectives of the algorithms (semantics.md 1.9), over any communicator, on host memory; sums of
  * accumulators also on a device's, where MPI takes it.
  *
  * Sums of doubles are taken in rank order, so a result depends on the number of ranks and never on the MPI library; sums of int64 are exact in

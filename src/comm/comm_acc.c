@@ -1,6 +1,6 @@
 /* comm_acc.c: adding accumulators over ranks. */
 #include "backend/backend.h"
-#include "comm/comm.h"
+#include "comm/comm_mpi.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,27 +9,14 @@
 /* If any rank has marks, all get the marks of all (bitwise or). */
 static pfc_status join_marks(pfc_comm *comm, pfc_acc *acc)
 {
+    int64_t n = acc->rows * acc->cols;
     int any = acc->special != NULL;
     if (comm->ranks == 1) return PFC_OK;
-    if (MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, comm->mpi) != MPI_SUCCESS) goto failed;
+    PFC_TRY(pfc_comm_check(comm, MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, comm->mpi), "MPI_Allreduce"));
     if (!any) return PFC_OK;
-    if (!acc->special) acc->special = calloc((size_t)(acc->rows * acc->cols), 1);
-    int64_t n = acc->rows * acc->cols, piece = 1 << 24;
-    /* A rank that could not allocate still has to take part; it contributes and receives nothing useful and fails afterwards. */
-    int bad = acc->special == NULL;
-    if (MPI_Allreduce(MPI_IN_PLACE, &bad, 1, MPI_INT, MPI_MAX, comm->mpi) != MPI_SUCCESS) goto failed;
-    if (bad) {
-        snprintf(comm->error, sizeof comm->error, "out of memory");
-        return PFC_ERR_NOMEM;
-    }
-    for (int64_t done = 0; done < n; done += piece) {
-        int count = (int)(n - done < piece ? n - done : piece);
-        if (MPI_Allreduce(MPI_IN_PLACE, acc->special + done, count, MPI_UINT8_T, MPI_BOR, comm->mpi) != MPI_SUCCESS) goto failed;
-    }
-    return PFC_OK;
-failed:
-    snprintf(comm->error, sizeof comm->error, "MPI_Allreduce failed");
-    return PFC_ERR_RUNTIME;
+    if (!acc->special) acc->special = calloc((size_t)n, 1);
+    PFC_TRY(pfc_comm_agree_on_memory(comm, acc->special));
+    return pfc_comm_allreduce(comm, acc->special, n, PFC_U8, MPI_BOR);
 }
 
 /* ---- words on a device: MPI moves them, the backend adds them, in rank order as comm.c does ---- */

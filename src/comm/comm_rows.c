@@ -1,5 +1,5 @@
 /* comm_rows.c: rows of any size between ranks: from each rank to the one that wants it, or to all. Bytes are moved as they are. */
-#include "comm/comm.h"
+#include "comm/comm_mpi.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -10,21 +10,6 @@
  * pair of ranks, gathered and scattered by the MPI library. */
 enum { LONG_ROW = 1 << 16, TAG = 1 };
 
-static pfc_status fail(pfc_comm *comm, int rc, const char *what)
-{
-    char text[MPI_MAX_ERROR_STRING];
-    int length = 0;
-    MPI_Error_string(rc, text, &length);
-    snprintf(comm->error, sizeof comm->error, "%s: %.200s", what, text);
-    return PFC_ERR_RUNTIME;
-}
-
-#define CHECK(call, what)                                                 \
-    do {                                                                  \
-        int check_rc_ = (call);                                           \
-        if (check_rc_ != MPI_SUCCESS) return fail(comm, check_rc_, what); \
-    } while (0)
-
 /* A row as one item, since counts are int: whole GiB and the rest. */
 static pfc_status row_type(pfc_comm *comm, size_t bytes, MPI_Datatype *type)
 {
@@ -32,12 +17,11 @@ static pfc_status row_type(pfc_comm *comm, size_t bytes, MPI_Datatype *type)
     int length[2] = { (int)(bytes / unit), (int)(bytes % unit) }, rc;
     MPI_Aint at[2] = { 0, (MPI_Aint)(bytes - bytes % unit) };
     MPI_Datatype part[2] = { MPI_DATATYPE_NULL, MPI_BYTE };
-    CHECK(MPI_Type_contiguous((int)unit, MPI_BYTE, &part[0]), "MPI_Type_contiguous");
+    PFC_TRY(pfc_comm_check(comm, MPI_Type_contiguous((int)unit, MPI_BYTE, &part[0]), "MPI_Type_contiguous"));
     rc = bytes < unit ? MPI_Type_contiguous((int)bytes, MPI_BYTE, type) : MPI_Type_create_struct(2, length, at, part, type);
     MPI_Type_free(&part[0]);
-    CHECK(rc, "MPI_Type_create_struct");
-    CHECK(MPI_Type_commit(type), "MPI_Type_commit");
-    return PFC_OK;
+    PFC_TRY(pfc_comm_check(comm, rc, "MPI_Type_create_struct"));
+    return pfc_comm_check(comm, MPI_Type_commit(type), "MPI_Type_commit");
 }
 
 /* ---- each row to the rank that wants it ---- */
@@ -59,9 +43,8 @@ static pfc_status rows_type(const exchange *e, const int64_t *rows, int64_t coun
 {
     pfc_comm *comm = e->comm;
     for (int64_t i = 0; i < count; i++) e->place[i] = (MPI_Aint)((size_t)rows[i] * stride);
-    CHECK(MPI_Type_create_hindexed_block((int)count, 1, e->place, e->row, type), "MPI_Type_create_hindexed_block");
-    CHECK(MPI_Type_commit(type), "MPI_Type_commit");
-    return PFC_OK;
+    PFC_TRY(pfc_comm_check(comm, MPI_Type_create_hindexed_block((int)count, 1, e->place, e->row, type), "MPI_Type_create_hindexed_block"));
+    return pfc_comm_check(comm, MPI_Type_commit(type), "MPI_Type_commit");
 }
 
 /* Posts what this rank receives from `peer` (sending false) or sends there. */
@@ -73,9 +56,9 @@ static pfc_status post(exchange *e, int peer, const int64_t *rows, int64_t count
     for (int64_t i = 0; e->bytes >= LONG_ROW && i < count; i++) {
         MPI_Request *request = &e->request[e->pending];
         if (sending)
-            CHECK(MPI_Isend(e->from + (size_t)rows[i] * e->from_stride, 1, e->row, peer, TAG, comm->mpi, request), "MPI_Isend");
+            PFC_TRY(pfc_comm_check(comm, MPI_Isend(e->from + (size_t)rows[i] * e->from_stride, 1, e->row, peer, TAG, comm->mpi, request), "MPI_Isend"));
         else
-            CHECK(MPI_Irecv(e->to + (size_t)rows[i] * e->to_stride, 1, e->row, peer, TAG, comm->mpi, request), "MPI_Irecv");
+            PFC_TRY(pfc_comm_check(comm, MPI_Irecv(e->to + (size_t)rows[i] * e->to_stride, 1, e->row, peer, TAG, comm->mpi, request), "MPI_Irecv"));
         e->pending++;
     }
     if (e->bytes >= LONG_ROW) return PFC_OK;
@@ -83,7 +66,7 @@ static pfc_status post(exchange *e, int peer, const int64_t *rows, int64_t count
     int rc = sending ? MPI_Isend(e->from, 1, type, peer, TAG, comm->mpi, &e->request[e->pending])
                      : MPI_Irecv(e->to, 1, type, peer, TAG, comm->mpi, &e->request[e->pending]);
     MPI_Type_free(&type); /* when the message is done */
-    CHECK(rc, sending ? "MPI_Isend" : "MPI_Irecv");
+    PFC_TRY(pfc_comm_check(comm, rc, sending ? "MPI_Isend" : "MPI_Irecv"));
     e->pending++;
     return PFC_OK;
 }
@@ -104,8 +87,7 @@ static pfc_status exchange_rows(exchange *e)
     const int64_t *out = p->send_row + p->send_start[comm->rank], *in = p->recv_row + p->recv_start[comm->rank];
     for (int64_t i = 0; i < p->send_start[comm->rank + 1] - p->send_start[comm->rank]; i++)
         memcpy(e->to + (size_t)in[i] * e->to_stride, e->from + (size_t)out[i] * e->from_stride, e->bytes);
-    CHECK(MPI_Waitall(e->pending, e->request, MPI_STATUSES_IGNORE), "MPI_Waitall");
-    return PFC_OK;
+    return pfc_comm_check(comm, MPI_Waitall(e->pending, e->request, MPI_STATUSES_IGNORE), "MPI_Waitall");
 }
 
 static pfc_status exchange_planned(pfc_comm *comm, const pfc_row_plan *plan, const void *from, size_t from_stride, void *to, size_t to_stride, size_t bytes)
@@ -152,8 +134,9 @@ pfc_status pfc_comm_exchange_rows(pfc_comm *comm, const pfc_row_plan *plan, cons
 static pfc_status gather_rows(pfc_comm *comm, const void *from, const int64_t *start, size_t bytes, void *to)
 {
     MPI_Datatype row;
-    int *count = calloc(2 * (size_t)comm->ranks, sizeof *count), *at = count + comm->ranks;
+    int *count = calloc(2 * (size_t)comm->ranks, sizeof *count);
     PFC_TRY(pfc_comm_agree_on_memory(comm, count));
+    int *at = count + comm->ranks;
     pfc_status st = start[comm->ranks] > INT_MAX ? PFC_ERR_RUNTIME : PFC_OK;
     if (st != PFC_OK) snprintf(comm->error, sizeof comm->error, "%lld rows are too many for one gather", (long long)start[comm->ranks]);
     for (int r = 0; r < comm->ranks; r++) {
@@ -164,7 +147,7 @@ static pfc_status gather_rows(pfc_comm *comm, const void *from, const int64_t *s
     if (st == PFC_OK) {
         int rc = MPI_Allgatherv(from, count[comm->rank], row, to, count, at, row, comm->mpi);
         MPI_Type_free(&row);
-        if (rc != MPI_SUCCESS) st = fail(comm, rc, "MPI_Allgatherv");
+        st = pfc_comm_check(comm, rc, "MPI_Allgatherv");
     }
     free(count);
     return st;

@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 static pfc_status open_backend(pfc_ctx *ctx, const pfc_options *options)
 {

@@ -47,13 +47,4 @@ pfc_status pfc_max_over_ranks(pfc_ctx *ctx, pfc_view x);
 /* real (rows,1) to doubles in host memory. Local. */
 pfc_status pfc_download_f64(pfc_ctx *ctx, pfc_view x, double *host);
 
-/* The view of rows [first, first + count). */
-static inline pfc_view pfc_view_rows(pfc_view v, int64_t first, int64_t count)
-{
-    pfc_view part = v;
-    part.data = v.data ? (char *)v.data + (size_t)first * (size_t)v.ld * pfc_dtype_size(v.dtype) : v.data;
-    part.rows = count;
-    return part;
-}
-
 #endif

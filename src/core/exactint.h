@@ -1,11 +1,19 @@
-/* exactint.h: the integers behind exact sums (doc/exact-v1.md section 1): quantising, limbs, and the one correctly rounded conversion. One source for
- * hosts and devices. */
+/* exactint.h (internal): the integers behind exact sums (doc/exact-v1.md section 1): quantising, limbs, and the one correctly rounded conversion. One
+ * source for hosts and devices.
+ *
+ * e is always the grid exponent of a set of numbers: they are below 2^e. The constants that appear with it, here and in the backends, are those of the
+ * specification: 62 - e makes the integers of product sums (|V| <= 2^62), so that a sum of products has the unit 2^(e1 + e2 - 124); 36 - e and 38 more bits
+ * make the two integers of scalar sums, whose unit is 2^(e - 74). */
 #ifndef PFC_EXACTINT_H
 #define PFC_EXACTINT_H
 
 #include "core/px.h"
 
 enum { PFC_EXPO_MIN = -900 };
+
+/* Exponent of the sum of squares of numbers with exponent e: max(2e, -900). */
+PX_FN int32_t pfc_square_expo(int32_t e) { return 2 * e < PFC_EXPO_MIN ? (int32_t)PFC_EXPO_MIN : 2 * e; }
+
 enum { PFC_MARK_POSITIVE = 1, PFC_MARK_NEGATIVE = 2, PFC_MARK_NAN = 3 }; /* marks combine by bitwise or */
 
 /* The mark of a value: 0 if finite. */

@@ -2,8 +2,6 @@
 #ifndef PFC_CORE_FORMAT_H
 #define PFC_CORE_FORMAT_H
 
-#include <stdint.h>
-
 typedef struct pfc_format {
     const char *name; /* "tf32", "bf16", "f16" */
     int digits;       /* of the significand, the leading one included */

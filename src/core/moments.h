@@ -1,4 +1,4 @@
-/* moments.h: mean and variance from the integers of exact sums, each one correctly rounded rational number (doc/exact-v1.md 7.2).
+/* moments.h (internal): mean and variance from the integers of exact sums, each one correctly rounded rational number (doc/exact-v1.md 7.2).
  *
  * The variance of numbers with a large mean is a small difference of large ones: taken between integers nothing is lost. */
 #ifndef PFC_MOMENTS_H

@@ -2,19 +2,20 @@
 #include <pfc/rng.h>
 
 #include "core/px.h"
+#include "core/rng_kernels.h"
 
 void pfc_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
     for (int round = 0; round < 10; round++) {
-        uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
+        uint64_t p0 = (uint64_t)PHILOX_M0 * c0, p1 = (uint64_t)PHILOX_M1 * c2;
         uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
         c1 = (uint32_t)p1;
         c3 = (uint32_t)p0;
         c0 = n0;
         c2 = n2;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
+        k0 += PHILOX_W0;
+        k1 += PHILOX_W1;
     }
     out[0] = c0;
     out[1] = c1;
@@ -45,7 +46,7 @@ void pfc_normal_pair(int64_t seed, int64_t pair, uint32_t step, uint32_t stream,
     draw(seed, pair, step, stream, x);
     double u1 = (double)(mantissa(x[0], x[1]) + 1) * 0x1p-53, u2 = (double)mantissa(x[2], x[3]) * 0x1p-53;
     double radius = PX_SQRT(-2.0 * px_log(u1)), sine, cosine;
-    px_sincos(0x1.921fb54442d18p+2 * u2, &sine, &cosine);
+    px_sincos(PX_TWO_PI * u2, &sine, &cosine);
     out[0] = radius * cosine;
     out[1] = radius * sine;
 }

@@ -1,4 +1,4 @@
-/* px.h: the elementwise functions of exact-v1, one source for scalar, AVX2, AVX-512 (auto-vectorised) and CUDA.
+/* px.h (internal): portable exact (px) elementwise functions: those of exact-v1, one source for scalar, AVX2, AVX-512 (auto-vectorised) and CUDA.
  *
  * Every value is a fixed tree of IEEE operations {+,-,*,/,sqrt,fma, conversions}, each correctly rounded on every machine. No libm: glibc's exp
  * and acos change bits with the CPU. On a device the macros become the round-to-nearest intrinsics, so that nothing can be contracted.
@@ -42,6 +42,7 @@
 #endif
 
 #define PX_MAGIC 0x1.8p52 /* x + PX_MAGIC has the integer nearest to x in its low bits, |x| < 2^51 */
+#define PX_TWO_PI 0x1.921fb54442d18p+2
 #define PX_INF __builtin_inf()
 #define PX_NAN __builtin_nan("")
 
@@ -83,10 +84,13 @@ PX_FN double px_scale(double v, int64_t k)
     return PX_MUL(PX_MUL(v, px_pow2(half)), px_pow2(k - half));
 }
 
-/* x with NaN and infinities replaced by 0; sets of them are handled apart (exact-v1 1.4). */
+/* Neither NaN nor infinite. */
 PX_FN int px_finite(double x) { return (px_bits(x) & 0x7ff0000000000000u) != 0x7ff0000000000000u; }
 
 PX_FN int px_nan(double x) { return x != x; }
+
+/* The larger of a and b; NaN wins. */
+PX_FN double px_larger(double a, double b) { return px_nan(a) || a > b ? a : b; }
 
 /* Exponent e with |x| < 2^e <= 2|x|, as frexp; 0 gives -900, and smaller ones than -900 are -900 (exact-v1 1.1). Finite x. */
 PX_FN int32_t px_expo(double x)
@@ -98,10 +102,10 @@ PX_FN int32_t px_expo(double x)
 /* exp where -708 <= x <= 709.78. */
 PX_FN double px_exp_between(double x)
 {
-    double t = PX_ADD(PX_MUL(x, 0x1.71547652b82fep+0), PX_MAGIC);
+    double t = PX_ADD(PX_MUL(x, 0x1.71547652b82fep+0), PX_MAGIC); /* log2 e */
     double k = PX_SUB(t, PX_MAGIC);
-    double r = PX_FMA(-k, 0x1.62e42feep-1, x);
-    double c = PX_MUL(k, 0x1.a39ef35793c76p-33);
+    double r = PX_FMA(-k, 0x1.62e42feep-1, x);   /* ln 2, its first 32 bits */
+    double c = PX_MUL(k, 0x1.a39ef35793c76p-33); /* and what is left of it */
     double rr = PX_SUB(r, c);
     double lo = PX_SUB(PX_SUB(r, rr), c);
     double q = 0x1.6124613a86d09p-33; /* 1/13! */
@@ -169,9 +173,9 @@ PX_FN double px_log_sum(double max, double sum) { return px_finite(max) ? PX_ADD
 /* sine and cosine, |x| <= 2^20 (beyond that the reduction loses digits; still the same bits everywhere). */
 PX_FN void px_sincos(double x, double *sine, double *cosine)
 {
-    double n = px_rint(PX_MUL(x, 0x1.45f306dc9c883p-1));
+    double n = px_rint(PX_MUL(x, 0x1.45f306dc9c883p-1)); /* 2/pi */
     int64_t quadrant = px_toint(n) & 3;
-    double r = PX_FMA(-n, 0x1.921fb54442d18p+0, x);
+    double r = PX_FMA(-n, 0x1.921fb54442d18p+0, x); /* pi/2 in three parts */
     r = PX_FMA(-n, 0x1.1a62633145c07p-54, r);
     r = PX_FMA(-n, -0x1.f1976b7ed8fbcp-110, r);
     double z = PX_MUL(r, r);

@@ -4,6 +4,12 @@
 
 #include <stdint.h>
 
+/* Philox4x32-10: multipliers of a round, and what the key grows by after it (Salmon et al. 2011, table 2). */
+#define PHILOX_M0 0xD2511F53u
+#define PHILOX_M1 0xCD9E8D57u
+#define PHILOX_W0 0x9E3779B9u
+#define PHILOX_W1 0xBB67AE85u
+
 /* Which counters: (first + i low, first + i high, step, stream) under key. */
 typedef struct rng_range {
     uint32_t key[2], step, stream;
@@ -15,6 +21,7 @@ typedef struct pfc_rng_kernels {
     void (*normal_pairs)(rng_range r, int64_t count, double *out); /* out[2i], out[2i + 1] of counter i, as pfc_normal_pair */
 } pfc_rng_kernels;
 
+/* Only those that this build has are defined. */
 extern const pfc_rng_kernels pfc_rng_kernels_scalar, pfc_rng_kernels_avx2, pfc_rng_kernels_avx512;
 
 /* Those of the best instruction set up to PFC_MAX_ISA. Asks the CPU, which takes some 50 us on a virtual machine: once per context. */

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-void checked_fail(checked_call *c, const char *argument, const char *format, ...)
+/* What is wrong with an argument; the first is kept. */
+__attribute__((format(printf, 3, 4))) static void checked_fail(checked_call *c, const char *argument, const char *format, ...)
 {
     char text[160];
     va_list args;

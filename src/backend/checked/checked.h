@@ -102,7 +102,6 @@ bool pfc_checked_is_fill(const void *p, pfc_dtype dtype);
 /* ---- call.c ---- */
 void checked_begin(checked_call *c, pfc_backend *be, const char *operation);
 pfc_status checked_end(checked_call *c);
-void checked_fail(checked_call *c, const char *argument, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Each replaces what the operation gets. A NULL is passed on only by the optional forms. */
 void checked_view(checked_call *c, checked_kind kind, const char *name, pfc_view *v, bool optional);
 /* An output that may be the input itself, or lie anywhere in the same matrix. Where it does, both are worked on in place. */

@@ -1,8 +1,6 @@
 /* wrap_core.c: memory, control, rows and accumulators. */
 #include "backend/checked/checked.h"
 
-#include <string.h>
-
 /* ---- memory ---- */
 
 static pfc_status checked_upload(pfc_backend *be, void *dst, const void *host, size_t bytes)

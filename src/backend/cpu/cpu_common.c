@@ -1,4 +1,4 @@
-/* cpu_common.c: memory, lanes and the loss of the cpu tables. */
+/* cpu_common.c: memory, lanes and moving rows: the entries that all cpu tables share. */
 #include <config.h>
 
 #include "backend/cpu/cpu_common.h"
@@ -58,4 +58,26 @@ void pfc_cpu_for_lanes(pfc_backend *be, int lanes, pfc_lane_fn fn, void *arg)
 {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(be->threads)
     for (int lane = 0; lane < lanes; lane++) fn(arg, lane);
+}
+
+/* ---- rows of any type ---- */
+
+static char *row_at(pfc_view v, int64_t i) { return (char *)v.data + (size_t)(i * v.ld) * pfc_dtype_size(v.dtype); }
+static size_t row_bytes(pfc_view v) { return (size_t)v.cols * pfc_dtype_size(v.dtype); }
+
+pfc_status pfc_cpu_copy_rows(pfc_backend *be, pfc_view from, pfc_view to)
+{
+    (void)be;
+    if (from.ld == from.cols && to.ld == to.cols)
+        memmove(to.data, from.data, (size_t)from.rows * row_bytes(from));
+    else
+        for (int64_t i = 0; i < from.rows; i++) memcpy(row_at(to, i), row_at(from, i), row_bytes(from));
+    return PFC_OK;
+}
+
+pfc_status pfc_cpu_zero(pfc_backend *be, pfc_view to)
+{
+    (void)be;
+    for (int64_t i = 0; i < to.rows; i++) memset(row_at(to, i), 0, row_bytes(to));
+    return PFC_OK;
 }

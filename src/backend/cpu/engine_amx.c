@@ -4,7 +4,6 @@
  * feature_grad: H^T times W, K = classes of the block; H by its columns, W interleaved, both made per block, sums kept as words of base 2^32. */
 #include "backend/cpu/engine_amx.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,13 +64,6 @@ static uint64_t polynomial(double x, int32_t e)
     return sum;
 }
 
-static pfc_status check_failed(exact_lane *lane, int64_t m, int64_t n, int64_t k)
-{
-    snprintf(lane->error, sizeof lane->error, "self-check: the tiles did not return the exact integers (%lld x %lld x %lld)", (long long)m, (long long)n,
-             (long long)k);
-    return PFC_ERR_RUNTIME;
-}
-
 /* ---- the batch ---- */
 
 struct amx_operand {
@@ -85,7 +77,7 @@ static void check_operand(const pfc_operand *x, const struct amx_operand *op)
     memset(op->cols_r, 0, (size_t)x->n * sizeof *op->cols_r);
     for (int64_t i = 0; i < x->n; i++)
         for (int64_t j = 0; j < x->d; j++) {
-            uint64_t v = polynomial(((const double *)x->x.data)[i * x->x.ld + j], x->expo[i]);
+            uint64_t v = polynomial(exact_at(x->x, i)[j], x->expo[i]);
             op->rows_r[j] += v * exact_odd(i);
             op->cols_r[i] += v * exact_odd(j);
         }
@@ -129,7 +121,7 @@ static pfc_status prepare(exact_lane *lane, pfc_operand *x)
     op->cols = pfc_amx_panels_place(memory + rows, nc, x->n);
     op->rows_r = (uint64_t *)(op + 1);
     op->cols_r = op->rows_r + x->d;
-    pfc_rowset set = { x->x, NULL, 0, x->n };
+    pfc_rowset set = pfc_all_rows(x->x);
     for (int64_t i = 0; i < nr; i++) {
         const double *row[AMX_PANEL];
         double scale[AMX_PANEL];
@@ -178,7 +170,7 @@ static pfc_status check_rows(exact_lane *lane, pfc_rowset a, const int32_t *expo
     for (int64_t i = 0; i < a.count; i++) {
         uint64_t want = 0;
         for (int64_t k = 0; k < b->k; k++) want += polynomial(exact_row(a, i)[k], expo[i]) * b->r[k];
-        if (want != check[i]) return check_failed(lane, a.count, b->cols, b->k);
+        if (want != check[i]) return pfc_exact_check_failed(lane, "the tiles", a.count, b->cols, b->k);
     }
     return PFC_OK;
 }
@@ -231,7 +223,7 @@ static pfc_status check_feature(exact_lane *lane, pfc_rowset h, const int32_t *g
         for (int64_t j = 0; j < d; j++) r += polynomial(exact_row(w, c)[j], expo[c]) * exact_odd(j);
         for (int64_t i = 0; i < n; i++) want[i] += polynomial(exact_row(h, c)[i], grid[i]) * r;
     }
-    return memcmp(want, check, (size_t)n * sizeof *want) == 0 ? PFC_OK : check_failed(lane, n, d, h.count);
+    return memcmp(want, check, (size_t)n * sizeof *want) == 0 ? PFC_OK : pfc_exact_check_failed(lane, "the tiles", n, d, h.count);
 }
 
 static void feature_products(const pfc_amx_panel *hp, const pfc_amx_panel *wp, int64_t n, int64_t d, int64_t chunks, int64_t *sum, uint64_t *check,
@@ -263,8 +255,7 @@ static pfc_status feature(exact_lane *lane, pfc_rowset h, const int32_t *grid, p
     PFC_TRY(pfc_exact_sum_words(acc, n * d, chunks));
     for (int64_t i = 0; i < n; i++) scale[i] = px_pow2(62 - grid[i]);
     for (int64_t i = 0; i < n; i += AMX_PANEL)
-        k->columns(hp + i / AMX_PANEL, (const double *)h.base.data + h.first * h.base.ld + i, h.base.ld, scale + i,
-                   (int)(n - i < AMX_PANEL ? n - i : AMX_PANEL), count);
+        k->columns(hp + i / AMX_PANEL, exact_row(h, 0) + i, h.base.ld, scale + i, (int)(n - i < AMX_PANEL ? n - i : AMX_PANEL), count);
     interleave_rows(wp, w, expo);
     if (check) memset(check, 0, (size_t)n * sizeof *check);
     for (int64_t j = 0; odds && j < d; j++) odds[j] = exact_odd(j);

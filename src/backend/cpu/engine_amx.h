@@ -1,4 +1,4 @@
-/* engine_amx.h: memory of panels, for the amx engine and its start-up test. */
+/* engine_amx.h (internal): memory of panels, for the amx engine and its start-up test. */
 #ifndef PFC_ENGINE_AMX_H
 #define PFC_ENGINE_AMX_H
 

@@ -6,7 +6,6 @@
 #include "backend/cpu/exact.h"
 
 #include <cblas.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { K_CHUNK = 2048, K_BUDGET = 8192 };
@@ -66,9 +65,7 @@ static pfc_status gemm(exact_lane *lane, const gemm_call *g)
     if (g->beta != 0.0) times_r(g->c, g->m, g->n, g->ldc, false, before);
     call_blas(g);
     if (verified(g, before, br, after)) return PFC_OK;
-    snprintf(lane->error, sizeof lane->error, "self-check: DGEMM did not return the exact integers (%lld x %lld x %lld)", (long long)g->m, (long long)g->n,
-             (long long)g->k);
-    return PFC_ERR_RUNTIME;
+    return pfc_exact_check_failed(lane, "DGEMM", g->m, g->n, g->k);
 }
 
 /* ---- levels ---- */

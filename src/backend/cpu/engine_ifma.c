@@ -4,7 +4,6 @@
  * feature_grad: H^T times W, K = classes of the block, sums kept as words of base 2^32. */
 #include "backend/cpu/engine_ifma.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,7 +127,7 @@ static void check_operand(const pfc_operand *x, uint64_t *rows_r, uint64_t *cols
     memset(cols_r, 0, (size_t)x->n * sizeof *cols_r);
     for (int64_t i = 0; i < x->n; i++)
         for (int64_t j = 0; j < x->d; j++) {
-            uint64_t v = residue(pfc_quantise(((const double *)x->x.data)[i * x->x.ld + j], x->expo[i]));
+            uint64_t v = residue(pfc_quantise(exact_at(x->x, i)[j], x->expo[i]));
             accumulate(rows_r + j, times(v, weight_of(i)));
             accumulate(cols_r + i, times(v, weight_of(j)));
         }
@@ -143,19 +142,12 @@ static void check_tile(const pfc_ifma_tile *t, int exponent, int rows, int cols,
         }
 }
 
-static pfc_status check_failed(exact_lane *lane, int64_t m, int64_t n, int64_t k)
-{
-    snprintf(lane->error, sizeof lane->error, "self-check: engine ifma did not return the exact integers (%lld x %lld x %lld)", (long long)m, (long long)n,
-             (long long)k);
-    return PFC_ERR_RUNTIME;
-}
-
 static pfc_status check_rows(exact_lane *lane, pfc_rowset a, const int32_t *expo, const right_side *b, const uint64_t *check)
 {
     for (int64_t i = 0; i < a.count; i++) {
         uint64_t want = 0;
         for (int64_t k = 0; k < b->k; k++) accumulate(&want, times(residue(pfc_quantise(exact_row(a, i)[k], expo[i])), b->r[k]));
-        if (want != check[i]) return check_failed(lane, a.count, b->cols, b->k);
+        if (want != check[i]) return pfc_exact_check_failed(lane, "engine ifma", a.count, b->cols, b->k);
     }
     return PFC_OK;
 }
@@ -171,7 +163,7 @@ static pfc_status check_feature(exact_lane *lane, pfc_rowset h, const int32_t *g
         for (int64_t j = 0; j < d; j++) accumulate(&r, times(residue(pfc_quantise(exact_row(w, c)[j], expo[c])), weight_of(j)));
         for (int64_t i = 0; i < n; i++) accumulate(want + i, times(residue(pfc_quantise(exact_row(h, c)[i], grid[i])), r));
     }
-    return memcmp(want, check, (size_t)n * sizeof *want) == 0 ? PFC_OK : check_failed(lane, n, d, h.count);
+    return memcmp(want, check, (size_t)n * sizeof *want) == 0 ? PFC_OK : pfc_exact_check_failed(lane, "engine ifma", n, d, h.count);
 }
 
 /* ---- the batch ---- */
@@ -188,9 +180,9 @@ static pfc_status prepare(exact_lane *lane, pfc_operand *x)
     memory += head;
     uint64_t *rows_r = (uint64_t *)(memory + rows + cols), *cols_r = rows_r + d;
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < d; j++) turned[j * n + i] = ((const double *)x->x.data)[i * x->x.ld + j] * px_pow2(62 - x->expo[i]);
-    make_side(&op->rows, memory, (pfc_rowset){ pfc_view_make(turned, PFC_F64, d, n), NULL, 0, d }, NULL);
-    make_side(&op->cols, memory + rows, (pfc_rowset){ x->x, NULL, 0, n }, x->expo);
+        for (int64_t j = 0; j < d; j++) turned[j * n + i] = exact_at(x->x, i)[j] * px_pow2(62 - x->expo[i]);
+    make_side(&op->rows, memory, pfc_all_rows(pfc_view_make(turned, PFC_F64, d, n)), NULL);
+    make_side(&op->cols, memory + rows, pfc_all_rows(x->x), x->expo);
     if (lane->self_check) check_operand(x, rows_r, cols_r);
     op->rows.r = rows_r;
     op->cols.r = cols_r;
@@ -365,7 +357,7 @@ static void feature_chunk(pfc_ifma_strip *strip, pfc_ifma_panel *panel, pfc_rows
                           int64_t k, int64_t *sum, uint64_t *check)
 {
     int64_t n = h.base.cols, d = w.base.cols, ld = h.base.ld;
-    const double *from = (const double *)h.base.data + (h.first + first) * ld;
+    const double *from = exact_row(h, first);
     for (int64_t i = 0; i < n; i += 2 * IFMA_ROWS)
         pfc_ifma_kernels_table.columns(strip + i / IFMA_ROWS, from + i, ld, scale + i, (int)at_most(n - i, 2 * IFMA_ROWS), k);
     make_panels(panel, w, expo, first, k);

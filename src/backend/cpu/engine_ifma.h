@@ -1,4 +1,4 @@
-/* engine_ifma.h: memory of strips and panels, for the ifma engine and its tests. */
+/* engine_ifma.h (internal): memory of strips and panels, for the ifma engine and its tests. */
 #ifndef PFC_ENGINE_IFMA_H
 #define PFC_ENGINE_IFMA_H
 

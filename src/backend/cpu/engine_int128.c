@@ -12,15 +12,13 @@ static int64_t value(const exact_slices *s, int64_t i, int64_t k)
     return v;
 }
 
-/* limb += a * b; limbs of 40 bits, the top one signed. */
+/* limb += a * b; the top limb is signed. */
 static void add_product(int64_t limb[PFC_LIMBS], int64_t a, int64_t b)
 {
-    __int128 p = (__int128)a * b;
-    int64_t mask = ((int64_t)1 << PFC_LIMB_BITS) - 1;
-    limb[0] += (int64_t)(p & mask);
-    limb[1] += (int64_t)((p >> 40) & mask);
-    limb[2] += (int64_t)((p >> 80) & mask);
-    limb[3] += (int64_t)(p >> 120);
+    const int64_t mask = ((int64_t)1 << PFC_LIMB_BITS) - 1;
+    pfc_i128 p = (pfc_i128)a * b;
+    for (int i = 0; i + 1 < PFC_LIMBS; i++, p >>= PFC_LIMB_BITS) limb[i] += (int64_t)(p & mask);
+    limb[PFC_LIMBS - 1] += (int64_t)p;
 }
 
 static double rounded_dot(const exact_slices *a, int64_t i, const exact_slices *b, int64_t j, int64_t K)
@@ -30,48 +28,22 @@ static double rounded_dot(const exact_slices *a, int64_t i, const exact_slices *
     return pfc_limbs_round(limb);
 }
 
-static pfc_status forward_slices(exact_lane *lane, int64_t m, const exact_slices *w, const pfc_operand *x, double *t)
-{
-    (void)lane;
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < x->n; j++) t[i * x->n + j] = rounded_dot(w, i, &x->rows, j, x->d);
-    return PFC_OK;
-}
-
-static pfc_status weight_slices(exact_lane *lane, int64_t m, const exact_slices *g, const pfc_operand *x, double *t)
-{
-    (void)lane;
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < x->d; j++) t[i * x->d + j] = rounded_dot(g, i, &x->cols, j, x->n);
-    return PFC_OK;
-}
-
-static pfc_status feature_slices(exact_lane *lane, int64_t count, int64_t n, int64_t d, const exact_slices *h, const exact_slices *w, exact_product_acc *acc)
-{
-    (void)lane;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < d; j++) {
-            int64_t *limb = acc->limb + (i * d + j) * PFC_LIMBS;
-            for (int64_t k = 0; k < count; k++) add_product(limb, value(h, i, k), value(w, j, k));
-            pfc_limbs_normalise(limb);
-        }
-    return PFC_OK;
-}
-
-/* ---- the engine: slices, then their products ---- */
-
 static pfc_status forward(exact_lane *lane, pfc_rowset w, const int32_t *expo, const pfc_operand *x, double *t)
 {
     exact_slices s;
     PFC_TRY(pfc_slice_rows(lane, SCRATCH_W, w, expo, false, &s));
-    return forward_slices(lane, w.count, &s, x, t);
+    for (int64_t i = 0; i < w.count; i++)
+        for (int64_t j = 0; j < x->n; j++) t[i * x->n + j] = rounded_dot(&s, i, &x->rows, j, x->d);
+    return PFC_OK;
 }
 
 static pfc_status weight(exact_lane *lane, pfc_rowset g, const int32_t *expo, const pfc_operand *x, double *t)
 {
     exact_slices s;
     PFC_TRY(pfc_slice_rows(lane, SCRATCH_H, g, expo, false, &s));
-    return weight_slices(lane, g.count, &s, x, t);
+    for (int64_t i = 0; i < g.count; i++)
+        for (int64_t j = 0; j < x->d; j++) t[i * x->d + j] = rounded_dot(&s, i, &x->cols, j, x->n);
+    return PFC_OK;
 }
 
 static pfc_status feature(exact_lane *lane, pfc_rowset h, const int32_t *grid, pfc_rowset w, const int32_t *expo, exact_product_acc *acc)
@@ -82,7 +54,13 @@ static pfc_status feature(exact_lane *lane, pfc_rowset h, const int32_t *grid, p
     if (!acc->limb) return PFC_ERR_NOMEM;
     PFC_TRY(pfc_slice_columns(lane, SCRATCH_H, h, grid, &hs));
     PFC_TRY(pfc_slice_rows(lane, SCRATCH_W, w, expo, true, &ws));
-    return feature_slices(lane, h.count, n, d, &hs, &ws, acc);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < d; j++) {
+            int64_t *limb = acc->limb + (i * d + j) * PFC_LIMBS;
+            for (int64_t k = 0; k < h.count; k++) add_product(limb, value(&hs, i, k), value(&ws, j, k));
+            pfc_limbs_normalise(limb);
+        }
+    return PFC_OK;
 }
 
 const pfc_engine pfc_engine_int128 = {

@@ -6,7 +6,10 @@
 #include "backend/cpu/exact_kernels.h"
 #include "core/exactint.h"
 
-enum { EXACT_BLOCK = 256, EXACT_MAX_CLASSES = 1 << 24 };
+enum {
+    EXACT_BLOCK = 256,        /* classes of a block */
+    EXACT_PARALLEL = 1 << 14, /* elements from which threads pay */
+};
 
 /* Scratch buffers of a lane; each grows and is kept. */
 enum {
@@ -46,9 +49,6 @@ typedef struct pfc_exact {
     exact_lane *lane;
     int lanes;
 } pfc_exact;
-
-/* Memory of at least `count` doubles, kept until close; NULL: out of memory. */
-double *pfc_exact_scratch(exact_lane *lane, int which, int64_t count);
 
 /* A set of sliced rows (engines dgemm and int128): V = s0*2^42 + s1*2^21 + s2 with |s| <= 2^20. Almost all float32 rows have s2 = 0; the few others
  * ("wide" rows) are treated apart by the DGEMM engine, so that the common case multiplies two slices instead of three. Slice j (0 = most significant) of
@@ -125,101 +125,60 @@ bool pfc_engine_amx_usable(char *why, size_t size);
 /* The same of the ifma engine. */
 bool pfc_engine_ifma_usable(char *why, size_t size);
 
-/* Slices (exact_slices.c). by_k: [s2; s1; s0], for sums over the rows; else [s0|s1|s2] per row. Scratch `which`. */
+/* ---- exact_slices.c ---- */
+/* by_k: [s2; s1; s0], for sums over the rows; else [s0|s1|s2] per row. Scratch `which`. */
 pfc_status pfc_slice_rows(exact_lane *lane, int which, pfc_rowset w, const int32_t *expo, bool by_k, exact_slices *out);
 /* Grid exponent per column, [s0; s1; s2]. */
 pfc_status pfc_slice_columns(exact_lane *lane, int which, pfc_rowset h, const int32_t *grid, exact_slices *out);
-/* forward of the dgemm engine after slicing: tests give it slices that are too large. */
-pfc_status pfc_dgemm_forward(exact_lane *lane, int64_t m, const exact_slices *w, const pfc_operand *x, double *t);
 /* prepare of the engines on slices. */
 pfc_status pfc_slice_operand(exact_lane *lane, pfc_operand *x);
+
+/* forward of the dgemm engine after slicing: tests give it slices that are too large (engine_dgemm.c). */
+pfc_status pfc_dgemm_forward(exact_lane *lane, int64_t m, const exact_slices *w, const pfc_operand *x, double *t);
+
+/* ---- exact_acc.c ---- */
 /* p, or count zeros of 8 bytes if p is NULL. */
 void *pfc_exact_zeros(void *p, int64_t count);
+/* Makes acc->sum (`size` outputs) if it is not there, and room in its words for `chunks` more terms of less than 2^53. */
+pfc_status pfc_exact_sum_words(exact_product_acc *acc, int64_t size, int64_t chunks);
 
+/* ---- exact_matrix.c ---- */
+/* The scalar sum of a_i b_i on the grid of its largest term (1.3). */
+double pfc_exact_dot(const pfc_exact_kernels *k, const double *a, const double *b, int64_t n);
+
+/* ---- exact_state.c ---- */
 pfc_status pfc_exact_open(pfc_backend *be, const char *engine, const pfc_exact_kernels *k);
 void pfc_exact_close(pfc_backend *be);
-
-static inline pfc_exact *exact_of(pfc_backend *be) { return be->state; }
-
-/* entries of the tables (exact_rows.c, exact_softmax.c, exact_products.c, exact_acc.c) */
-pfc_status pfc_exact_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo);
-pfc_status pfc_exact_round_state(pfc_backend *be, pfc_view state);
-pfc_status pfc_exact_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pfc_view momentum, const pfc_sgd *sgd);
-pfc_status pfc_exact_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out);
-void pfc_exact_operand_destroy(pfc_backend *be, pfc_operand *x);
-pfc_status pfc_exact_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z);
-pfc_status pfc_exact_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature);
-pfc_status pfc_exact_weight_grad(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
-                                 pfc_view dw);
-pfc_status pfc_exact_weight_update(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
-                                   pfc_view momentum, const pfc_sgd *sgd);
-pfc_status pfc_exact_feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_view dot, pfc_view x, pfc_view norm, int normalised, double scale,
-                                         pfc_view x_grad);
-pfc_status pfc_exact_row_max(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum);
-pfc_status pfc_exact_row_max_fold(pfc_backend *be, pfc_acc *sum, pfc_view max);
-pfc_status pfc_exact_row_sum(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum);
-pfc_status pfc_exact_target_prob(pfc_backend *be, const pfc_rows_info *rows, int64_t n_rows, double *prob);
-pfc_status pfc_exact_grad_expo(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view wnorm,
-                               const int32_t *wexpo, pfc_acc *feature, pfc_acc *dot);
-pfc_status pfc_exact_logit_grad(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view h, pfc_acc *dot,
-                                pfc_view wdot);
-pfc_status pfc_exact_logits(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view l);
-pfc_status pfc_exact_dlogits(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view g);
-pfc_status pfc_exact_acc_create(pfc_backend *be, int kind, int64_t rows, int64_t cols, pfc_acc **out);
-void pfc_exact_acc_destroy(pfc_backend *be, pfc_acc *acc);
-pfc_status pfc_exact_acc_expo_fold(pfc_backend *be, pfc_acc *acc);
-pfc_status pfc_exact_acc_fold(pfc_backend *be, pfc_acc *acc, const pfc_rows_info *rows);
-pfc_status pfc_exact_acc_value(pfc_backend *be, const pfc_acc *acc, int64_t first, int64_t count, pfc_view out);
-
-/* exact_matrix.c */
-pfc_status pfc_exact_normalise(pfc_backend *be, pfc_view a, pfc_view norm, pfc_view out);
-pfc_status pfc_exact_normalise_backward(pfc_backend *be, pfc_view g, pfc_view unit, pfc_view norm, pfc_view out);
-pfc_status pfc_exact_softmax_rows(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum);
-pfc_status pfc_exact_column_expo(pfc_backend *be, int lane, pfc_view a, const int32_t *expo, pfc_acc *acc);
-
-/* exact_batch_norm.c */
-pfc_status pfc_exact_bn_grid(pfc_backend *be, pfc_bn_shape shape, pfc_view x, double *grid);
-pfc_status pfc_exact_bn_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const double *grid, pfc_acc *acc);
-pfc_status pfc_exact_bn_moments(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var);
-pfc_status pfc_exact_bn_normalise(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, pfc_view y);
-pfc_status pfc_exact_bn_grad_grid(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double *grid);
-pfc_status pfc_exact_bn_grad_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, const double *grid, pfc_acc *acc);
-pfc_status pfc_exact_bn_values(pfc_backend *be, const pfc_acc *acc, int64_t channels, int64_t splits, int joined, double *out);
-pfc_status pfc_exact_bn_backward(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, pfc_view x_grad);
-pfc_status pfc_exact_gather_expo(pfc_backend *be, pfc_view x, pfc_acc *acc);
-pfc_status pfc_exact_gather_add(pfc_backend *be, pfc_view x, pfc_acc *acc);
-/* exact_arcface.c */
-pfc_status pfc_exact_subcenter_max(pfc_backend *be, int lane, pfc_view z, pfc_view bias, int64_t k, pfc_view cosine, pfc_view winner);
-pfc_status pfc_exact_angular_logits(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, int64_t c0, const pfc_rows_info *rows, pfc_view l);
-pfc_status pfc_exact_softmax_prob(pfc_backend *be, int lane, pfc_view l, const pfc_rows_info *rows, pfc_view p);
-pfc_status pfc_exact_aims_expo(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total,
-                               pfc_acc *loss);
-pfc_status pfc_exact_aims_sum(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total,
-                              pfc_acc *loss);
-pfc_status pfc_exact_subcenter_grad(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, pfc_view l, pfc_view winner, int64_t k, int64_t c0,
-                                    const pfc_rows_info *rows, const pfc_aims *aims, pfc_view h, pfc_view bias_grad);
+/* Memory of at least `count` doubles, kept until close; NULL: out of memory. */
+double *pfc_exact_scratch(exact_lane *lane, int which, int64_t count);
+/* PFC_OK if this thread rounds to nearest and keeps subnormals; a library that sets FTZ or DAZ process-wide would change bits. */
+pfc_status pfc_exact_environment(exact_lane *lane);
+/* Returns the status; of a failure the lane's text, or "out of memory", goes into the backend (first failure wins well enough: every text is a true one). */
+pfc_status pfc_exact_fail(pfc_backend *be, int lane, pfc_status status);
+/* The end of an entry that cannot fail otherwise: whether the environment of this thread was right. */
+pfc_status pfc_exact_finish(pfc_backend *be, int lane);
+/* PFC_ERR_RUNTIME: a product (m, n) over k terms is not what its self-check says. who: "DGEMM". */
+pfc_status pfc_exact_check_failed(exact_lane *lane, const char *who, int64_t m, int64_t n, int64_t k);
 
 /* r of the self-checks: an odd number per column. */
 static inline uint64_t exact_odd(int64_t i) { return ((uint64_t)i * 0x9E3779B97F4A7C15u + 0xD1B54A32D192ED03u) | 1; }
 
-/* Makes acc->sum (`size` outputs) if it is not there, and room in its words for `chunks` more terms of less than 2^53. */
-pfc_status pfc_exact_sum_words(exact_product_acc *acc, int64_t size, int64_t chunks);
+static inline pfc_exact *exact_of(pfc_backend *be) { return be->state; }
+static inline exact_product_acc *exact_product_lane(pfc_acc *acc, int lane) { return &((exact_acc_state *)acc->state)->product[lane]; }
+static inline exact_scalar_acc *exact_scalar_lane(pfc_acc *acc, int lane) { return &((exact_acc_state *)acc->state)->scalar[lane]; }
 
-/* Row i of a set. */
-static inline const double *exact_row(pfc_rowset set, int64_t i)
-{
-    int64_t r = set.index ? set.index[i] : set.first + i;
-    return (const double *)set.base.data + r * set.base.ld;
-}
+/* Row i of a matrix, and of a set. */
+static inline double *exact_at(pfc_view v, int64_t i) { return (double *)v.data + i * v.ld; }
+static inline double *exact_row(pfc_rowset set, int64_t i) { return exact_at(set.base, pfc_row_index(set, i)); }
 
-/* The scalar sum of a_i b_i on the grid of its largest term (1.3). */
-double pfc_exact_dot(const pfc_exact_kernels *k, const double *a, const double *b, int64_t n);
-static inline double exact_clamped(double norm) { return norm < 1e-12 ? 1e-12 : norm; } /* NaN passes */
+/* max(norm, 1e-12); NaN stays. */
+static inline double exact_divisor(double norm) { return norm < PFC_NORM_MIN ? PFC_NORM_MIN : norm; }
 
-/* PFC_OK if this thread rounds to nearest and keeps subnormals; a library that sets FTZ or DAZ process-wide would change bits. */
-pfc_status pfc_exact_environment(exact_lane *lane);
-
-/* Copies text into the backend (first failure wins well enough: every text is a true one) and returns the status. */
-pfc_status pfc_exact_fail(pfc_backend *be, int lane, pfc_status status);
+/* The entries of the tables; backend.h has their meaning. */
+#define FIELD(name, value)
+#define ENTRY(name) __typeof__(*((const pfc_ops *)0)->name) pfc_exact_##name;
+#include "backend/cpu/exact_ops.inc"
+#undef FIELD
+#undef ENTRY
 
 #endif

@@ -4,7 +4,6 @@
 #include "backend/host_sums.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static void free_lanes(pfc_acc *acc)
 {
@@ -183,6 +182,6 @@ pfc_status pfc_exact_acc_value(pfc_backend *be, const pfc_acc *acc, int64_t firs
 {
     (void)be;
     for (int64_t r = 0; r < count; r++)
-        for (int64_t c = 0; c < acc->cols; c++) ((double *)out.data)[r * out.ld + c] = pfc_acc_number(acc, (first + r) * acc->cols + c);
+        for (int64_t c = 0; c < acc->cols; c++) exact_at(out, r)[c] = pfc_acc_number(acc, (first + r) * acc->cols + c);
     return PFC_OK;
 }

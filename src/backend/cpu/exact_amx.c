@@ -1,19 +1,12 @@
 /* exact_amx.c: the kernels of exact_amx.h, compiled for AMX and AVX-512. */
 #include "backend/cpu/exact_amx.h"
+#include "backend/cpu/lanes512.h"
 #include "backend/cpu/tiles.h"
 #include "core/exactint.h"
-
-#include <immintrin.h>
 
 enum { TOP_PLANES = 5 };
 
 /* ---- digits ---- */
-
-static inline __m512i quantised(__m512d x, __m512d scale, __mmask8 mask)
-{
-    mask &= (__mmask8)~_mm512_fpclass_pd_mask(x, 0x99); /* NaN and infinities count as 0 */
-    return _mm512_cvtpd_epi64(_mm512_maskz_mul_pd(mask, x, scale));
-}
 
 static inline uint8_t *top_planes(const pfc_amx_panel *p, int64_t step) { return p->tiles + step * (TOP_PLANES * AMX_TILES); }
 static inline uint8_t *low_planes(const pfc_amx_panel *p, int64_t step)
@@ -82,9 +75,6 @@ static void finish(pfc_amx_panel *p)
     }
 }
 
-/* The first n lanes, n of any size. */
-static inline __mmask8 first_lanes(int64_t n) { return (__mmask8)(n >= 8 ? 0xff : n <= 0 ? 0 : (1 << n) - 1); }
-
 static void rows(pfc_amx_panel *p, const double *const row[AMX_PANEL], const double scale[AMX_PANEL], int64_t k)
 {
     __m512i v[8];
@@ -94,8 +84,8 @@ static void rows(pfc_amx_panel *p, const double *const row[AMX_PANEL], const dou
         for (int64_t step = 0; step < p->steps; step++) {
             int64_t at = step * AMX_STEP, left = row[i] ? k - at : 0;
             for (int r = 0; r < 8; r++) {
-                __mmask8 mask = first_lanes(left - 8 * r);
-                v[r] = mask ? quantised(_mm512_maskz_loadu_pd(mask, row[i] + at + 8 * r), s, mask) : _mm512_setzero_si512();
+                __mmask8 mask = first_of_8(left - 8 * r);
+                v[r] = mask ? quantised(row[i] + at + 8 * r, s, mask) : _mm512_setzero_si512();
             }
             put_line(p, step, i, v, v[0], false);
         }
@@ -144,12 +134,12 @@ static void columns(pfc_amx_panel *p, const double *x, int64_t ld, const double 
     start(p);
     for (int64_t step = 0; step < p->steps; step++)
         for (int i0 = 0; i0 < AMX_PANEL; i0 += 8) {
-            __mmask8 mask = first_lanes(count - i0);
+            __mmask8 mask = first_of_8(count - i0);
             __m512d s = _mm512_maskz_loadu_pd(mask, scale + i0);
             for (int g = 0; g < 8; g++) {
                 for (int j = 0; j < 8; j++) {
                     int64_t at = step * AMX_STEP + 8 * g + j;
-                    r[j] = at < k && mask ? quantised(_mm512_maskz_loadu_pd(mask, x + at * ld + i0), s, mask) : _mm512_setzero_si512();
+                    r[j] = at < k && mask ? quantised(x + at * ld + i0, s, mask) : _mm512_setzero_si512();
                 }
                 transpose8(r);
                 for (int i = 0; i < 8; i++) v[i][g] = r[i];
@@ -168,12 +158,11 @@ static void interleave(pfc_amx_panel *p, int64_t step, const double *const row[A
         term[1] = term[0] + 1, term[2] = term[0] + 8, term[3] = term[0] + 9;
         for (int64_t c = 0; c < (cols + AMX_PANEL - 1) / AMX_PANEL * AMX_PANEL; c += 16) {
             __m512i x[4][2], v[8];
-            __mmask8 mask[2] = { first_lanes(cols - c), first_lanes(cols - c - 8) };
+            __mmask8 mask[2] = { first_of_8(cols - c), first_of_8(cols - c - 8) };
             for (int i = 0; i < 4; i++)
                 for (int half = 0; half < 2; half++)
-                    x[i][half] = term[i] < count && mask[half]
-                                     ? quantised(_mm512_maskz_loadu_pd(mask[half], row[term[i]] + c + 8 * half), _mm512_set1_pd(scale[term[i]]), mask[half])
-                                     : _mm512_setzero_si512();
+                    x[i][half] = term[i] < count && mask[half] ? quantised(row[term[i]] + c + 8 * half, _mm512_set1_pd(scale[term[i]]), mask[half])
+                                                               : _mm512_setzero_si512();
             for (int half = 0; half < 2; half++)
                 for (int pair = 0; pair < 2; pair++) {
                     v[4 * half + pair] = _mm512_unpacklo_epi64(x[2 * pair][half], x[2 * pair + 1][half]);
@@ -278,7 +267,7 @@ static __attribute__((noinline)) void finish_eight(pfc_amx_work *w)
 {
     const pfc_amx_output *to = &w->to;
     const int32_t *at = w->from + ((w->row >> 4) * 2 + (w->col >> 4)) * 256 + (w->row & 15) * 16 + (w->col & 15);
-    __mmask8 mask = first_lanes(to->cols - w->col);
+    __mmask8 mask = first_of_8(to->cols - w->col);
     int first = w->first, last = w->last;
     words g = { joined(at, 0, first, last), joined(at, 1, first, last), joined(at, 2, first, last), joined(at, 3, first, last) };
     if (to->check) check_levels(w, at, mask);

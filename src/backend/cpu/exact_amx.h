@@ -1,4 +1,4 @@
-/* exact_amx.h: exact integer products on int8 tiles (AMX): panels of digits, and the kernels that make and multiply them.
+/* exact_amx.h (internal): exact integer products on int8 tiles (AMX): panels of digits, and the kernels that make and multiply them.
  *
  * The digits of an operand are the eight bytes of its integer V (doc/exact-v1.md 1.2) in two's complement: plane q is the byte of weight 256^(7-q), the top
  * plane (q = 0) signed, the others unsigned. Products of planes i and j are collected in level i + j, of weight 256^(14-i-j), and are exact in int32:
@@ -71,8 +71,7 @@ typedef struct pfc_amx_kernels {
 
 #define PFC_AMX_CHECK_Y 0x9E3779B97F4A7C15u /* y of the self-check */
 
-#ifdef PFC_HAVE_AMX
+/* Defined where this build has them. */
 extern const pfc_amx_kernels pfc_amx_kernels_table;
-#endif
 
 #endif

@@ -1,8 +1,7 @@
 /* exact_avx2.c: the inner loops of exact mode, compiled for avx2. Kernels and their table, nothing else. */
-#define EXACT_TABLE pfc_exact_kernels_avx2
-#define EXACT_ISA "avx2"
 #if !defined(__AVX2__) || !defined(__FMA__)
 #error "compile with -mavx2 -mfma"
 #endif
-#define PFC_HAVE_AVX2 1
+#define EXACT_TABLE pfc_exact_kernels_avx2
+#define EXACT_ISA "avx2"
 #include "backend/cpu/exact_kernels.inc"

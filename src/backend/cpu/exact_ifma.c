@@ -1,22 +1,10 @@
 /* exact_ifma.c: the kernels of exact_ifma.h, compiled for AVX512-IFMA. */
 #include "backend/cpu/exact_ifma.h"
-
-#include <immintrin.h>
+#include "backend/cpu/lanes512.h"
 
 static const int64_t LEFT_OFFSET = (int64_t)1 << 51, RIGHT_OFFSET = (int64_t)1 << 41, LOW52 = ((int64_t)1 << 52) - 1;
 
 static inline __m512i all(int64_t x) { return _mm512_set1_epi64(x); }
-
-/* The first n lanes, n of any size. */
-static inline __mmask8 first_lanes(int64_t n) { return (__mmask8)(n >= 8 ? 0xff : n <= 0 ? 0 : (1 << n) - 1); }
-
-/* V of eight elements; NaN and infinities count as 0. */
-static inline __m512i quantised(const double *x, __m512d scale, __mmask8 mask)
-{
-    __m512d v = _mm512_maskz_loadu_pd(mask, x);
-    mask &= (__mmask8)~_mm512_fpclass_pd_mask(v, 0x99);
-    return _mm512_cvtpd_epi64(_mm512_maskz_mul_pd(mask, v, scale));
-}
 
 /* ---- left operands ---- */
 
@@ -40,7 +28,7 @@ static bool rows_shifted(pfc_ifma_strip *s, const double *const row[IFMA_ROWS], 
         __m512d factor = _mm512_set1_pd(scale[r]);
         uint64_t *to = s->word + r * s->row_step;
         for (int64_t at = 0; at < k; at += 8) {
-            __mmask8 mask = first_lanes(k - at);
+            __mmask8 mask = first_of_8(k - at);
             __m512i v = row[r] ? quantised(row[r] + at, factor, mask) : _mm512_setzero_si512();
             __m512i word = _mm512_add_epi64(_mm512_srai_epi64(v, IFMA_TOP_SHIFT), all(LEFT_OFFSET));
             bits = _mm512_or_si512(bits, v);
@@ -71,7 +59,7 @@ static void rows(pfc_ifma_strip *s, const double *const row[IFMA_ROWS], const do
     for (int r = 0; r < IFMA_ROWS; r++) sum[r].word = sum[r].top = sum[r].negative = _mm512_setzero_si512();
     for (int64_t at = 0; at < k; at += 8) {
         __m512i top[IFMA_ROWS], some = _mm512_setzero_si512();
-        __mmask8 mask = first_lanes(k - at);
+        __mmask8 mask = first_of_8(k - at);
         for (int r = 0; r < IFMA_ROWS; r++) {
             __m512i v = row[r] ? quantised(row[r] + at, _mm512_set1_pd(scale[r]), mask) : _mm512_setzero_si512();
             __m512i word = _mm512_add_epi64(v, all(LEFT_OFFSET));
@@ -102,7 +90,7 @@ static inline void list_term(pfc_ifma_strip *s, int64_t k, __m256i top)
 
 static void columns(pfc_ifma_strip s[2], const double *x, int64_t ld, const double *scale, int count, int64_t k)
 {
-    __mmask8 mask = first_lanes(count);
+    __mmask8 mask = first_of_8(count);
     __m512d factor = _mm512_maskz_loadu_pd(mask, scale);
     row_sums sum = { _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512() };
     s[0].shift = s[1].shift = 0;
@@ -152,7 +140,7 @@ static inline void right_words(pfc_ifma_panel *p, int64_t k0, const double *cons
     for (int64_t c = 0; c < (cols + IFMA_COLS - 1) / IFMA_COLS * IFMA_COLS; c += 8) { /* zeros beyond the last column */
         pfc_ifma_panel *panel = p + c / IFMA_COLS;
         pfc_ifma_words *w = rests ? &panel->rest : &panel->main;
-        __mmask8 mask = first_lanes(cols - c);
+        __mmask8 mask = first_of_8(cols - c);
         __m512i sum = _mm512_setzero_si512();
         uint64_t *to = w->word + k0 * IFMA_COLS + c % IFMA_COLS;
         if (k0 == 0) {
@@ -237,7 +225,7 @@ static void round_tile(const pfc_ifma_tile *t, double scale, int rows, int cols,
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < cols; c += 8) {
             __m512d value = rounded(_mm512_load_si512(t->high[r] + c), _mm512_load_si512(t->low[r] + c));
-            _mm512_mask_storeu_pd(out + r * ld + c, first_lanes(cols - c), _mm512_mul_pd(value, _mm512_set1_pd(scale)));
+            _mm512_mask_storeu_pd(out + r * ld + c, first_of_8(cols - c), _mm512_mul_pd(value, _mm512_set1_pd(scale)));
         }
 }
 
@@ -254,7 +242,7 @@ static void add(const pfc_ifma_tile *t, bool main, int rows, int cols, int64_t *
     const __m128i high_left = _mm_cvtsi32_si128(main ? 18 : 28), high_right = _mm_cvtsi32_si128(main ? 14 : 4);
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < cols; c += 8) {
-            __mmask8 mask = first_lanes(cols - c);
+            __mmask8 mask = first_of_8(cols - c);
             __m512i high = _mm512_load_si512(t->high[r] + c), low = _mm512_load_si512(t->low[r] + c), up = _mm512_srl_epi64(low, right);
             __m512i word[4] = { _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_and_si512(up, low32),
                                 _mm512_and_si512(_mm512_sll_epi64(low, left), low32) };

@@ -1,4 +1,4 @@
-/* exact_ifma.h: exact integer products with 52-bit multiply-add (AVX512-IFMA): operands as words, and the kernels that make and multiply them.
+/* exact_ifma.h (internal): exact integer products with 52-bit multiply-add (AVX512-IFMA): operands as words, and the kernels that make and multiply them.
  *
  * vpmadd52luq and vpmadd52huq add the low and the high 52 bits of a product of two unsigned 52-bit words to 64-bit sums. The integers V of
  * doc/exact-v1.md 1.2, |V| < 2^62, become
@@ -72,8 +72,7 @@ typedef struct pfc_ifma_kernels {
     void (*add)(const pfc_ifma_tile *t, bool main, int rows, int cols, int64_t *sum, int64_t plane, int64_t ld);
 } pfc_ifma_kernels;
 
-#ifdef PFC_HAVE_IFMA
+/* Defined where this build has them. */
 extern const pfc_ifma_kernels pfc_ifma_kernels_table;
-#endif
 
 #endif

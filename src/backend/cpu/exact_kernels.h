@@ -1,4 +1,4 @@
-/* exact_kernels.h: the inner loops of exact mode, one table per instruction set. All tables give the same bits (doc/exact-v1.md): the body exists
+/* exact_kernels.h (internal): the inner loops of exact mode, one table per instruction set. All tables give the same bits (doc/exact-v1.md): the body exists
  * once, in exact_kernels.inc, and the compiler vectorises it. Pointers never overlap unless said so. */
 #ifndef PFC_EXACT_KERNELS_H
 #define PFC_EXACT_KERNELS_H
@@ -95,9 +95,9 @@ typedef struct pfc_exact_kernels {
     void (*multiply_row)(double *x, double s, int64_t n);
     /* out_i = x_i + y_i; y NULL: x_i + s. */
     void (*add_row)(const double *x, const double *y, double s, int64_t n, double *out);
-    /* out_i = q_i log p_i (5.7); source: log of exp(.)/sum, else (a/t - max) - log_sum. */
+    /* out_i = q_i log p_i (5.8); source: log of exp(.)/sum, else (a/t - max) - log_sum. */
     void (*loss_terms)(const double *a, const double *q, double t, double max, double sum, double log_sum, int source, int64_t n, double *out);
-    /* out_i += fma(mass, p_i, -q_i) (5.8). Returns 1 if a p is 0. */
+    /* out_i += fma(mass, p_i, -q_i) (5.9). Returns 1 if a p is 0. */
     int (*add_dlogits)(const double *a, const double *q, double t, double max, double sum, double mass, int64_t n, double *out);
     /* g = fma(decay, w, g) factor. */
     void (*decay_scale)(double *g, const double *w, double decay, double factor, int64_t n);
@@ -123,12 +123,7 @@ typedef struct pfc_exact_kernels {
     void (*bn_multiply)(const double *g, int64_t n, double a, double *out);
 } pfc_exact_kernels;
 
-extern const pfc_exact_kernels pfc_exact_kernels_scalar;
-#ifdef PFC_HAVE_AVX2
-extern const pfc_exact_kernels pfc_exact_kernels_avx2;
-#endif
-#ifdef PFC_HAVE_AVX512
-extern const pfc_exact_kernels pfc_exact_kernels_avx512;
-#endif
+/* Only those that this build has are defined. */
+extern const pfc_exact_kernels pfc_exact_kernels_scalar, pfc_exact_kernels_avx2, pfc_exact_kernels_avx512;
 
 #endif

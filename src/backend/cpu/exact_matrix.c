@@ -1,17 +1,12 @@
 /* exact_matrix.c: whole matrices in exact mode: normalising rows and back, row softmax, grids of columns (doc/exact-v1.md section 4). */
 #include "backend/cpu/exact.h"
 
-enum { PARALLEL = 1 << 14 }; /* elements from which threads pay */
-
-static const double *row(pfc_view v, int64_t i) { return (const double *)v.data + i * v.ld; }
-static double *row_out(pfc_view v, int64_t i) { return (double *)v.data + i * v.ld; }
-
 pfc_status pfc_exact_normalise(pfc_backend *be, pfc_view a, pfc_view norm, pfc_view out)
 {
     pfc_exact *ex = exact_of(be);
-#pragma omp parallel for num_threads(be->threads) if (a.rows * a.cols > PARALLEL)
-    for (int64_t i = 0; i < a.rows; i++) ex->k->divide_row(row(a, i), exact_clamped(*row(norm, i)), a.cols, row_out(out, i));
-    return pfc_exact_fail(be, 0, pfc_exact_environment(&ex->lane[0]));
+#pragma omp parallel for num_threads(be->threads) if (a.rows * a.cols > EXACT_PARALLEL)
+    for (int64_t i = 0; i < a.rows; i++) ex->k->divide_row(exact_at(a, i), exact_divisor(*exact_at(norm, i)), a.cols, exact_at(out, i));
+    return pfc_exact_finish(be, 0);
 }
 
 double pfc_exact_dot(const pfc_exact_kernels *k, const double *a, const double *b, int64_t n)
@@ -27,35 +22,35 @@ double pfc_exact_dot(const pfc_exact_kernels *k, const double *a, const double *
 pfc_status pfc_exact_normalise_backward(pfc_backend *be, pfc_view g, pfc_view unit, pfc_view norm, pfc_view out)
 {
     pfc_exact *ex = exact_of(be);
-#pragma omp parallel for num_threads(be->threads) if (g.rows * g.cols > PARALLEL)
+#pragma omp parallel for num_threads(be->threads) if (g.rows * g.cols > EXACT_PARALLEL)
     for (int64_t i = 0; i < g.rows; i++) {
-        double raw = *row(norm, i);
-        int project = !(raw < 1e-12);
-        double q = project ? pfc_exact_dot(ex->k, row(g, i), row(unit, i), g.cols) : 0.0;
-        ex->k->project_row(row(g, i), row(unit, i), q, exact_clamped(raw), project, g.cols, row_out(out, i));
+        double raw = *exact_at(norm, i);
+        int project = !(raw < PFC_NORM_MIN);
+        double q = project ? pfc_exact_dot(ex->k, exact_at(g, i), exact_at(unit, i), g.cols) : 0.0;
+        ex->k->project_row(exact_at(g, i), exact_at(unit, i), q, exact_divisor(raw), project, g.cols, exact_at(out, i));
     }
-    return pfc_exact_fail(be, 0, pfc_exact_environment(&ex->lane[0]));
+    return pfc_exact_finish(be, 0);
 }
 
 pfc_status pfc_exact_softmax_rows(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum)
 {
     pfc_exact *ex = exact_of(be);
-#pragma omp parallel for num_threads(be->threads) if (a.rows * a.cols > PARALLEL)
+#pragma omp parallel for num_threads(be->threads) if (a.rows * a.cols > EXACT_PARALLEL)
     for (int64_t i = 0; i < a.rows; i++) {
         pfc_scalar_sum s = { 0, 0, 0 };
-        const double *x = row(a, i);
+        const double *x = exact_at(a, i);
         double m = ex->k->scaled_max(x, t, a.cols);
         if (ex->k->scaled_exp_sum(x, t, m, a.cols, &s.a, &s.b))
             for (int64_t j = 0; j < a.cols; j++) s.mark |= pfc_mark_of(px_exp(x[j] / t - m));
-        *row_out(max, i) = m;
-        *row_out(sum, i) = pfc_scalar_value(&s, 0);
+        *exact_at(max, i) = m;
+        *exact_at(sum, i) = pfc_scalar_value(&s, 0);
     }
-    return pfc_exact_fail(be, 0, pfc_exact_environment(&ex->lane[0]));
+    return pfc_exact_finish(be, 0);
 }
 
 pfc_status pfc_exact_column_expo(pfc_backend *be, int lane, pfc_view a, const int32_t *expo, pfc_acc *acc)
 {
-    double *max = ((exact_acc_state *)acc->state)->product[lane].max;
-    for (int64_t i = 0; i < a.rows; i++) exact_of(be)->k->expo_row(row(a, i), NULL, 1.0, px_pow2(expo[i]), a.cols, max, NULL);
+    double *max = exact_product_lane(acc, lane)->max;
+    for (int64_t i = 0; i < a.rows; i++) exact_of(be)->k->expo_row(exact_at(a, i), NULL, 1.0, px_pow2(expo[i]), a.cols, max, NULL);
     return PFC_OK;
 }

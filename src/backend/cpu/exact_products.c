@@ -1,21 +1,9 @@
 /* exact_products.c: the three products of exact mode: quantise, let the engine compute the integers, finish (doc/exact-v1.md 3.2, 3.9, 3.10). */
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/exact.h"
-#include "core/ctx.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-pfc_status pfc_exact_fail(pfc_backend *be, int lane, pfc_status status)
-{
-    if (status == PFC_OK) return PFC_OK;
-    const char *text = exact_of(be)->lane[lane].error;
-    if (text[0])
-        memcpy(be->error, text, strlen(text) + 1);
-    else
-        memcpy(be->error, "out of memory", 14);
-    return status;
-}
 
 /* ---- the batch as an operand ---- */
 
@@ -41,7 +29,7 @@ pfc_status pfc_exact_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, 
     for (int64_t i = 0; i < n; i++) {
         op->sx[i] = px_pow2(expo[i] - 62);
         op->pow_e[i] = px_pow2(expo[i]);
-        op->dx[i] = exact_clamped(op->norm[i]);
+        op->dx[i] = exact_divisor(op->norm[i]);
         op->any_nonfinite |= !px_finite(op->norm[i]);
         if (!(op->dx[i] <= 0x1p200)) op->inverse = NULL;
     }
@@ -85,8 +73,8 @@ static void special_cosines(const pfc_operand *x, pfc_rowset w, const double *wn
         if (!bad && !x->any_nonfinite) continue;
         for (int64_t i = 0; i < x->n; i++) {
             if (!bad && px_finite(x->norm[i])) continue;
-            double dot = special_dot((const double *)x->x.data + i * x->x.ld, exact_row(w, c), x->d);
-            z[c * ld + i] = normalised ? dot / (x->dx[i] * exact_clamped(wnorm[c])) : dot;
+            double dot = special_dot(exact_at(x->x, i), exact_row(w, c), x->d);
+            z[c * ld + i] = normalised ? dot / (x->dx[i] * exact_divisor(wnorm[c])) : dot;
         }
     }
 }
@@ -101,7 +89,7 @@ pfc_status pfc_exact_cosines(pfc_backend *be, int lane, const pfc_operand *x, pf
     if (st == PFC_OK) st = ex->engine->forward(mine, w, wexpo, x, out);
     if (st != PFC_OK) return pfc_exact_fail(be, lane, st);
     for (int64_t c = 0; c < w.count; c++)
-        ex->k->finish_cosine(out + c * x->n, x->sx, normalised ? x->dx : NULL, px_pow2(wexpo[c] - 62), exact_clamped(norm[c]), x->n);
+        ex->k->finish_cosine(out + c * x->n, x->sx, normalised ? x->dx : NULL, px_pow2(wexpo[c] - 62), exact_divisor(norm[c]), x->n);
     special_cosines(x, w, norm, normalised, out, x->n);
     return PFC_OK;
 }
@@ -113,39 +101,34 @@ static void mark_feature(pfc_view h, pfc_rowset w, const double *wnorm, int norm
     int64_t n = h.cols, d = w.base.cols;
     for (int64_t c = 0; c < h.rows; c++)
         for (int64_t i = 0; i < n; i++) {
-            double v = ((const double *)h.data)[c * h.ld + i];
+            double v = exact_at(h, c)[i];
             if (px_finite(v) && px_finite(wnorm[c])) continue;
             const double *row = exact_row(w, c);
             for (int64_t j = 0; j < d; j++) {
-                double unit = normalised ? row[j] / exact_clamped(wnorm[c]) : row[j];
+                double unit = normalised ? row[j] / exact_divisor(wnorm[c]) : row[j];
                 if (!px_finite(v) || !px_finite(unit)) mark[i * d + j] |= pfc_mark_of(v * unit);
             }
         }
 }
 
 /* A block of doubles as rows. */
-static pfc_rowset rows_of(double *p, int64_t rows, int64_t cols)
-{
-    pfc_rowset set = { pfc_view_make(p, PFC_F64, rows, cols), NULL, 0, rows };
-    return set;
-}
+static pfc_rowset rows_of(double *p, int64_t rows, int64_t cols) { return pfc_all_rows(pfc_view_make(p, PFC_F64, rows, cols)); }
 
 pfc_status pfc_exact_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature)
 {
     pfc_exact *ex = exact_of(be);
-    exact_product_acc *acc = &((exact_acc_state *)feature->state)->product[lane];
+    exact_product_acc *acc = exact_product_lane(feature, lane);
     exact_lane *mine = &ex->lane[lane];
     pfc_status st = pfc_exact_environment(mine);
     double *u = pfc_exact_scratch(mine, SCRATCH_U, h.rows * h.cols); /* (h / d_c) * 2^(e_c) */
     if (st != PFC_OK || !u) return pfc_exact_fail(be, lane, st != PFC_OK ? st : PFC_ERR_NOMEM);
     for (int64_t c = 0; c < h.rows; c++)
-        ex->k->scale_row((const double *)h.data + c * h.ld, exact_clamped(((const double *)wnorm.data)[c]), px_pow2(wexpo[c]), normalised, h.cols,
-                         u + c * h.cols);
+        ex->k->scale_row(exact_at(h, c), exact_divisor(((const double *)wnorm.data)[c]), px_pow2(wexpo[c]), normalised, h.cols, u + c * h.cols);
     st = ex->engine->feature(mine, rows_of(u, h.rows, h.cols), feature->expo, w, wexpo, acc);
     if (st != PFC_OK) return pfc_exact_fail(be, lane, st);
     int nonfinite = 0;
     for (int64_t c = 0; c < h.rows; c++) {
-        ex->k->max_abs((const double *)h.data + c * h.ld, h.cols, &nonfinite);
+        ex->k->max_abs(exact_at(h, c), h.cols, &nonfinite);
         if (!px_finite(((const double *)wnorm.data)[c])) nonfinite = 1;
     }
     if (!nonfinite) return PFC_OK;
@@ -160,11 +143,11 @@ pfc_status pfc_exact_feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_
 {
     (void)be;
     for (int64_t i = 0; i < feature.rows; i++) {
-        const double *f = (const double *)feature.data + i * feature.ld, *row = (const double *)x.data + i * x.ld;
-        double *out = (double *)x_grad.data + i * x_grad.ld;
-        double raw = ((const double *)norm.data)[i], r = exact_clamped(raw), q = normalised ? ((const double *)dot.data)[i * dot.ld] : 0.0;
+        const double *f = exact_at(feature, i), *row = exact_at(x, i);
+        double *out = exact_at(x_grad, i);
+        double raw = ((const double *)norm.data)[i], r = exact_divisor(raw), q = normalised ? *exact_at(dot, i) : 0.0;
         for (int64_t j = 0; j < feature.cols; j++) {
-            double v = !normalised || raw < 1e-12 ? f[j] : PX_FMA(-(row[j] / r), q, f[j]);
+            double v = !normalised || raw < PFC_NORM_MIN ? f[j] : PX_FMA(-(row[j] / r), q, f[j]);
             out[j] = (normalised ? v / r : v) * scale;
         }
     }
@@ -179,7 +162,7 @@ static void mark_weight(const pfc_operand *x, const double *h, int normalised, d
     for (int64_t j = 0; j < x->d; j++) {
         unsigned char mark = 0;
         for (int64_t i = 0; i < x->n; i++) {
-            double v = ((const double *)x->x.data)[i * x->x.ld + j], unit = normalised ? v / x->dx[i] : v;
+            double v = exact_at(x->x, i)[j], unit = normalised ? v / x->dx[i] : v;
             if (!px_finite(h[i]) || !px_finite(unit)) mark |= pfc_mark_of(h[i] * unit);
         }
         if (mark) t[j] = pfc_mark_value(mark);
@@ -202,7 +185,7 @@ static weight_block strip_of(const weight_block *b, int64_t c, int64_t count)
 {
     weight_block s = *b;
     s.h = pfc_view_rows(b->h, c, count);
-    s.w = (pfc_rowset){ b->w.base, b->w.index ? b->w.index + c : NULL, b->w.first + c, count };
+    s.w = pfc_rowset_part(b->w, c, count);
     if (b->normalised) {
         s.wnorm = pfc_view_rows(b->wnorm, c, count);
         s.wdot = pfc_view_rows(b->wdot, c, count);
@@ -220,18 +203,17 @@ static void finish_gradient(const exact_lane *lane, const weight_block *b, int64
     double s1 = px_pow2(power / 2), s2 = px_pow2(power - power / 2);
     if (marked) {
         for (int64_t j = 0; j < x->d; j++) t[j] = (t[j] * s1) * s2;
-        mark_weight(x, (const double *)b->h.data + c * b->h.ld, b->normalised, t);
+        mark_weight(x, exact_at(b->h, c), b->normalised, t);
         s1 = s2 = 1.0;
     }
-    int how = !b->normalised ? PFC_FINISH_SCALE : raw < 1e-12 ? PFC_FINISH_DIVIDE : marked ? PFC_FINISH_PROJECT : PFC_FINISH_NEAR;
-    lane->k->finish_weight(t, s1, s2, b->normalised ? exact_row(b->w, c) : NULL, exact_clamped(raw), q, how, x->d, g);
+    int how = !b->normalised ? PFC_FINISH_SCALE : raw < PFC_NORM_MIN ? PFC_FINISH_DIVIDE : marked ? PFC_FINISH_PROJECT : PFC_FINISH_NEAR;
+    lane->k->finish_weight(t, s1, s2, b->normalised ? exact_row(b->w, c) : NULL, exact_divisor(raw), q, how, x->d, g);
 }
 
 static void update_row(const exact_lane *lane, const weight_block *b, int64_t c, const double *g)
 {
-    int64_t r = b->w.index ? b->w.index[c] : b->w.first + c;
-    double *w = (double *)b->w.base.data + r * b->w.base.ld, *buf = (double *)b->momentum.data + r * b->momentum.ld;
-    lane->k->sgd(w, buf, g, b->sgd->lr, b->sgd->momentum, b->sgd->weight_decay, b->sgd->nesterov, b->x->d);
+    double *buf = exact_at(b->momentum, pfc_row_index(b->w, c));
+    lane->k->sgd(exact_row(b->w, c), buf, g, b->sgd->lr, b->sgd->momentum, b->sgd->weight_decay, b->sgd->nesterov, b->x->d);
 }
 
 /* u = (h / d_n) * 2^(e_n) on the grid of each class, times the batch. */
@@ -245,12 +227,12 @@ static pfc_status weight_strip(const pfc_engine *engine, exact_lane *lane, const
     double *row = t + count * x->d;
     int32_t *grid = (int32_t *)(row + x->d);
     for (int64_t c = 0; c < count; c++) {
-        lane->k->scale_each((const double *)b->h.data + c * b->h.ld, b->normalised ? x->dx : NULL, b->normalised ? x->inverse : NULL, x->pow_e, n, u + c * n);
+        lane->k->scale_each(exact_at(b->h, c), b->normalised ? x->dx : NULL, b->normalised ? x->inverse : NULL, x->pow_e, n, u + c * n);
         grid[c] = px_expo(lane->k->max_abs(u + c * n, n, &nonfinite));
     }
     PFC_TRY(engine->weight(lane, rows_of(u, count, n), grid, x, t));
     for (int64_t c = 0; c < count; c++) {
-        double *g = b->sgd ? row : (double *)b->dw.data + c * b->dw.ld;
+        double *g = b->sgd ? row : exact_at(b->dw, c);
         finish_gradient(lane, b, c, grid[c], nonfinite || x->any_nonfinite, t + c * x->d, g);
         if (b->sgd) update_row(lane, b, c, g);
     }

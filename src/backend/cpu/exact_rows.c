@@ -23,7 +23,7 @@ pfc_status pfc_exact_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int
             out[i] = marked_norm(x, a.base.cols);
             continue;
         }
-        int32_t e = 2 * expo[i] < PFC_EXPO_MIN ? PFC_EXPO_MIN : 2 * expo[i];
+        int32_t e = pfc_square_expo(expo[i]);
         pfc_scalar_sum s = { 0, 0, 0 };
         k->sum_squares(x, a.base.cols, px_pow2(36 - e), &s.a, &s.b);
         out[i] = sqrt(pfc_scalar_value(&s, e));
@@ -33,7 +33,7 @@ pfc_status pfc_exact_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int
 
 pfc_status pfc_exact_round_state(pfc_backend *be, pfc_view state)
 {
-    for (int64_t r = 0; r < state.rows; r++) exact_of(be)->k->round_row((double *)state.data + r * state.ld, state.cols);
+    for (int64_t r = 0; r < state.rows; r++) exact_of(be)->k->round_row(exact_at(state, r), state.cols);
     return PFC_OK;
 }
 
@@ -41,10 +41,9 @@ pfc_status pfc_exact_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, p
 {
     const pfc_exact_kernels *k = exact_of(be)->k;
     for (int64_t i = 0; i < weight.count; i++) {
-        int64_t r = weight.index ? weight.index[i] : weight.first + i;
-        double *w = (double *)weight.base.data + r * weight.base.ld, *buf = (double *)momentum.data + r * momentum.ld;
-        const double *g = dw.data ? (const double *)dw.data + i * dw.ld : NULL;
-        k->sgd(w, buf, g, sgd->lr, sgd->momentum, sgd->weight_decay, sgd->nesterov, weight.base.cols);
+        double *buf = exact_at(momentum, pfc_row_index(weight, i));
+        const double *g = dw.data ? exact_at(dw, i) : NULL;
+        k->sgd(exact_row(weight, i), buf, g, sgd->lr, sgd->momentum, sgd->weight_decay, sgd->nesterov, weight.base.cols);
     }
     return PFC_OK;
 }

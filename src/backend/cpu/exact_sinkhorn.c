@@ -1,8 +1,8 @@
 /* exact_sinkhorn.c: Sinkhorn iterations in exact mode, in the published arrangement: every element of Q is updated in place (doc/exact-v1.md section 5). */
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/exact.h"
-#include "backend/cpu/exact_swav.h"
 #include "backend/host_sums.h"
+#include "backend/shoot_infs.h"
 
 #include <stdlib.h>
 
@@ -16,8 +16,7 @@ struct pfc_sinkhorn_plan {
     int lanes;
 };
 
-static double *q_row(const pfc_sinkhorn_plan *p, int64_t j) { return (double *)p->q.data + j * p->q.ld; }
-static exact_scalar_acc *scalar_lane(pfc_acc *acc, int lane) { return &((exact_acc_state *)acc->state)->scalar[lane]; }
+static double *q_row(const pfc_sinkhorn_plan *p, int64_t j) { return exact_at(p->q, j); }
 
 /* fn on a part of the samples for every lane; lanes run at the same time. */
 typedef void (*part_fn)(const pfc_exact_kernels *k, pfc_sinkhorn_plan *p, int lane, int64_t first, int64_t end, void *arg);
@@ -43,15 +42,13 @@ typedef struct begin {
     double *max; /* per lane */
 } begin;
 
-static double larger(double a, double b) { return px_nan(a) || a > b ? a : b; } /* NaN wins, from a; from b it stays since no a is greater */
-
 static void divide_part(const pfc_exact_kernels *k, pfc_sinkhorn_plan *p, int lane, int64_t first, int64_t end, void *arg)
 {
     begin *b = arg;
     for (int64_t j = first; j < end; j++) {
-        const double *o = (const double *)b->scores.data + j * b->scores.ld;
+        const double *o = exact_at(b->scores, j);
         k->divide_row(o, p->cfg.epsilon, p->q.cols, q_row(p, j));
-        b->max[lane] = larger(k->scaled_max(q_row(p, j), 1.0, p->q.cols), b->max[lane]);
+        b->max[lane] = px_larger(k->scaled_max(q_row(p, j), 1.0, p->q.cols), b->max[lane]);
     }
 }
 
@@ -72,7 +69,7 @@ pfc_status pfc_exact_sinkhorn_create(pfc_backend *be, const pfc_sinkhorn_config 
     for (int lane = 0; b.max && lane < lanes; lane++) b.max[lane] = -PX_INF;
     if (st == PFC_OK) st = for_samples(be, p, divide_part, &b);
     extremes[0] = extremes[1] = -PX_INF;
-    for (int lane = 0; st == PFC_OK && lane < lanes; lane++) extremes[0] = larger(b.max[lane], extremes[0]);
+    for (int lane = 0; st == PFC_OK && lane < lanes; lane++) extremes[0] = px_larger(b.max[lane], extremes[0]);
     free(b.max);
     if (st != PFC_OK) {
         pfc_exact_sinkhorn_destroy(be, p);
@@ -91,26 +88,6 @@ void pfc_exact_sinkhorn_destroy(pfc_backend *be, pfc_sinkhorn_plan *plan)
     free(plan);
 }
 
-static bool replaces_infinities(const pfc_sinkhorn_plan *p) { return p->cfg.version == PFC_SINKHORN_V1 || p->cfg.version == PFC_SINKHORN_VISSL; }
-
-/* The source's shoot_infs over rows of n elements: infinities become the largest of the others and 0; NaN wins. */
-static void shoot_infs(double *x, int64_t rows, int64_t n, int64_t ld)
-{
-    bool any = false;
-    double m = 0.0;
-    for (int64_t j = 0; j < rows; j++)
-        for (int64_t i = 0; i < n; i++) {
-            double v = x[j * ld + i];
-            if (v == PX_INF || v == -PX_INF)
-                any = true;
-            else
-                m = larger(v, m);
-        }
-    for (int64_t j = 0; any && j < rows; j++)
-        for (int64_t i = 0; i < n; i++)
-            if (x[j * ld + i] == PX_INF || x[j * ld + i] == -PX_INF) x[j * ld + i] = m;
-}
-
 static void exp_part(const pfc_exact_kernels *k, pfc_sinkhorn_plan *p, int lane, int64_t first, int64_t end, void *arg)
 {
     (void)lane;
@@ -121,7 +98,7 @@ pfc_status pfc_exact_sinkhorn_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, cons
 {
     double shift = plan->cfg.stabilise ? extremes[0] : 0.0;
     PFC_TRY(for_samples(be, plan, exp_part, &shift));
-    if (replaces_infinities(plan)) shoot_infs(plan->q.data, plan->q.rows, plan->q.cols, plan->q.ld);
+    if (pfc_replaces_infinities(&plan->cfg)) pfc_shoot_infs(plan->q.data, plan->q.rows, plan->q.cols, plan->q.ld);
     return PFC_OK;
 }
 
@@ -151,7 +128,7 @@ pfc_status pfc_exact_sinkhorn_expo(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc
 static void sums_part(const pfc_exact_kernels *k, pfc_sinkhorn_plan *p, int lane, int64_t first, int64_t end, void *arg)
 {
     pfc_acc *acc = arg;
-    exact_scalar_acc *s = scalar_lane(acc, lane);
+    exact_scalar_acc *s = exact_scalar_lane(acc, lane);
     double *scale = p->work + lane * p->q.cols;
     for (int64_t i = 0; i < p->q.cols; i++) scale[i] = px_pow2(36 - acc->expo[i]);
     for (int64_t j = first; j < end; j++) {
@@ -222,7 +199,7 @@ pfc_status pfc_exact_sinkhorn_scale(pfc_backend *be, pfc_sinkhorn_plan *plan, co
     int64_t n = plan->q.cols;
     double r = 1.0 / (double)n;
     for (int64_t i = 0; i < n; i++) plan->row[i] = plan->cfg.version == PFC_SINKHORN_V2 ? sums[i] : r / sums[i];
-    if (replaces_infinities(plan)) shoot_infs(plan->row, 1, n, n);
+    if (pfc_replaces_infinities(&plan->cfg)) pfc_shoot_infs(plan->row, 1, n, n);
     return for_samples(be, plan, scale_part, NULL);
 }
 
@@ -246,7 +223,7 @@ pfc_status pfc_exact_sinkhorn_log_max(pfc_backend *be, pfc_sinkhorn_plan *plan, 
     pfc_status st = for_samples(be, plan, log_max_part, lanes);
     for (int64_t i = 0; st == PFC_OK && i < n; i++) {
         double m = -PX_INF;
-        for (int lane = 0; lane < plan->lanes; lane++) m = larger(lanes[lane * n + i], m);
+        for (int lane = 0; lane < plan->lanes; lane++) m = px_larger(lanes[lane * n + i], m);
         ((double *)max.data)[i] = m + 0.0;
     }
     free(lanes);
@@ -261,7 +238,7 @@ typedef struct log_sum {
 static void log_sums_part(const pfc_exact_kernels *k, pfc_sinkhorn_plan *p, int lane, int64_t first, int64_t end, void *arg)
 {
     const log_sum *l = arg;
-    exact_scalar_acc *s = scalar_lane(l->acc, lane);
+    exact_scalar_acc *s = exact_scalar_lane(l->acc, lane);
     double *y = p->work + lane * p->q.cols;
     for (int64_t j = first; j < end; j++) {
         k->add_row(q_row(p, j), NULL, p->g[j], p->q.cols, y);

@@ -12,7 +12,7 @@ pfc_status pfc_slice_operand(exact_lane *lane, pfc_operand *op)
     if (!op->storage || !op->wide_index) return PFC_ERR_NOMEM;
     double *rows = op->storage, *cols = rows + 3 * n * d;
     for (int64_t i = 0; i < n; i++) {
-        const double *x = (const double *)op->x.data + i * op->x.ld;
+        const double *x = exact_at(op->x, i);
         double *r = rows + i * 3 * d;
         if (lane->k->slice(x, d, px_pow2(20 - op->expo[i]), r + 2 * d, r + d, r)) op->wide_index[op->rows.wide++] = i;
         for (int place = 0; place < 3; place++) memcpy(cols + (place * n + i) * d, r + place * d, (size_t)d * sizeof *r);

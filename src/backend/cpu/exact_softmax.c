@@ -26,8 +26,8 @@ static pfc_status sort_targets(block *b)
     if (!first) return PFC_ERR_NOMEM;
     memset(first, -1, (size_t)b->c * sizeof *first);
     for (int64_t n = b->n - 1; n >= 0; n--) {
-        int64_t t = b->rows->target[n] - b->c0;
-        if (b->rows->target[n] < 0 || t < 0 || t >= b->c) continue;
+        int64_t t = pfc_target_in_block(b->rows, n, b->c0, b->c);
+        if (t < 0) continue;
         next[n] = first[t];
         first[t] = (int32_t)n;
     }
@@ -64,15 +64,13 @@ static const double *class_logits(const block *b, int64_t c, bool slopes)
     return b->l;
 }
 
-static exact_scalar_acc *scalar_lane(pfc_acc *acc, int lane) { return &((exact_acc_state *)acc->state)->scalar[lane]; }
-
 pfc_status pfc_exact_row_max(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum)
 {
     block b;
     PFC_TRY(open_block(be, lane, head, z, c0, rows, &b));
     for (int64_t c = 0; c < b.c; c++) {
         const double *l = class_logits(&b, c, false);
-        b.lane->k->max_row(l, b.n, scalar_lane(sum, lane)->max);
+        b.lane->k->max_row(l, b.n, exact_scalar_lane(sum, lane)->max);
         for (int32_t n = b.first[c]; n >= 0; n = b.next[n]) ((double *)rows->target_logit.data)[n] = l[n];
     }
     return PFC_OK;
@@ -82,7 +80,7 @@ pfc_status pfc_exact_row_max_fold(pfc_backend *be, pfc_acc *sum, pfc_view max)
 {
     double *out = max.data;
     for (int64_t i = 0; i < sum->rows; i++) out[i] = -PX_INF;
-    for (int lane = 0; lane < sum->lanes; lane++) exact_of(be)->k->max_row(scalar_lane(sum, lane)->max, sum->rows, out);
+    for (int lane = 0; lane < sum->lanes; lane++) exact_of(be)->k->max_row(exact_scalar_lane(sum, lane)->max, sum->rows, out);
     for (int64_t i = 0; i < sum->rows; i++) out[i] += 0.0; /* no -0 */
     return PFC_OK;
 }
@@ -91,7 +89,7 @@ pfc_status pfc_exact_row_sum(pfc_backend *be, int lane, const pfc_head *head, pf
 {
     block b;
     PFC_TRY(open_block(be, lane, head, z, c0, rows, &b));
-    exact_scalar_acc *acc = scalar_lane(sum, lane);
+    exact_scalar_acc *acc = exact_scalar_lane(sum, lane);
     const double *max = rows->max.data;
     for (int64_t c = 0; c < b.c; c++) {
         const double *l = class_logits(&b, c, false);
@@ -139,9 +137,9 @@ pfc_status pfc_exact_grad_expo(pfc_backend *be, int lane, const pfc_head *head, 
     block b;
     PFC_TRY(open_block(be, lane, head, z, c0, rows, &b));
     open_gradient(&b);
-    double *hmax = ((exact_acc_state *)feature->state)->product[lane].max, *zmax = head->normalised ? scalar_lane(dot, lane)->max : NULL;
+    double *hmax = exact_product_lane(feature, lane)->max, *zmax = head->normalised ? exact_scalar_lane(dot, lane)->max : NULL;
     for (int64_t c = 0; c < b.c; c++) {
-        double d = head->normalised ? exact_clamped(((const double *)wnorm.data)[c]) : 1.0;
+        double d = head->normalised ? exact_divisor(((const double *)wnorm.data)[c]) : 1.0;
         class_logits(&b, c, true);
         class_gradient(&b, c, b.work);
         b.lane->k->expo_row(b.work, zmax ? b.z + c * b.ld : NULL, d, px_pow2(wexpo[c]), b.n, hmax, zmax);
@@ -158,12 +156,12 @@ pfc_status pfc_exact_logit_grad(pfc_backend *be, int lane, const pfc_head *head,
     double *scale = b.work;
     for (int64_t n = 0; head->normalised && n < b.n; n++) scale[n] = px_pow2(36 - dot->expo[n]);
     for (int64_t c = 0; c < b.c; c++) {
-        double *row = (double *)h.data + c * h.ld;
+        double *row = exact_at(h, c);
         const double *cosine = b.z + c * b.ld;
         class_logits(&b, c, true);
         class_gradient(&b, c, row);
         if (!head->normalised) continue;
-        exact_scalar_acc *acc = scalar_lane(dot, lane);
+        exact_scalar_acc *acc = exact_scalar_lane(dot, lane);
         if (b.lane->k->dot_each(row, cosine, scale, b.n, acc->a, acc->b))
             for (int64_t n = 0; n < b.n; n++) acc->mark[n] |= pfc_mark_of(row[n] * cosine[n]);
         ((double *)wdot.data)[c] = pfc_exact_dot(b.lane->k, row, cosine, b.n); /* 3.10 */
@@ -175,7 +173,7 @@ pfc_status pfc_exact_logits(pfc_backend *be, int lane, const pfc_head *head, pfc
 {
     block b;
     PFC_TRY(open_block(be, lane, head, z, c0, rows, &b));
-    for (int64_t c = 0; c < b.c; c++) memcpy((double *)l.data + c * l.ld, class_logits(&b, c, false), (size_t)b.n * sizeof(double));
+    for (int64_t c = 0; c < b.c; c++) memcpy(exact_at(l, c), class_logits(&b, c, false), (size_t)b.n * sizeof(double));
     return PFC_OK;
 }
 
@@ -187,7 +185,7 @@ pfc_status pfc_exact_dlogits(pfc_backend *be, int lane, const pfc_head *head, pf
     for (int64_t c = 0; c < b.c; c++) {
         class_logits(&b, c, false);
         for (int64_t i = 0; i < b.n; i++) b.slope[i] = 1.0;
-        class_gradient(&b, c, (double *)g.data + c * g.ld);
+        class_gradient(&b, c, exact_at(g, c));
     }
     return PFC_OK;
 }

@@ -1,8 +1,6 @@
 /* exact_state.c: opening and closing the exact cpu backend, scratch, engines, and its tables. */
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/exact.h"
-#include "backend/cpu/exact_moco.h"
-#include "backend/cpu/exact_swav.h"
 #include "backend/mean_loss.h"
 
 #include <stdio.h>
@@ -21,6 +19,8 @@ const pfc_engine *pfc_engine_find(const char *name)
     return NULL;
 }
 
+/* ---- scratch ---- */
+
 double *pfc_exact_scratch(exact_lane *lane, int which, int64_t count)
 {
     exact_scratch *b = &lane->buffer[which];
@@ -35,7 +35,8 @@ double *pfc_exact_scratch(exact_lane *lane, int which, int64_t count)
 pfc_status pfc_exact_environment(exact_lane *lane)
 {
 #if defined(__SSE2__)
-    if (_mm_getcsr() & 0xe040u) { /* rounding control, flush to zero, denormals are zero */
+    const unsigned denormals_are_zero = 0x40;
+    if (_mm_getcsr() & (_MM_ROUND_MASK | _MM_FLUSH_ZERO_MASK | denormals_are_zero)) {
         snprintf(lane->error, sizeof lane->error, "the floating-point environment of a thread is not IEEE round-to-nearest with subnormals");
         return PFC_ERR_RUNTIME;
     }
@@ -43,6 +44,26 @@ pfc_status pfc_exact_environment(exact_lane *lane)
     lane->error[0] = 0;
     return PFC_OK;
 }
+
+/* ---- failing ---- */
+
+pfc_status pfc_exact_fail(pfc_backend *be, int lane, pfc_status status)
+{
+    const char *text = exact_of(be)->lane[lane].error;
+    if (status != PFC_OK) snprintf(be->error, sizeof be->error, "%s", text[0] ? text : "out of memory");
+    return status;
+}
+
+pfc_status pfc_exact_finish(pfc_backend *be, int lane) { return pfc_exact_fail(be, lane, pfc_exact_environment(&exact_of(be)->lane[lane])); }
+
+pfc_status pfc_exact_check_failed(exact_lane *lane, const char *who, int64_t m, int64_t n, int64_t k)
+{
+    snprintf(lane->error, sizeof lane->error, "self-check: %s did not return the exact integers (%lld x %lld x %lld)", who, (long long)m, (long long)n,
+             (long long)k);
+    return PFC_ERR_RUNTIME;
+}
+
+/* ---- opening and closing ---- */
 
 static bool engine_usable(const pfc_engine *engine, char *why, size_t size)
 {
@@ -97,6 +118,10 @@ void pfc_exact_close(pfc_backend *be)
     be->state = NULL;
 }
 
+/* ---- the tables ---- */
+
+#define FIELD(name, value) .name = value,
+#define ENTRY(name) .name = pfc_exact_##name,
 const pfc_ops pfc_ops_exact_scalar = {
     .isa = "scalar",
 #include "backend/cpu/exact_ops.inc"

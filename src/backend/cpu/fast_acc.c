@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static fast_acc *state_of(const pfc_acc *acc) { return acc->state; }
+enum { FOLD_PARALLEL = 1 << 14 }; /* elements from which threads pay: each is a sum over the lanes */
 
 void pfc_fast_acc_destroy(pfc_backend *be, pfc_acc *acc)
 {
     if (!acc) return;
-    fast_acc *s = state_of(acc);
+    fast_acc *s = pfc_fast_acc_of(acc);
     if (s) {
         pfc_fast_free(be, s->product);
         free(s->sum);
@@ -47,7 +47,7 @@ static bool fill_state(pfc_backend *be, pfc_acc *acc, fast_acc *s)
 
 float *pfc_fast_lane_product(pfc_acc *acc, int lane)
 {
-    fast_acc *s = state_of(acc);
+    fast_acc *s = pfc_fast_acc_of(acc);
     float *product = s->product + lane * acc->rows * s->ld;
     if (!s->seen[lane]) memset(product, 0, (size_t)(acc->rows * s->ld) * sizeof *product);
     s->seen[lane] = 1;
@@ -73,8 +73,8 @@ pfc_status pfc_fast_acc_create(pfc_backend *be, int kind, int64_t rows, int64_t 
 static void fold_product(pfc_backend *be, pfc_acc *acc)
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
-    const fast_acc *s = state_of(acc);
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (acc->rows * acc->cols > 16384)
+    const fast_acc *s = pfc_fast_acc_of(acc);
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (acc->rows * acc->cols > FOLD_PARALLEL)
     for (int64_t i = 0; i < acc->rows; i++) {
         const float *part[FAST_LANES];
         int parts = 0;
@@ -87,7 +87,7 @@ static void fold_product(pfc_backend *be, pfc_acc *acc)
 /* Sums of exp(l - m_lane) brought to the global maximum. A maximum that is not finite makes the sum NaN where there is any class (exact-v1 3.5). */
 static double fold_row_sum(const pfc_acc *acc, int64_t i, double max)
 {
-    const fast_acc *s = state_of(acc);
+    const fast_acc *s = pfc_fast_acc_of(acc);
     double sum = 0.0;
     for (int lane = 0; lane < acc->lanes; lane++) {
         if (!s->seen[lane]) continue;
@@ -99,7 +99,7 @@ static double fold_row_sum(const pfc_acc *acc, int64_t i, double max)
 
 pfc_status pfc_fast_acc_fold(pfc_backend *be, pfc_acc *acc, const pfc_rows_info *rows)
 {
-    const fast_acc *s = state_of(acc);
+    const fast_acc *s = pfc_fast_acc_of(acc);
     if (acc->kind == PFC_ACC_PRODUCT) {
         fold_product(be, acc);
         return PFC_OK;
@@ -125,14 +125,11 @@ pfc_status pfc_fast_acc_value(pfc_backend *be, const pfc_acc *acc, int64_t first
 
 pfc_status pfc_fast_row_max_fold(pfc_backend *be, pfc_acc *sum, pfc_view max)
 {
-    const fast_acc *s = state_of(sum);
+    const fast_acc *s = pfc_fast_acc_of(sum);
     (void)be;
     for (int64_t i = 0; i < sum->rows; i++) {
         float m = -__builtin_inff();
-        for (int lane = 0; lane < sum->lanes; lane++) {
-            float x = s->max[lane * s->ld + i];
-            if (m == m && !(x <= m)) m = x;
-        }
+        for (int lane = 0; lane < sum->lanes; lane++) m = pfc_fast_larger(m, s->max[lane * s->ld + i]);
         *pfc_fast_at(max, i) = m;
     }
     return PFC_OK;

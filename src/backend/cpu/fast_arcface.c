@@ -39,13 +39,6 @@ static void target_logit(const fast_angular *head, const float *c, float z, floa
     *slope = head->clamp && !(__builtin_fabsf(z) <= 1.0f) ? 0.0f : head->s * rise;
 }
 
-/* Position of the row's target in a block of `count` classes from c0, or -1. */
-static int64_t target_in(const pfc_rows_info *rows, int64_t n, int64_t c0, int64_t count)
-{
-    int64_t t = rows->target[n] - c0;
-    return rows->target[n] >= 0 && t >= 0 && t < count ? t : -1;
-}
-
 /* l and slope (NULL: not wanted) of class c of the block; other rows than the class's own targets. */
 static void class_logits(const pfc_fast_kernels *k, const pfc_angular *head, pfc_view cosine, int64_t c, int64_t c0, const pfc_rows_info *rows, float *l,
                          float *slope)
@@ -82,14 +75,14 @@ pfc_status pfc_fast_aims_sum(pfc_backend *be, int lane, pfc_view l, int64_t c0, 
 {
     int64_t n = l.cols;
     const float *max = pfc_fast_at(rows->max, 0), *sum = pfc_fast_at(rows->sum, 0);
-    double *to_total = ((fast_acc *)total->state)->sum + lane * n, *to_loss = ((fast_acc *)loss->state)->sum + lane * n;
+    double *to_total = pfc_fast_acc_of(total)->sum + lane * n, *to_loss = pfc_fast_acc_of(loss)->sum + lane * n;
     fast_scratch *s = pfc_fast_scratch(be, lane, l.rows, n, 0);
     if (!s) return pfc_cpu_nomem(be, (size_t)(l.rows + n) * 64);
     for (int64_t i = 0; i < n; i++) s->logit[i] = (float)px_log((double)sum[i]);
     for (int64_t c = 0; aims->soft.data && c < l.rows; c++)
         pfc_fast_kernels_of(be)->surprise_row(pfc_fast_at(aims->soft, c0 + c), weight_of(aims, c0 + c), pfc_fast_at(l, c), max, s->logit, n, to_total, to_loss);
     for (int64_t i = 0; !aims->soft.data && i < n; i++) {
-        int64_t at = target_in(rows, i, c0, l.rows);
+        int64_t at = pfc_target_in_block(rows, i, c0, l.rows);
         if (at < 0) continue;
         float q = weight_of(aims, c0 + at), r = s->logit[i] - (pfc_fast_at(l, at)[i] - max[i]);
         to_total[i] += (double)q;

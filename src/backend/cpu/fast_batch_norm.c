@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { PARALLEL = 1 << 15, STREAM = 1 << 22 }; /* elements from which threads pay, and stores that bypass the caches */
+enum { STREAM = 1 << 22 }; /* elements from which stores bypass the caches */
 
 /* Where the elements of a unit are: `runs` rows, `stride` floats apart, the first one at `first`. */
 typedef struct place {
@@ -25,10 +25,8 @@ static place place_of(const pfc_bn_shape *s, int64_t u)
 
 static int64_t units_of(const pfc_bn_shape *s) { return s->splits * s->channels; }
 
-#define FOR_UNITS(u)                                                                                                                                        \
-    _Pragma("omp parallel for schedule(static) num_threads(be->threads) if (shape.n * shape.channels * shape.inner > PARALLEL)") for (int64_t u = 0;        \
-                                                                                                                                      u < units_of(&shape); \
-                                                                                                                                      u++)
+/* In front of a loop over units, or strips: a thread for each, where there is enough to do. */
+#define AT_ONCE _Pragma("omp parallel for schedule(static) num_threads(be->threads) if (shape.n * shape.channels * shape.inner > FAST_PARALLEL)")
 
 /* Units side by side, of one split. */
 enum { STRIP = 64 };
@@ -48,10 +46,6 @@ static strip strip_of(const pfc_bn_shape *s, int64_t i)
     t.p = place_of(s, t.first);
     return t;
 }
-
-#define FOR_STRIPS(t)                                                                                                                                         \
-    _Pragma("omp parallel for schedule(static) num_threads(be->threads) if (shape.n * shape.channels > PARALLEL)") for (int64_t t = 0; t < strips_of(&shape); \
-                                                                                                                        t++)
 
 static const float *at(pfc_view v, place p) { return (const float *)v.data + p.first; }
 static float *out_at(pfc_view v, place p) { return (float *)v.data + p.first; }
@@ -83,8 +77,8 @@ static void strip_sums(const pfc_fast_kernels *k, const strip *t, pfc_view x, co
 
 static void column_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const double *grid, double *sum)
 {
-    FOR_STRIPS(i)
-    {
+    AT_ONCE
+    for (int64_t i = 0; i < strips_of(&shape); i++) {
         strip t = strip_of(&shape, i);
         double first[STRIP], second[STRIP];
         strip_sums(pfc_fast_kernels_of(be), &t, x, grid + t.first, first, second);
@@ -96,13 +90,13 @@ static void column_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const d
 pfc_status pfc_fast_bn_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const double *grid, pfc_acc *acc)
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
-    double *sum = ((fast_acc *)acc->state)->sum;
+    double *sum = pfc_fast_acc_of(acc)->sum;
     if (has_strips(&shape)) {
         column_sums(be, shape, x, grid, sum);
         return PFC_OK;
     }
-    FOR_UNITS(u)
-    {
+    AT_ONCE
+    for (int64_t u = 0; u < units_of(&shape); u++) {
         place p = place_of(&shape, u);
         double two[2];
         k->bn_sums(at(x, p), p.runs, p.stride, shape.inner, shift_of(grid[u]), two);
@@ -186,15 +180,15 @@ static void strip_normalise(pfc_backend *be, const pfc_bn_shape *shape, const st
 pfc_status pfc_fast_bn_normalise(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, pfc_view y)
 {
     if (has_strips(&shape)) {
-        FOR_STRIPS(i)
-        {
+        AT_ONCE
+        for (int64_t i = 0; i < strips_of(&shape); i++) {
             strip t = strip_of(&shape, i);
             strip_normalise(be, &shape, &t, x, units, y);
         }
         return PFC_OK;
     }
-    FOR_UNITS(u)
-    {
+    AT_ONCE
+    for (int64_t u = 0; u < units_of(&shape); u++) {
         job j = job_of(be, &shape, u, units);
         normalise(&j, x, y);
     }
@@ -220,15 +214,15 @@ pfc_status pfc_fast_bn_forward_alone(pfc_backend *be, pfc_bn_shape shape, pfc_vi
                                      double *inv, pfc_view y)
 {
     if (has_strips(&shape)) {
-        FOR_STRIPS(i)
-        {
+        AT_ONCE
+        for (int64_t i = 0; i < strips_of(&shape); i++) {
             strip t = strip_of(&shape, i);
             strip_forward(be, &shape, &t, x, units, eps, mean, var, inv, y);
         }
         return PFC_OK;
     }
-    FOR_UNITS(u)
-    {
+    AT_ONCE
+    for (int64_t u = 0; u < units_of(&shape); u++) {
         pfc_bn_units given = { NULL, NULL, units->weight, units->bias, NULL, NULL };
         job j = job_of(be, &shape, u, &given);
         double two[2], grid = grid_of(x, j.p);
@@ -291,18 +285,18 @@ static void strip_gradient_sums(pfc_backend *be, const pfc_bn_shape *shape, cons
 
 pfc_status pfc_fast_bn_grad_sums(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, const double *grid, pfc_acc *acc)
 {
-    double *sum = ((fast_acc *)acc->state)->sum;
+    double *sum = pfc_fast_acc_of(acc)->sum;
     (void)grid;
     if (has_strips(&shape)) {
-        FOR_STRIPS(i)
-        {
+        AT_ONCE
+        for (int64_t i = 0; i < strips_of(&shape); i++) {
             strip t = strip_of(&shape, i);
             strip_gradient_sums(be, &shape, &t, x, g, units, sum);
         }
         return PFC_OK;
     }
-    FOR_UNITS(u)
-    {
+    AT_ONCE
+    for (int64_t u = 0; u < units_of(&shape); u++) {
         job j = job_of(be, &shape, u, units);
         double two[2];
         gradient_sums(&j, x, g, two);
@@ -383,16 +377,16 @@ static void strip_backward(pfc_backend *be, const pfc_bn_shape *shape, const str
 pfc_status pfc_fast_bn_backward(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, pfc_view x_grad)
 {
     if (has_strips(&shape)) {
-        FOR_STRIPS(i)
-        {
+        AT_ONCE
+        for (int64_t i = 0; i < strips_of(&shape); i++) {
             strip t = strip_of(&shape, i);
             bool batch = units->mean_g != NULL;
             strip_backward(be, &shape, &t, x, g, units, batch ? units->mean_g + t.first : NULL, batch ? units->mean_gx + t.first : NULL, x_grad);
         }
         return PFC_OK;
     }
-    FOR_UNITS(u)
-    {
+    AT_ONCE
+    for (int64_t u = 0; u < units_of(&shape); u++) {
         job j = job_of(be, &shape, u, units);
         bool batch = units->mean_g != NULL;
         backward(&j, x, g, batch, batch ? units->mean_g[u] : 0.0, batch ? units->mean_gx[u] : 0.0, x_grad);
@@ -416,15 +410,15 @@ pfc_status pfc_fast_bn_backward_alone(pfc_backend *be, pfc_bn_shape shape, pfc_v
                                       pfc_view x_grad)
 {
     if (has_strips(&shape)) {
-        FOR_STRIPS(i)
-        {
+        AT_ONCE
+        for (int64_t i = 0; i < strips_of(&shape); i++) {
             strip t = strip_of(&shape, i);
             strip_backward_alone(be, &shape, &t, x, g, units, divisor, sums, x_grad);
         }
         return PFC_OK;
     }
-    FOR_UNITS(u)
-    {
+    AT_ONCE
+    for (int64_t u = 0; u < units_of(&shape); u++) {
         job j = job_of(be, &shape, u, units);
         double two[2];
         gradient_sums(&j, x, g, two);
@@ -440,7 +434,7 @@ pfc_status pfc_fast_bn_backward_alone(pfc_backend *be, pfc_bn_shape shape, pfc_v
 pfc_status pfc_fast_gather_add(pfc_backend *be, pfc_view x, pfc_acc *acc)
 {
     (void)be;
-    double *sum = ((fast_acc *)acc->state)->sum;
+    double *sum = pfc_fast_acc_of(acc)->sum;
     for (int64_t i = 0; i < x.rows; i++) sum[i] += (double)*pfc_fast_at(x, i);
     return PFC_OK;
 }

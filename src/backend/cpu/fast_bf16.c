@@ -1,13 +1,9 @@
 /* fast_bf16.c: the kernels of fast_bf16.h, compiled for AMX and AVX-512. */
 #include "backend/cpu/fast_bf16.h"
+#include "backend/cpu/lanes512.h"
 #include "backend/cpu/tiles.h"
 
-#include <immintrin.h>
-
 enum { HI, MID, LO };
-
-/* The first n lanes, n of any size. */
-static inline __mmask16 first_lanes(int64_t n) { return (__mmask16)(n >= 16 ? 0xffff : n <= 0 ? 0 : (1 << n) - 1); }
 
 /* ---- parts and panels ---- */
 
@@ -28,7 +24,7 @@ static void rows(const float *const *row, const float *scale, int count, int64_t
     for (int i = 0; i < BF16_PANEL; i++) {
         __m512 s = _mm512_set1_ps(scale && i < count ? scale[i] : 1.0f);
         for (int64_t at = 0; at < k; at += BF16_STEP) {
-            __mmask16 low = first_lanes(i < count ? k - at : 0), high = first_lanes(i < count ? k - at - 16 : 0);
+            __mmask16 low = first_of_16(i < count ? k - at : 0), high = first_of_16(i < count ? k - at - 16 : 0);
             __m512 a = low ? _mm512_maskz_loadu_ps(low, row[i] + at) : _mm512_setzero_ps();
             __m512 b = high ? _mm512_maskz_loadu_ps(high, row[i] + at + 16) : _mm512_setzero_ps();
             put_line(panel + at / BF16_STEP * BF16_STEP_BYTES, i, _mm512_mul_ps(a, s), _mm512_mul_ps(b, s));
@@ -76,7 +72,7 @@ static void rows_right(const float *const *row, const float *scale, int count, i
 /* 16 columns of term t, or zero. */
 static inline __m512 term(const float *const *row, const float *scale, int64_t t, int64_t k, int64_t at, int64_t cols)
 {
-    __mmask16 mask = first_lanes(t < k ? cols - at : 0);
+    __mmask16 mask = first_of_16(t < k ? cols - at : 0);
     if (!mask) return _mm512_setzero_ps();
     return _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, row[t] + at), _mm512_set1_ps(scale ? scale[t] : 1.0f));
 }
@@ -164,7 +160,7 @@ static bool all_finite(const float *out, int n_rows, int cols)
 {
     __mmask16 bad = 0;
     for (int i = 0; i < n_rows; i++)
-        for (int j = 0; j < cols; j += 16) bad |= _mm512_mask_fpclass_ps_mask(first_lanes(cols - j), _mm512_load_ps(out + i * BF16_PANEL + j), 0x99);
+        for (int j = 0; j < cols; j += 16) bad |= _mm512_mask_fpclass_ps_mask(first_of_16(cols - j), _mm512_load_ps(out + i * BF16_PANEL + j), NOT_FINITE);
     return bad == 0;
 }
 
@@ -195,7 +191,7 @@ static void quotients(const float *out, int n_rows, int cols, const float *xd, c
 {
     for (int i = 0; i < n_rows; i++)
         for (int j = 0; j < cols; j += 16) {
-            __mmask16 mask = first_lanes(cols - j);
+            __mmask16 mask = first_of_16(cols - j);
             __m512 x = quotient(_mm512_load_ps(out + i * BF16_PANEL + j), _mm512_maskz_loadu_ps(mask, xd + j), _mm512_maskz_loadu_ps(mask, xinv + j),
                                 _mm512_set1_ps(wd[i]), _mm512_set1_ps(winv[i]));
             _mm512_mask_storeu_ps(z + i * ldz + j, mask, x);
@@ -205,14 +201,14 @@ static void quotients(const float *out, int n_rows, int cols, const float *xd, c
 static void copy(const float *out, int n_rows, int cols, float *z, int64_t ldz)
 {
     for (int i = 0; i < n_rows; i++)
-        for (int j = 0; j < cols; j += 16) _mm512_mask_storeu_ps(z + i * ldz + j, first_lanes(cols - j), _mm512_load_ps(out + i * BF16_PANEL + j));
+        for (int j = 0; j < cols; j += 16) _mm512_mask_storeu_ps(z + i * ldz + j, first_of_16(cols - j), _mm512_load_ps(out + i * BF16_PANEL + j));
 }
 
 static void add(const float *out, int n_rows, int cols, float *f, int64_t ldf)
 {
     for (int i = 0; i < n_rows; i++)
         for (int j = 0; j < cols; j += 16) {
-            __mmask16 mask = first_lanes(cols - j);
+            __mmask16 mask = first_of_16(cols - j);
             __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, f + i * ldf + j), _mm512_load_ps(out + i * BF16_PANEL + j));
             _mm512_mask_storeu_ps(f + i * ldf + j, mask, sum);
         }
@@ -223,7 +219,7 @@ static void projected(const float *out, int n_rows, int cols, const float *up, c
 {
     for (int i = 0; i < n_rows; i++)
         for (int j = 0; j < cols; j += 16) {
-            __mmask16 mask = first_lanes(cols - j);
+            __mmask16 mask = first_of_16(cols - j);
             __m512 x = _mm512_mul_ps(_mm512_load_ps(out + i * BF16_PANEL + j), _mm512_set1_ps(up[i]));
             if (a) x = _mm512_mul_ps(_mm512_fmadd_ps(_mm512_set1_ps(a[i]), _mm512_maskz_loadu_ps(mask, w[i] + at + j), x), _mm512_set1_ps(winv[i]));
             _mm512_mask_storeu_ps(dw + i * lddw + j, mask, x);
@@ -233,7 +229,7 @@ static void projected(const float *out, int n_rows, int cols, const float *up, c
 static float largest(const float *x, int64_t n)
 {
     __m512 most = _mm512_setzero_ps();
-    for (int64_t i = 0; i < n; i += 16) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_maskz_loadu_ps(first_lanes(n - i), x + i)));
+    for (int64_t i = 0; i < n; i += 16) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_maskz_loadu_ps(first_of_16(n - i), x + i)));
     return _mm512_reduce_max_ps(most);
 }
 

@@ -57,9 +57,8 @@ typedef struct pfc_bf16_kernels {
     float (*largest)(const float *x, int64_t n);
 } pfc_bf16_kernels;
 
-#ifdef PFC_HAVE_AMX
+/* Defined where this build has them. */
 extern const pfc_bf16_kernels pfc_bf16_kernels_table;
-#endif
 
 /* Whether the kernels can run here: built, CPU, operating system, permission, known answers, PFC_MAX_ISA. false: why, in one line. */
 bool pfc_bf16_usable(char *why, size_t size);

@@ -7,8 +7,6 @@
 #include "backend/cpu/fast_bf16.h"
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/fast.h"
-#include "backend/cpu/fast_moco.h"
-#include "backend/cpu/fast_swav.h"
 #include "backend/mean_loss.h"
 
 #include <math.h>
@@ -32,7 +30,7 @@ struct pfc_operand {
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-void pfc_bf16x6_operand_destroy(pfc_backend *be, pfc_operand *x)
+static void bf16x6_operand_destroy(pfc_backend *be, pfc_operand *x)
 {
     if (!x) return;
     pfc_cpu_free(be, x->columns); /* the others are in the same memory */
@@ -86,7 +84,7 @@ static pfc_status operand_fill(pfc_backend *be, pfc_view norm, pfc_operand *o)
     return PFC_OK;
 }
 
-pfc_status pfc_bf16x6_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out)
+static pfc_status bf16x6_operand_create(pfc_backend *be, pfc_view x, pfc_view norm, const int32_t *expo, pfc_operand **out)
 {
     (void)expo;
     *out = NULL;
@@ -95,7 +93,7 @@ pfc_status pfc_bf16x6_operand_create(pfc_backend *be, pfc_view x, pfc_view norm,
     o->n = x.rows, o->d = x.cols, o->x = x;
     pfc_status st = operand_fill(be, norm, o);
     if (st != PFC_OK) {
-        pfc_bf16x6_operand_destroy(be, o);
+        bf16x6_operand_destroy(be, o);
         return st;
     }
     *out = o;
@@ -179,7 +177,8 @@ static void finish_cosines(bf16_work *work, const pfc_operand *x, const cosine_b
         tiles->copy(work->out, rows, cols, to, z.ld);
 }
 
-pfc_status pfc_bf16x6_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_view z)
+static pfc_status bf16x6_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised,
+                                 pfc_view z)
 {
     bf16_work work;
     cosine_block b;
@@ -239,9 +238,10 @@ static void finish_feature(bf16_work *work, const feature_block *b, int64_t n0, 
     tiles->copy(work->out, rows, cols, f, ldf);
 }
 
-pfc_status pfc_bf16x6_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature)
+static pfc_status bf16x6_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised,
+                                      pfc_acc *feature)
 {
-    const fast_acc *acc = feature->state;
+    const fast_acc *acc = pfc_fast_acc_of(feature);
     int64_t n = h.cols, d = w.base.cols, bytes = pfc_bf16_panel_bytes(w.count);
     float *f = pfc_fast_lane_product(feature, lane);
     bf16_work work;
@@ -298,7 +298,7 @@ static void set_weight_block(weight_block *b, pfc_view h, pfc_rowset w, pfc_view
         float norm = *pfc_fast_at(wnorm, c), wd = pfc_fast_divisor(norm);
         b->w[i] = pfc_fast_row(w, c);
         b->winv[i] = 1.0f / wd;
-        b->a[i] = norm < 1e-12f ? 0.0f : -(*pfc_fast_at(wdot, c) / wd);
+        b->a[i] = norm < (float)PFC_NORM_MIN ? 0.0f : -(*pfc_fast_at(wdot, c) / wd);
     }
 }
 
@@ -331,8 +331,8 @@ static void weight_products(bf16_work *work, const pfc_operand *x, const weight_
         }
 }
 
-pfc_status pfc_bf16x6_weight_grad(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
-                                  pfc_view dw)
+static pfc_status bf16x6_weight_grad(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
+                                     pfc_view dw)
 {
     bf16_work work;
     weight_block b;
@@ -347,8 +347,8 @@ pfc_status pfc_bf16x6_weight_grad(pfc_backend *be, int lane, const pfc_operand *
 }
 
 /* The gradient of a block stays in cache until its rows are updated. */
-pfc_status pfc_bf16x6_weight_update(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
-                                    pfc_view momentum, const pfc_sgd *sgd)
+static pfc_status bf16x6_weight_update(pfc_backend *be, int lane, const pfc_operand *x, pfc_view h, pfc_rowset w, pfc_view wnorm, pfc_view wdot, int normalised,
+                                       pfc_view momentum, const pfc_sgd *sgd)
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
     const fast_sgd f = pfc_fast_sgd_of(sgd);
@@ -362,7 +362,7 @@ pfc_status pfc_bf16x6_weight_update(pfc_backend *be, int lane, const pfc_operand
         set_weight_block(&b, h, w, wnorm, wdot, normalised, first);
         weight_products(&work, x, &b, normalised, dw, ld);
         for (int64_t i = 0; i < b.count; i++) {
-            int64_t row = w.index ? w.index[first + i] : w.first + first + i;
+            int64_t row = pfc_row_index(w, first + i);
             k->sgd_row(dw + i * ld, pfc_fast_at(w.base, row), pfc_fast_at(momentum, row), x->d, &f);
         }
     }
@@ -372,11 +372,13 @@ pfc_status pfc_bf16x6_weight_update(pfc_backend *be, int lane, const pfc_operand
 
 /* ---- the table ---- */
 
-#define FAST_PRODUCT(name) pfc_bf16x6_##name
-#define FAST_PRODUCT_BLOCK BLOCK
-#define FAST_ROWS_AHEAD NULL /* prefetches compete with tile loads for fill buffers */
+#define FIELD(name, value) .name = value,
+#define ENTRY(name) .name = pfc_fast_##name,
+#define PRODUCT(name) .name = bf16x6_##name,
 const pfc_ops pfc_ops_fast_bf16x6 = {
     .isa = "amx", /* and AVX-512 for everything else */
+    .block_classes = BLOCK,
+    .rows_ahead = NULL, /* prefetches compete with tile loads for fill buffers */
 #include "backend/cpu/fast_ops.inc"
 };
 #endif

@@ -191,7 +191,7 @@ static void set_classes(fast_scratch *s, pfc_rowset w, pfc_view wnorm, int norma
 /* The projection -(w / d) q; below the clamp there is none. */
 static void set_projection(fast_scratch *s, int64_t classes, pfc_view wnorm, pfc_view wdot)
 {
-    for (int64_t c = 0; c < classes; c++) s->a[c] = *pfc_fast_at(wnorm, c) < 1e-12f ? 0.0f : -(*pfc_fast_at(wdot, c) / s->wd[c]);
+    for (int64_t c = 0; c < classes; c++) s->a[c] = *pfc_fast_at(wnorm, c) < (float)PFC_NORM_MIN ? 0.0f : -(*pfc_fast_at(wdot, c) / s->wd[c]);
 }
 
 /* The rows as input only. */
@@ -220,7 +220,7 @@ pfc_status pfc_fast_cosines(pfc_backend *be, int lane, const pfc_operand *x, pfc
 
 pfc_status pfc_fast_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_rowset w, pfc_view wnorm, const int32_t *wexpo, int normalised, pfc_acc *feature)
 {
-    fast_acc *acc = feature->state;
+    fast_acc *acc = pfc_fast_acc_of(feature);
     fast_scratch *s = pfc_fast_scratch(be, lane, w.count, h.cols, w.base.cols);
     (void)wexpo;
     if (!s) return no_scratch(be, w.count, h.cols);
@@ -253,7 +253,7 @@ pfc_status pfc_fast_weight_update(pfc_backend *be, int lane, const pfc_operand *
     PFC_TRY(panels_of(be, x, normalised ? UNIT : ROWS, &panels));
     set_classes(s, w, wnorm, normalised);
     if (normalised) set_projection(s, w.count, wnorm, wdot);
-    for (int64_t c = 0; c < w.count; c++) s->m[c] = pfc_fast_at(momentum, w.index ? w.index[c] : w.first + c);
+    for (int64_t c = 0; c < w.count; c++) s->m[c] = pfc_fast_at(momentum, pfc_row_index(w, c));
     pfc_fast_kernels_of(be)->weight_update(h.data, h.ld, w.count, panels, x->n, s->w, s->m, normalised ? s->a : NULL, s->winv, x->d, &f, &s->ahead);
     return PFC_OK;
 }
@@ -291,7 +291,7 @@ static fast_targets find_targets(fast_scratch *s, const int64_t *target, int64_t
 pfc_status pfc_fast_row_max(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum)
 {
     int64_t n = z.cols;
-    fast_acc *acc = sum->state;
+    fast_acc *acc = pfc_fast_acc_of(sum);
     fast_scratch *s = pfc_fast_scratch(be, lane, z.rows, n, 0);
     if (!s) return no_scratch(be, z.rows, n);
     if (z.rows == 0) return PFC_OK;
@@ -334,7 +334,7 @@ pfc_status pfc_fast_logit_grad(pfc_backend *be, int lane, const pfc_head *head, 
     int sums = head->normalised && dot;
     pfc_fast_kernels_of(be)->logit_grad(&f, z.data, z.ld, z.rows, n, targets, &r, h.data, h.ld, sums ? s->dot : NULL, s->a);
     if (!sums) return PFC_OK;
-    fast_acc *acc = dot->state;
+    fast_acc *acc = pfc_fast_acc_of(dot);
     double *total = acc->sum + lane * dot->rows;
     for (int64_t i = 0; i < n; i++) total[i] += (double)s->dot[i];
     for (int64_t c = 0; c < z.rows; c++) *pfc_fast_at(wdot, c) = s->a[c];

@@ -21,7 +21,7 @@ typedef struct fast_head {
     float threshold;  /* +inf: off */
 } fast_head;
 
-/* Angular margins in float (doc/exact-v1.md 8.3). */
+/* Angular margins in float (doc/exact-v1.md 8.4). */
 typedef struct fast_angular {
     int margins, easy, clamp; /* margins 0: evaluation */
     float s;
@@ -68,7 +68,7 @@ typedef struct pfc_fast_kernels {
     /* f (n, d) += sum_c h_cn (w_c winv_c); winv NULL: w as it is. packed: classes*(d up to a multiple of panel) floats of work; ldf: of 16. */
     void (*feature_grad)(const float *h, int64_t ldh, int64_t n, const float *const *w, const float *winv, int64_t classes, int64_t d, float *packed, float *f,
                          int64_t ldf);
-    /* dw_cd = fma(a_c, w_cd, sum_n h_cn x_nd) * winv_c; a NULL: only the sum. panels: x / ||x||, k = N. */
+    /* dw_cd = fma(a_c, w_cd, sum_n h_cn x_nd) * winv_c; a NULL: only the sum. panels: x / max(||x||, 1e-12), a NULL: x; k = N. */
     void (*weight_grad)(const float *h, int64_t ldh, int64_t classes, const float *panels, int64_t n, const float *const *w, const float *a, const float *winv,
                         int64_t d, float *dw, int64_t lddw);
     /* weight_grad, and rows w and m of weight and momentum by sgd_row with its dw. */
@@ -93,7 +93,7 @@ typedef struct pfc_fast_kernels {
     void (*add_rows)(const float *const *part, int parts, int64_t n, double *out);
     /* out_i = x_i rounded to float. */
     void (*round_row)(const double *x, int64_t n, float *out);
-    /* y_i = exp(x_i), x_i <= 0 or NaN. */
+    /* y_i = exp(x_i), x_i <= 0 or NaN; no operation calls it, tests do: the exp that the others have inside. */
     void (*exp_row)(const float *x, int64_t n, float *y);
 
     /* ---- whole matrices (fast_matrix.inc) ---- */
@@ -175,6 +175,7 @@ typedef struct pfc_fast_kernels {
                                float *out);
 } pfc_fast_kernels;
 
+/* Only those that this build has are defined. */
 extern const pfc_fast_kernels pfc_fast_kernels_scalar, pfc_fast_kernels_avx2, pfc_fast_kernels_avx512;
 
 #endif

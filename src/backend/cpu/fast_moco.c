@@ -1,5 +1,4 @@
 /* fast_moco.c: moco in fast mode: the momentum encoder and the positive logits. */
-#include "backend/cpu/fast_moco.h"
 #include "backend/cpu/fast.h"
 #include "core/px.h"
 
@@ -28,8 +27,8 @@ pfc_status pfc_fast_positive_max(pfc_backend *be, pfc_view l, pfc_view max)
 {
     (void)be;
     for (int64_t i = 0; i < l.rows; i++) {
-        float x = *pfc_fast_at(l, i), *m = pfc_fast_at(max, i);
-        if (*m == *m && !(x <= *m)) *m = x;
+        float *m = pfc_fast_at(max, i);
+        *m = pfc_fast_larger(*m, *pfc_fast_at(l, i));
     }
     return PFC_OK;
 }

@@ -4,14 +4,11 @@
 
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/fast.h"
-#include "backend/cpu/fast_moco.h"
-#include "backend/cpu/fast_swav.h"
 #include "backend/mean_loss.h"
 #include "core/px.h"
 
 #include <malloc.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- state ---- */
 
@@ -103,11 +100,13 @@ void pfc_fast_free(pfc_backend *be, void *p)
 
 /* ---- rows ---- */
 
+enum { ROWS_PARALLEL = 1 << 16, UPDATE_PARALLEL = 1 << 18 }; /* elements from which threads pay */
+
 pfc_status pfc_fast_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, int32_t *expo)
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
     (void)expo;
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (a.count * a.base.cols > 65536)
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (a.count * a.base.cols > ROWS_PARALLEL)
     for (int64_t i = 0; i < a.count; i++) *pfc_fast_at(norm, i) = (float)__builtin_sqrt(k->sum_squares(pfc_fast_row(a, i), a.base.cols));
     return PFC_OK;
 }
@@ -134,14 +133,14 @@ pfc_status pfc_fast_feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_v
                                         pfc_view x_grad)
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (x_grad.rows * x_grad.cols > 65536)
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (x_grad.rows * x_grad.cols > ROWS_PARALLEL)
     for (int64_t i = 0; i < x_grad.rows; i++) {
         float a = 0.0f, b = (float)scale;
         const float *xi = pfc_fast_at(feature, i);
         if (normalised) {
             float n = *pfc_fast_at(norm, i);
             double r = (double)pfc_fast_divisor(n);
-            if (!(n < 1e-12f)) {
+            if (!(n < (float)PFC_NORM_MIN)) {
                 a = (float)(-(double)*pfc_fast_at(dot, i) / r);
                 xi = pfc_fast_at(x, i);
             }
@@ -156,9 +155,9 @@ pfc_status pfc_fast_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pf
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
     const fast_sgd f = pfc_fast_sgd_of(sgd);
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (weight.count * weight.base.cols > 262144)
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (weight.count * weight.base.cols > UPDATE_PARALLEL)
     for (int64_t i = 0; i < weight.count; i++) {
-        int64_t row = weight.index ? weight.index[i] : weight.first + i;
+        int64_t row = pfc_row_index(weight, i);
         k->sgd_row(dw.data ? pfc_fast_at(dw, i) : NULL, pfc_fast_at(weight.base, row), pfc_fast_at(momentum, row), weight.base.cols, &f);
     }
     return PFC_OK;
@@ -166,19 +165,27 @@ pfc_status pfc_fast_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, pf
 
 /* ---- tables ---- */
 
+#define FIELD(name, value) .name = value,
+#define ENTRY(name) .name = pfc_fast_##name,
+#define PRODUCT(name) ENTRY(name)
+#define WITH_BLOCKS .block_classes = FAST_BLOCK, .rows_ahead = pfc_fast_rows_ahead
+
 const pfc_ops pfc_ops_fast_scalar = {
     .isa = "scalar",
+    WITH_BLOCKS,
 #include "backend/cpu/fast_ops.inc"
 };
 #ifdef PFC_HAVE_AVX2
 const pfc_ops pfc_ops_fast_avx2 = {
     .isa = "avx2",
+    WITH_BLOCKS,
 #include "backend/cpu/fast_ops.inc"
 };
 #endif
 #ifdef PFC_HAVE_AVX512
 const pfc_ops pfc_ops_fast_avx512 = {
     .isa = "avx512",
+    WITH_BLOCKS,
 #include "backend/cpu/fast_ops.inc"
 };
 #endif

@@ -5,7 +5,7 @@
  * parts of the samples, folded in order: no bit depends on the number of threads. */
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/fast.h"
-#include "backend/cpu/fast_swav.h"
+#include "backend/cpu/fast_sinkhorn.h"
 #include "core/px.h"
 
 #include <math.h>
@@ -41,8 +41,6 @@ static void clear_part(const work *w, int lane, float value)
 
 /* ---- beginning ---- */
 
-static double larger(double a, double b) { return px_nan(a) || a > b ? a : b; } /* NaN wins */
-
 /* e, its sums, and the largest and smallest score: NaN where there is one, and then NaN is in the sums. */
 static void begin_lane(void *arg, int lane)
 {
@@ -70,8 +68,8 @@ static void begin(work *w, float m, double extremes[2])
     pfc_cpu_for_lanes(w->be, p->lanes, begin_lane, w);
     extremes[0] = extremes[1] = -PX_INF;
     for (int lane = 0; lane < p->lanes; lane++) {
-        extremes[0] = larger((double)w->max[lane] / p->cfg.epsilon, extremes[0]);
-        extremes[1] = larger(-(double)w->min[lane] / p->cfg.epsilon, extremes[1]);
+        extremes[0] = px_larger((double)w->max[lane] / p->cfg.epsilon, extremes[0]);
+        extremes[1] = px_larger(-(double)w->min[lane] / p->cfg.epsilon, extremes[1]);
     }
 }
 
@@ -204,7 +202,7 @@ pfc_status pfc_fast_sinkhorn_log_max(pfc_backend *be, pfc_sinkhorn_plan *plan, p
     pfc_cpu_for_lanes(be, plan->lanes, log_max_lane, &w);
     for (int64_t i = 0; i < plan->q.cols; i++) {
         double m = -PX_INF;
-        for (int lane = 0; lane < plan->lanes; lane++) m = larger((double)plan->part[lane * plan->ld + i], m);
+        for (int lane = 0; lane < plan->lanes; lane++) m = px_larger((double)plan->part[lane * plan->ld + i], m);
         ((float *)max.data)[i] = (float)m;
     }
     return PFC_OK;
@@ -221,7 +219,7 @@ static void log_sum_lane(void *arg, int lane)
 /* The lanes' floats into the accumulator's doubles. */
 static void hand_over(const pfc_sinkhorn_plan *p, pfc_acc *acc)
 {
-    double *sum = ((fast_acc *)acc->state)->sum;
+    double *sum = pfc_fast_acc_of(acc)->sum;
     for (int lane = 0; lane < p->lanes; lane++)
         for (int64_t i = 0; i < p->q.cols; i++) sum[lane * p->q.cols + i] = (double)p->part[lane * p->ld + i];
 }

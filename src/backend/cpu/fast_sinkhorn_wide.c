@@ -2,25 +2,13 @@
  * can: masses far apart, and what becomes 0 or infinite in float64 itself. Slow and rare. */
 #include "backend/cpu/cpu_common.h"
 #include "backend/cpu/fast.h"
-#include "backend/cpu/fast_swav.h"
+#include "backend/cpu/fast_sinkhorn.h"
+#include "backend/shoot_infs.h"
 #include "core/px.h"
 
 #include <stdlib.h>
 
 static double *row(const pfc_sinkhorn_plan *p, int64_t j) { return p->wide + j * p->q.cols; }
-static bool infinite(double x) { return x == PX_INF || x == -PX_INF; }
-static double larger(double a, double b) { return px_nan(a) || a > b ? a : b; } /* NaN wins */
-
-/* The source's shoot_infs: infinities become the largest of the others and 0. */
-static void shoot_infs(const pfc_sinkhorn_plan *p, double *x, int64_t count)
-{
-    double m = 0.0;
-    if (p->cfg.version == PFC_SINKHORN_V2) return;
-    for (int64_t i = 0; i < count; i++)
-        if (!infinite(x[i])) m = larger(x[i], m);
-    for (int64_t i = 0; i < count; i++)
-        if (infinite(x[i])) x[i] = m;
-}
 
 pfc_status pfc_fast_wide_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, double shift)
 {
@@ -30,7 +18,7 @@ pfc_status pfc_fast_wide_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, double sh
 #pragma omp parallel for num_threads(be->threads)
     for (int64_t j = 0; j < n; j++)
         for (int64_t i = 0; i < K; i++) row(plan, j)[i] = px_exp((double)pfc_fast_at(plan->scores, j)[i] / plan->cfg.epsilon - shift);
-    shoot_infs(plan, plan->wide, n * K);
+    if (pfc_replaces_infinities(&plan->cfg)) pfc_shoot_infs(plan->wide, n, K, K);
     return PFC_OK;
 }
 
@@ -73,7 +61,7 @@ pfc_status pfc_fast_wide_scale(pfc_backend *be, pfc_sinkhorn_plan *plan, const d
     double c = 1.0 / plan->total, *u = malloc((size_t)K * sizeof *u);
     if (!u) return pfc_cpu_nomem(be, (size_t)K * sizeof *u);
     for (int64_t i = 0; i < K; i++) u[i] = 1.0 / (double)K / sums[i];
-    shoot_infs(plan, u, K);
+    if (pfc_replaces_infinities(&plan->cfg)) pfc_shoot_infs(u, 1, K, K);
 #pragma omp parallel for num_threads(be->threads)
     for (int64_t j = 0; j < plan->q.rows; j++) {
         double *x = row(plan, j);

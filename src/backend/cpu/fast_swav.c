@@ -1,29 +1,6 @@
 /* fast_swav.c: the loss of SwAV, its gradient and small operations on whole matrices in fast mode. */
 #include "backend/cpu/fast.h"
-#include "backend/cpu/fast_swav.h"
 #include "core/px.h"
-
-#include <string.h>
-
-enum { PARALLEL = 1 << 15 }; /* elements from which threads pay */
-
-pfc_status pfc_fast_copy_rows(pfc_backend *be, pfc_view from, pfc_view to)
-{
-    (void)be;
-    size_t bytes = (size_t)from.cols * sizeof(float);
-    if (from.ld == from.cols && to.ld == to.cols)
-        memmove(to.data, from.data, (size_t)from.rows * bytes);
-    else
-        for (int64_t i = 0; i < from.rows; i++) memcpy(pfc_fast_at(to, i), pfc_fast_at(from, i), bytes);
-    return PFC_OK;
-}
-
-pfc_status pfc_fast_zero(pfc_backend *be, pfc_view to)
-{
-    (void)be;
-    for (int64_t i = 0; i < to.rows; i++) memset(pfc_fast_at(to, i), 0, (size_t)to.cols * sizeof(float));
-    return PFC_OK;
-}
 
 pfc_status pfc_fast_divide(pfc_backend *be, pfc_view a, double d)
 {
@@ -46,7 +23,7 @@ pfc_status pfc_fast_decay_scale(pfc_backend *be, pfc_view g, pfc_view w, double 
 pfc_status pfc_fast_swav_row_loss(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum, pfc_view q, int source, double *row)
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (a.rows * a.cols > PARALLEL)
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (a.rows * a.cols > FAST_PARALLEL)
     for (int64_t i = 0; i < a.rows; i++) {
         float log_sum = (float)px_log((double)*pfc_fast_at(sum, i));
         row[i] = k->swav_loss_row(pfc_fast_at(a, i), pfc_fast_at(q, i), (float)t, *pfc_fast_at(max, i), log_sum, source, a.cols);
@@ -57,7 +34,7 @@ pfc_status pfc_fast_swav_row_loss(pfc_backend *be, pfc_view a, double t, pfc_vie
 pfc_status pfc_fast_swav_dlogits(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum, pfc_view q, int source, int first, pfc_view out)
 {
     const pfc_fast_kernels *k = pfc_fast_kernels_of(be);
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (a.rows * a.cols > PARALLEL)
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (a.rows * a.cols > FAST_PARALLEL)
     for (int64_t i = 0; i < a.rows; i++) {
         float *o = pfc_fast_at(out, i), mass = (float)k->row_mass(pfc_fast_at(q, i), a.cols);
         int zero =

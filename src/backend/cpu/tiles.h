@@ -1,5 +1,5 @@
-/* tiles.h: the AMX tile instructions that the kernels use. Compiled with PFC_TILE_MODEL, a model in C takes their place (tests/tiles/tile_model.h), so
- * that the kernels are tested on machines without tiles; the library is never built like that.
+/* tiles.h (internal): the AMX tile instructions that the kernels use. Compiled with PFC_TILE_MODEL, a model in C takes their place
+ * (tests/tiles/tile_model.h), so that the kernels are tested on machines without tiles; the library is never built like that.
  *
  * Tile numbers are literals: the compiler neither allocates nor saves tiles. All eight are 16 rows of 64 bytes. */
 #ifndef PFC_TILES_H

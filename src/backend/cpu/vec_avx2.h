@@ -1,4 +1,4 @@
-/* vec_avx2.h: sixteen floats as two AVX registers. vec_scalar.h has the meaning of each operation; include from an AVX2 file only. */
+/* vec_avx2.h (internal): sixteen floats as two AVX registers. vec_scalar.h has the meaning of each operation; include from an AVX2 file only. */
 #ifndef PFC_VEC_AVX2_H
 #define PFC_VEC_AVX2_H
 

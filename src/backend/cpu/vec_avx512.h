@@ -1,4 +1,4 @@
-/* vec_avx512.h: sixteen floats as one AVX-512 register. vec_scalar.h has the meaning of each operation; include from an AVX-512 file only. */
+/* vec_avx512.h (internal): sixteen floats as one AVX-512 register. vec_scalar.h has the meaning of each operation; include from an AVX-512 file only. */
 #ifndef PFC_VEC_AVX512_H
 #define PFC_VEC_AVX512_H
 

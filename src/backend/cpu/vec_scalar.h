@@ -1,4 +1,4 @@
-/* vec_scalar.h: sixteen floats in plain C. All fast kernels are written on this type: lane i of a sum is the same chain of IEEE operations on
+/* vec_scalar.h (internal): sixteen floats in plain C. All fast kernels are written on this type: lane i of a sum is the same chain of IEEE operations on
  * every instruction set, so their results agree bit for bit. vec_avx2.h and vec_avx512.h have the same functions. */
 #ifndef PFC_VEC_SCALAR_H
 #define PFC_VEC_SCALAR_H

@@ -6,7 +6,6 @@
 #include "backend/host_sums.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static void acc_destroy(pfc_backend *be, pfc_acc *acc)
 {

@@ -72,7 +72,7 @@ static void set_expo(pfc_acc *acc, const double *grid, int64_t channels, bool sq
     for (int64_t u = 0; u < units; u++) {
         int32_t e = px_expo(grid[squares ? u : u % channels]);
         acc->expo[u] = e;
-        acc->expo[units + u] = !squares ? px_expo(grid[channels + u % channels]) : 2 * e < PFC_EXPO_MIN ? (int32_t)PFC_EXPO_MIN : 2 * e;
+        acc->expo[units + u] = squares ? pfc_square_expo(e) : px_expo(grid[channels + u % channels]);
     }
 }
 

@@ -12,19 +12,6 @@ static int64_t strip_of(int64_t n, int64_t width)
     return strip < 64 ? 64 : strip;
 }
 
-static pfc_rowset part_of(pfc_rowset w, int64_t first, int64_t count)
-{
-    pfc_rowset part = { w.base, w.index ? w.index + first : NULL, w.first + first, count };
-    return part;
-}
-
-static pfc_view rows_from(pfc_view v, int64_t first, int64_t count)
-{
-    v.data = v.data ? (char *)v.data + first * v.ld * (int64_t)(v.dtype == PFC_F64 ? sizeof(double) : sizeof(float)) : NULL;
-    v.rows = count;
-    return v;
-}
-
 /* ---- the batch as an operand ---- */
 
 static void exact_operand_destroy(pfc_backend *be, pfc_operand *x)
@@ -108,7 +95,7 @@ static pfc_status exact_cosines(pfc_backend *be, int lane, const pfc_operand *x,
     (void)lane;
     for (int64_t c = 0; c < w.count && !d.failed; c += strip) {
         int64_t count = w.count - c < strip ? w.count - c : strip;
-        cosine_strip(d, x, part_of(w, c, count), rows_from(wnorm, c, count), wexpo + c, normalised, rows_from(z, c, count));
+        cosine_strip(d, x, pfc_rowset_part(w, c, count), pfc_view_rows(wnorm, c, count), wexpo + c, normalised, pfc_view_rows(z, c, count));
     }
     return finish(d);
 }
@@ -177,7 +164,8 @@ static pfc_status exact_feature_grad(pfc_backend *be, int lane, pfc_view h, pfc_
     (void)lane;
     for (int64_t c = 0; c < w.count && !d.failed; c += strip) {
         int64_t count = w.count - c < strip ? w.count - c : strip;
-        feature_strip(d, rows_from(h, c, count), part_of(w, c, count), rows_from(wnorm, c, count), wexpo + c, normalised, grid, device_of(feature));
+        feature_strip(d, pfc_view_rows(h, c, count), pfc_rowset_part(w, c, count), pfc_view_rows(wnorm, c, count), wexpo + c, normalised, grid,
+                      device_of(feature));
     }
     if (any_special(d, h, wnorm)) mark_feature(d, h, w, wnorm, normalised, device_of(feature).mark);
     return finish(d);
@@ -192,7 +180,7 @@ static pfc_status feature_grad_finish(pfc_backend *be, pfc_view feature, pfc_vie
         if (normalised) {
             double raw = value<T>(norm, i);
             r = divisor_of(raw);
-            if (!(raw < 1e-12)) v = PX_FMA(-PX_DIV(value<T>(x, i, j), r), value<T>(dot, i), f);
+            if (!(raw < PFC_NORM_MIN)) v = PX_FMA(-PX_DIV(value<T>(x, i, j), r), value<T>(dot, i), f);
             v = PX_DIV(v, r);
         }
         put<T>(x_grad, i, j, PX_MUL(v, scale));
@@ -257,7 +245,8 @@ static void weight_strip(cuda &d, const pfc_operand *o, pfc_view h, pfc_rowset w
             t = pfc_mark_value((unsigned char)mark);
             s1 = s2 = 1.0;
         }
-        finish_weight(&t, s1, s2, &unit, divisor_of(raw), q, !normalised ? PFC_FINISH_SCALE : raw < 1e-12 ? PFC_FINISH_DIVIDE : PFC_FINISH_PROJECT, 1, &g);
+        int how = !normalised ? PFC_FINISH_SCALE : raw < PFC_NORM_MIN ? PFC_FINISH_DIVIDE : PFC_FINISH_PROJECT;
+        finish_weight(&t, s1, s2, &unit, divisor_of(raw), q, how, 1, &g);
         put<double>(dw, c, j, g);
     });
 }
@@ -270,8 +259,8 @@ static pfc_status exact_weight_grad(pfc_backend *be, int lane, const pfc_operand
     (void)lane;
     for (int64_t c = 0; c < w.count && !d.failed; c += strip) {
         int64_t count = w.count - c < strip ? w.count - c : strip;
-        weight_strip(d, x, rows_from(h, c, count), part_of(w, c, count), rows_from(wnorm, c, count), rows_from(wdot, c, count), normalised,
-                     rows_from(dw, c, count));
+        weight_strip(d, x, pfc_view_rows(h, c, count), pfc_rowset_part(w, c, count), pfc_view_rows(wnorm, c, count), pfc_view_rows(wdot, c, count), normalised,
+                     pfc_view_rows(dw, c, count));
     }
     return finish(d);
 }

@@ -99,7 +99,7 @@ static pfc_status fast_weight_grad(pfc_backend *be, int lane, const pfc_operand 
     if (normalised)
         each_element(d, w.count, width, [=] ON_DEVICE(int64_t c, int64_t j) {
             double raw = value<float>(wnorm, c), by = divisor_of(raw), g = value<float>(dw, c, j);
-            if (!(raw < 1e-12)) g = PX_FMA(-PX_DIV((double)row_of<float>(w, c)[j], by), value<float>(wdot, c), g);
+            if (!(raw < PFC_NORM_MIN)) g = PX_FMA(-PX_DIV((double)row_of<float>(w, c)[j], by), value<float>(wdot, c), g);
             put<float>(dw, c, j, PX_DIV(g, by));
         });
     return finish(d);

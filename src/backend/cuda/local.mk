@@ -26,8 +26,9 @@ cuda_ptx = $(cuda_sources:.cu=.ptx)
 cuda_shared = \
     src/backend/host_sums.c \
     src/backend/mean_loss.c \
-    src/core/moments.c
-cuda_includes = $(cuda_headers) $(srcdir)/src/backend/backend.h $(srcdir)/src/backend/target_logit.h $(srcdir)/src/backend/cpu/exact_kernels.inc \
+    src/core/moments.c \
+    src/core/status.c
+cuda_includes = $(cuda_headers) $(srcdir)/src/backend/backend.h $(srcdir)/src/backend/shoot_infs.h $(srcdir)/src/backend/target_logit.h $(srcdir)/src/backend/cpu/exact_kernels.inc \
     $(srcdir)/src/core/exactint.h $(srcdir)/src/core/moments.h $(srcdir)/src/core/px.h
 EXTRA_DIST += $(cuda_headers) $(cuda_sources)
 

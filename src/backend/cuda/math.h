@@ -21,14 +21,14 @@ template <class T> ON_DEVICE inline double value(pfc_view v, int64_t r, int64_t 
 template <class T> ON_DEVICE inline void put(pfc_view v, int64_t r, int64_t c, double x) { row_of<T>(v, r)[c] = (T)x; }
 
 /* The divisor of a norm: max(norm, 1e-12), NaN stays. float compares as float does. */
-ON_DEVICE static inline double divisor_of(double norm) { return norm < 1e-12 ? 1e-12 : norm; }
+ON_DEVICE static inline double divisor_of(double norm) { return norm < PFC_NORM_MIN ? PFC_NORM_MIN : norm; }
 
 /* ---- what is summed ---- */
 
 struct largest { /* NaN wins */
     double v;
     ON_DEVICE largest() : v(-PX_INF) {}
-    ON_DEVICE void add(double x) { v = (x > v || x != x) ? x : v; }
+    ON_DEVICE void add(double x) { v = px_larger(x, v); }
     ON_DEVICE void join(const largest &o) { add(o.v); }
 };
 

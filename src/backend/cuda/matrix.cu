@@ -15,7 +15,7 @@ template <class T> static pfc_status normalise_backward(pfc_backend *be, pfc_vie
     cuda &d = cuda_of(be);
     teams(d, g.rows, [=] ON_DEVICE(team t, int64_t i) {
         double raw = value<T>(norm, i), by = divisor_of(raw), q = 0.0;
-        int project = !(raw < 1e-12);
+        int project = !(raw < PFC_NORM_MIN);
         if (project) q = team_sum<T>(t, g.cols, [=](int64_t j) { return PX_MUL(value<T>(g, i, j), value<T>(unit, i, j)); });
         for (int64_t j = t.rank; j < g.cols; j += t.size) {
             double x = value<T>(g, i, j), u = value<T>(unit, i, j), made;

@@ -12,7 +12,7 @@ static pfc_status exact_row_norms(pfc_backend *be, pfc_rowset a, pfc_view norm, 
         integer_sum s;
         for (int64_t j = t.rank; j < n; j += t.size) m.add(PX_ABS(x[j]));
         m = t.join(m);
-        int32_t own = px_expo(m.v), e = 2 * own < PFC_EXPO_MIN ? PFC_EXPO_MIN : 2 * own;
+        int32_t own = px_expo(m.v), e = pfc_square_expo(own);
         for (int64_t j = t.rank; j < n && !m.mark; j += t.size) s.add(PX_MUL(x[j], x[j]), e);
         s = t.join(s);
         if (t.rank) return;

@@ -5,6 +5,7 @@
 #include "backend/cuda/acc.h"
 #include "backend/cuda/math.h"
 #include "backend/host_sums.h"
+#include "backend/shoot_infs.h"
 
 #include <stdlib.h>
 
@@ -21,7 +22,6 @@ struct pfc_sinkhorn_plan {
 };
 
 static bool is_log(const pfc_sinkhorn_plan *p) { return p->cfg.version == PFC_SINKHORN_LOG; }
-static bool replaces_infinities(const pfc_sinkhorn_plan *p) { return p->cfg.version == PFC_SINKHORN_V1 || p->cfg.version == PFC_SINKHORN_VISSL; }
 
 /* ---- beginning and end ---- */
 
@@ -100,7 +100,7 @@ struct others {
     ON_DEVICE others() : v(0.0), any(0) {}
     ON_DEVICE void join(const others &o)
     {
-        v = (o.v > v || o.v != o.v) ? o.v : v;
+        v = px_larger(o.v, v);
         any |= o.any;
     }
     ON_DEVICE void add(double x)
@@ -133,23 +133,13 @@ static void shoot_infs(cuda &d, const pfc_sinkhorn_plan *p)
     });
 }
 
-/* The factors of the prototypes on the host: they are one row. */
-static void shoot_infs_host(double *x, int64_t n)
-{
-    double m = 0.0;
-    for (int64_t i = 0; i < n; i++)
-        if (x[i] != PX_INF && x[i] != -PX_INF && (x[i] > m || px_nan(x[i]))) m = x[i];
-    for (int64_t i = 0; i < n; i++)
-        if (x[i] == PX_INF || x[i] == -PX_INF) x[i] = m;
-}
-
 static pfc_status sinkhorn_exp(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2])
 {
     cuda &d = cuda_of(be);
     const double shift = plan->cfg.stabilise ? extremes[0] : 0.0;
     const pfc_view q = plan->q;
     each_element(d, q.rows, q.cols, [=] ON_DEVICE(int64_t j, int64_t i) { put<double>(q, j, i, px_exp(PX_SUB(value<double>(q, j, i), shift))); });
-    if (replaces_infinities(plan)) shoot_infs(d, plan);
+    if (pfc_replaces_infinities(&plan->cfg)) shoot_infs(d, plan);
     return finish(d);
 }
 
@@ -245,7 +235,7 @@ template <class T> static pfc_status sinkhorn_scale(pfc_backend *be, pfc_sinkhor
     const int64_t n = q.cols;
     const double share = 1.0 / (double)n, total = plan->total, *row = plan->row;
     for (int64_t i = 0; i < n; i++) plan->host[i] = v2 ? sums[i] : share / sums[i];
-    if (replaces_infinities(plan)) shoot_infs_host(plan->host, n);
+    if (pfc_replaces_infinities(&plan->cfg)) pfc_shoot_infs(plan->host, 1, n, n);
     to_device(d, plan->row, plan->host, n * (int64_t)sizeof(double));
     teams(d, q.rows, [=] ON_DEVICE(team t, int64_t j) {
         double *x = row_of<double>(q, j);

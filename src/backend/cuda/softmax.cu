@@ -75,7 +75,7 @@ struct online { /* the largest l, and the sum of exp(l - largest) */
     ON_DEVICE online() : max(-PX_INF), sum(0.0) {}
     ON_DEVICE void join(const online &o)
     {
-        double m = (o.max > max || o.max != o.max) ? o.max : max, at = m == -PX_INF ? 0.0 : m;
+        double m = px_larger(o.max, max), at = m == -PX_INF ? 0.0 : m;
         sum = PX_ADD(PX_MUL(sum, px_exp(PX_SUB(max, at))), PX_MUL(o.sum, px_exp(PX_SUB(o.max, at))));
         max = m;
     }

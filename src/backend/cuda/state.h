@@ -11,7 +11,7 @@
 #include <cuda_runtime.h>
 
 /* Device memory that is kept between calls; each grows to the largest size asked for. */
-enum { SCRATCH_COLUMNS, SCRATCH_A, SCRATCH_B, SCRATCH_C, SCRATCH_LEVELS, SCRATCH_LIMBS, SCRATCH_CHECK, SCRATCH_COUNT };
+enum { SCRATCH_COLUMNS, SCRATCH_A, SCRATCH_B, SCRATCH_LEVELS, SCRATCH_LIMBS, SCRATCH_CHECK, SCRATCH_COUNT };
 
 struct cuda {
     pfc_backend *be;
@@ -52,7 +52,6 @@ void *device_alloc(cuda &d, int64_t bytes);
 void device_free(cuda &d, void *p);
 
 /* The entries of the tables by subject; each fills its fields of both. */
-void add_memory(pfc_ops &exact, pfc_ops &fast);
 void add_acc(pfc_ops &exact, pfc_ops &fast);
 void add_rows(pfc_ops &exact, pfc_ops &fast);
 void add_products(pfc_ops &exact, pfc_ops &fast);

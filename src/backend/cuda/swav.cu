@@ -1,4 +1,4 @@
-/* swav.cu: the loss of SwAV and its gradient, and small operations on whole matrices (doc/exact-v1.md 5.7 to 5.9). */
+/* swav.cu: the loss of SwAV and its gradient, and small operations on whole matrices (doc/exact-v1.md 5.8 to 5.11). */
 #include "backend/cuda/math.h"
 
 /* Whether the memory of both, first to last element, is disjoint. */

@@ -12,9 +12,6 @@
  * The entries below are always asked for products that are not normalised. */
 #include "backend/emulate/emulate.h"
 
-#include "core/ctx.h"
-#include "core/exactint.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +20,8 @@ struct pfc_emulation {
     const pfc_ops *inner;
     pfc_ops table;
     const pfc_format *format;
-    bool truncate, store;
+    pfc_rounding rounding; /* of operands */
+    bool store;            /* results of products are kept in the format, too */
 };
 
 static const pfc_ops *inner_of(const pfc_backend *be) { return be->emulation->inner; }
@@ -72,10 +70,10 @@ static void round_view(const pfc_backend *be, pfc_view v)
     for (int64_t i = 0; i < v.rows * v.cols; i++) {
         if (v.dtype == PFC_F64) {
             double *x = (double *)v.data + i;
-            *x = pfc_format_round(e->format, e->truncate, *x);
+            *x = pfc_format_round(e->format, e->rounding, *x);
         } else {
             float *x = (float *)v.data + i;
-            *x = (float)pfc_format_round(e->format, e->truncate, (double)*x);
+            *x = (float)pfc_format_round(e->format, e->rounding, (double)*x);
         }
     }
 }
@@ -97,8 +95,7 @@ static pfc_status copy_rows(pfc_backend *be, pfc_rowset w, pfc_view norm, int no
 {
     int64_t d = w.base.cols;
     PFC_TRY(make_rows(be, w.count, d, out));
-    for (int64_t i = 0; i < w.count; i++)
-        memcpy(row_at(out->v, i), row_at(w.base, w.index ? w.index[i] : w.first + i), (size_t)d * pfc_dtype_size(w.base.dtype));
+    for (int64_t i = 0; i < w.count; i++) memcpy(row_at(out->v, i), row_at(w.base, pfc_row_index(w, i)), (size_t)d * pfc_dtype_size(w.base.dtype));
     pfc_status st = normalised ? inner_of(be)->normalise(be, out->v, norm, out->v) : PFC_OK;
     if (st != PFC_OK) release(out);
     return st;
@@ -109,13 +106,10 @@ static pfc_status rounded_rows(pfc_backend *be, pfc_rowset w, pfc_view norm, int
 {
     PFC_TRY(copy_rows(be, w, norm, normalised, out));
     round_view(be, out->v);
-    pfc_rowset all = { out->v, NULL, 0, w.count };
-    pfc_status st = inner_of(be)->row_norms(be, all, out->norm, out->expo);
+    pfc_status st = inner_of(be)->row_norms(be, pfc_all_rows(out->v), out->norm, out->expo);
     if (st != PFC_OK) release(out);
     return st;
 }
-
-static pfc_rowset all_rows(pfc_view v) { return (pfc_rowset){ v, NULL, 0, v.rows }; }
 
 /* ---- operands ---- */
 
@@ -144,7 +138,7 @@ static pfc_status emulated_operand_create(pfc_backend *be, pfc_view x, pfc_view 
     pfc_status st = PFC_OK;
     for (int k = 0; k < 2 && st == PFC_OK; k++) {
         if (k == 1 && !norm.data) break; /* never normalised */
-        st = rounded_rows(be, all_rows(x), norm, k, &o->rows[k]);
+        st = rounded_rows(be, pfc_all_rows(x), norm, k, &o->rows[k]);
         if (st == PFC_OK) st = inner_of(be)->operand_create(be, o->rows[k].v, o->rows[k].norm, o->rows[k].expo, &o->inner[k]);
     }
     if (st == PFC_OK)
@@ -164,7 +158,7 @@ static pfc_status emulated_cosines(pfc_backend *be, int lane, const pfc_operand 
     rows r;
     (void)wexpo;
     PFC_TRY(rounded_rows(be, w, wnorm, normalised, &r));
-    pfc_status st = inner_of(be)->cosines(be, lane, inner_operand(x, normalised), all_rows(r.v), r.norm, r.expo, 0, z);
+    pfc_status st = inner_of(be)->cosines(be, lane, inner_operand(x, normalised), pfc_all_rows(r.v), r.norm, r.expo, 0, z);
     if (st == PFC_OK) round_result(be, z);
     release(&r);
     return st;
@@ -175,11 +169,11 @@ static pfc_status emulated_feature_grad(pfc_backend *be, int lane, pfc_view h, p
 {
     rows r, g;
     (void)wexpo;
-    PFC_TRY(copy_rows(be, all_rows(h), wnorm, 0, &g));
+    PFC_TRY(copy_rows(be, pfc_all_rows(h), wnorm, 0, &g));
     round_view(be, g.v);
     pfc_status st = rounded_rows(be, w, wnorm, normalised, &r);
     if (st == PFC_OK) {
-        st = inner_of(be)->feature_grad(be, lane, g.v, all_rows(r.v), r.norm, r.expo, 0, feature);
+        st = inner_of(be)->feature_grad(be, lane, g.v, pfc_all_rows(r.v), r.norm, r.expo, 0, feature);
         release(&r);
     }
     release(&g);
@@ -202,7 +196,7 @@ static pfc_status emulated_weight_grad(pfc_backend *be, int lane, const pfc_oper
     rows g;
     (void)wdot;
     pfc_view none = { 0 };
-    PFC_TRY(copy_rows(be, all_rows(h), wnorm, 0, &g));
+    PFC_TRY(copy_rows(be, pfc_all_rows(h), wnorm, 0, &g));
     round_view(be, g.v);
     pfc_status st = inner_of(be)->weight_grad(be, lane, inner_operand(x, normalised), g.v, w, none, none, 0, dw);
     if (st == PFC_OK) round_result(be, dw);
@@ -216,7 +210,7 @@ static pfc_status emulated_feature_grad_finish(pfc_backend *be, pfc_view feature
     const pfc_ops *inner = inner_of(be);
     rows unit;
     if (!normalised) return inner->feature_grad_finish(be, feature, dot, x, norm, normalised, scale, x_grad);
-    PFC_TRY(copy_rows(be, all_rows(x), norm, 1, &unit));
+    PFC_TRY(copy_rows(be, pfc_all_rows(x), norm, 1, &unit));
     pfc_status st = inner->normalise_backward(be, feature, unit.v, norm, x_grad);
     if (st == PFC_OK) st = inner->scale(be, x_grad, scale);
     release(&unit);
@@ -266,8 +260,8 @@ static pfc_status emulated_column_expo(pfc_backend *be, int lane, pfc_view a, co
 static pfc_status emulated_positive_logits(pfc_backend *be, pfc_view q, pfc_view k, double s, pfc_view l)
 {
     rows a, b;
-    PFC_TRY(rounded_rows(be, all_rows(q), l, 0, &a));
-    pfc_status st = rounded_rows(be, all_rows(k), l, 0, &b);
+    PFC_TRY(rounded_rows(be, pfc_all_rows(q), l, 0, &a));
+    pfc_status st = rounded_rows(be, pfc_all_rows(k), l, 0, &b);
     if (st == PFC_OK) {
         st = inner_of(be)->positive_logits(be, a.v, b.v, 1.0, l);
         if (st == PFC_OK) round_result(be, l);
@@ -294,7 +288,7 @@ static void add_scaled(pfc_view h, pfc_view k, pfc_view g)
 static pfc_status emulated_positive_grad(pfc_backend *be, pfc_view l, pfc_view max, pfc_view sum, double count, double s, pfc_view k, pfc_view g)
 {
     rows r, h = { .memory = NULL };
-    PFC_TRY(rounded_rows(be, all_rows(k), l, 0, &r));
+    PFC_TRY(rounded_rows(be, pfc_all_rows(k), l, 0, &r));
     pfc_status st = make_rows(be, g.rows, 1, &h);
     if (st == PFC_OK) {
         inner_of(be)->zero(be, h.v);
@@ -336,7 +330,7 @@ pfc_status pfc_emulate(pfc_backend *be, const pfc_format *format, int how)
     }
     pfc_emulation *e = malloc(sizeof *e);
     if (!e) return nomem(be);
-    *e = (pfc_emulation){ be->ops, *be->ops, format, how & PFC_EMULATE_TRUNCATE, how & PFC_EMULATE_STORE };
+    *e = (pfc_emulation){ be->ops, *be->ops, format, how & PFC_EMULATE_TRUNCATE ? PFC_ROUND_TO_ZERO : PFC_ROUND_EVEN, how & PFC_EMULATE_STORE };
     e->table.operand_create = emulated_operand_create;
     e->table.operand_destroy = emulated_operand_destroy;
     e->table.cosines = emulated_cosines;
