@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static void escape(FILE *f, const char *text, size_t n)
+void pfc_ex_escape(FILE *f, const char *text, size_t n)
 {
     for (size_t i = 0; i < n && text[i]; i++) {
         switch (text[i]) {
@@ -15,7 +15,7 @@ static void escape(FILE *f, const char *text, size_t n)
     }
 }
 
-static void put(FILE *f, const char *text) { escape(f, text, strlen(text)); }
+static void put(FILE *f, const char *text) { pfc_ex_escape(f, text, strlen(text)); }
 
 static void style(FILE *f)
 {
@@ -32,7 +32,8 @@ static void style(FILE *f)
           "pre s{text-decoration:none}\n"
           "table{border-collapse:collapse;margin:0}th{font-weight:600}td,th{padding:.1rem .55rem;text-align:right;white-space:nowrap}\n"
           "td.w,th.w{text-align:left}\n"
-          "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem;white-space:pre-wrap}pre s{display:none}td,th{padding:.1rem .3rem}}\n"
+          "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem;white-space:pre-wrap}pre s{display:none}td,th{padding:.1rem "
+          ".3rem}}\n"
           ".scroll{overflow-x:auto;margin:.4rem 0}.blocks{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
           "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
           ".b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}"
@@ -56,7 +57,8 @@ static void style(FILE *f)
 static void begin(FILE *f, const pfc_ex_story *s)
 {
     fprintf(f,
-            "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
+            "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n<meta name='viewport' content='width=device-width, "
+            "initial-scale=1'>\n"
             "<title>%s on %d rank%s</title>\n",
             s->told->name, s->ranks, s->ranks == 1 ? "" : "s");
     style(f);
@@ -78,7 +80,7 @@ static void prose(FILE *f, const char *text)
     fputs("<p>", f);
     for (size_t n; *text; text += n + (text[n] != 0)) { /* `code` */
         n = strcspn(text, "`");
-        escape(f, text, n);
+        pfc_ex_escape(f, text, n);
         if (text[n]) fputs(code ? "</code>" : "<code>", f), code = !code;
     }
     fputs("</p>\n", f);
@@ -92,7 +94,7 @@ static void equations(FILE *f, const char *lines)
         size_t blanks = strspn(p, " "), n = blanks ? blanks : strcspn(p, " ");
         bool gap = blanks > 2 && p > lines && p[-1] != '\n';
         if (gap) fprintf(f, "  <s>%*s</s>", (int)blanks - 2, "");
-        if (!gap) escape(f, p, n);
+        if (!gap) pfc_ex_escape(f, p, n);
         p += n;
     }
     fputs("</pre>\n", f);
@@ -194,7 +196,7 @@ static void panel(FILE *f, const pfc_ex_panel *p)
     fputs("<figure>", f);
     if (p->title[0]) {
         fputs("<figcaption><b>", f);
-        escape(f, p->title, name);
+        pfc_ex_escape(f, p->title, name);
         fputs("</b> <i>", f);
         if (p->title[name]) put(f, p->title + name + 1);
         fputs("</i></figcaption>\n", f);
