@@ -32,7 +32,7 @@ static void style(FILE *f)
           "pre s{text-decoration:none}\n"
           "table{border-collapse:collapse;margin:0}th{font-weight:600}td,th{padding:.1rem .55rem;text-align:right;white-space:nowrap}\n"
           "td.w,th.w{text-align:left}\n"
-          "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem;white-space:pre-wrap}pre s{display:none}td,th{padding:.1rem "
+          "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem;white-space:pre-wrap}pre s{display:block;height:0}td,th{padding:.1rem "
           ".3rem}}\n"
           ".scroll{overflow-x:auto;margin:.4rem 0}.blocks{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
           "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"

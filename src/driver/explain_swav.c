@@ -86,7 +86,7 @@ const pfc_ex_algorithm pfc_ex_sinkhorn = {
                "K  prototypes    Q  (K,N): a rank holds its n columns, as rows of (n,K)\n"
                "j  a sample      k  a prototype\n"
                "epsilon          the smaller, the harder the choice of a prototype\n"
-               "v1, v2, vissl, log    published variants: the setting `version`",
+               "v1, v2, vissl, log    published variants: the setting version",
     .settings = sinkhorn_settings,
     .example = sinkhorn_example,
     .steps = sinkhorn_steps,
