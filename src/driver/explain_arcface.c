@@ -64,7 +64,7 @@ static const pfc_ex_step arcface_steps[] = {
       "L_i = sum_c q_ic (log S_i - (l_ic - M_i))\n"
       "loss = loss_weight/N sum_i L_i",
       "With the inputs soft_targets or class_weight, which this example lacks, q and T are other numbers.\n"
-      "{ranks} Each rank knows the terms of its own classes.",
+      "{ranks} Each rank knows the terms of its own classes; they are added over all ranks.",
       "out:loss", TRAINING },
     { "7", "scale of the gradient", "e_i = exponent of the largest term of row i, over all ranks",
       "Exact mode adds integers: the exponents say in which unit a row of dX^ is counted.", NULL, TRAINING " exact" },

@@ -36,7 +36,7 @@ static void style(FILE *f)
           ".3rem}}\n"
           ".scroll{overflow-x:auto;margin:.4rem 0}.blocks{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
           "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
-          ".b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}"
+          ".all{background:#eee}.b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}"
           ".b>span{font-size:.78rem;font-weight:600}\n"
           ".row{display:flex;flex-wrap:wrap;gap:0 1.5rem;align-items:flex-start}.row>*{max-width:100%}.x{border:1px solid "
           "#bbb;border-radius:8px;padding:.6rem .8rem;margin:.8rem 0}.x h3{font-size:1rem;margin:0}\n"
@@ -46,7 +46,7 @@ static void style(FILE *f)
     for (int i = 0; i < PFC_EX_COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,70%%,91%%)}\n", i, pfc_ex_hue[i]);
     fputs("@media(prefers-color-scheme:dark){body{color:#e8e8ea;background:#1c1c1f}h2{border-color:#444}h2 b{background:#ddd;color:#111}"
           "pre{background:#28282c;border-color:#777}"
-          ".b{background:#333338}.x{border-color:#555}.l,figcaption i{color:#a5a5aa}\n",
+          ".b,.all{background:#333338}.x{border-color:#555}.l,figcaption i{color:#a5a5aa}\n",
           f);
     for (int i = 0; i < PFC_EX_COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,35%%,23%%)}\n", i, pfc_ex_hue[i]);
     fputs("}\n", f);
@@ -176,7 +176,7 @@ static void stacked(FILE *f, const pfc_ex_panel *p)
     fputs("</tr>\n", f);
     for (int i = 0; i < p->count; i++) {
         const pfc_ex_block *b = &p->blocks[i];
-        fputs("<tr class='", f);
+        fputs(b->rank < 0 ? "<tr class='all" : "<tr class='", f);
         colour(f, b->rank);
         fprintf(f, "'><th class='w'>%s</th>", b->title);
         for (int64_t k = 0; k < cols; k++) {

@@ -16,12 +16,16 @@ static const pfc_ex_step shuffle_steps[] = {
     { "1", "permutation",
       "key_g = a random number of (seed, step, g)   for every row g\n"
       "idx = the row numbers sorted by (key, row)",
-      "Every rank draws the same permutation: it need not be sent. A checksum is compared, since ranks that differ would wait for rows for ever.", NULL, NULL },
+      "Every rank draws the same permutation: it need not be sent. The checksums "
+      "of all ranks are compared, since ranks that differ would wait for rows for ever.",
+      NULL, NULL },
     { "2", "inverse", "inv[idx[j]] = j", NULL, "out:inverse", NULL },
     { "3", "plan", "row idx[start_r + i] of owner(.) comes to place i of rank r",
       "Each rank works out by itself what it sends to whom and what it gets from whom.", NULL, NULL },
-    { "4", "shuffle", "out_i = X[idx[start_r + i]]", "Row g of the example has the numbers 10 g and 10 g + 1.", "in:x out:shuffled", NULL },
-    { "5", "unshuffle", "out_i = X[inv[start_r + i]]", "X is now the shuffled batch; every row is back where it was.", "out:unshuffled", NULL },
+    { "4", "shuffle", "out_i = X[idx[start_r + i]]",
+      "Some rows are here already, some come from other ranks. Row g of the example has the numbers 10 g and 10 g + 1.", "in:x out:shuffled", NULL },
+    { "5", "unshuffle", "out_i = X[inv[start_r + i]]", "X is now the shuffled batch; its rows go back, some from other ranks, to where they were.",
+      "out:unshuffled", NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };
 
@@ -88,8 +92,8 @@ static int moco_example(MPI_Comm comm, pfc_case *c, int ranks, pfc_diag *diag)
 
 static const pfc_ex_step moco_steps[] = {
     { "hook 1", "shuffle", "the images, by a permutation of (seed, step)",
-      "{ranks} In the example what the key encoder gives of each image stands for the image. `pfc_ref explain moco_shuffle` shows how rows find "
-      "their way.",
+      "{ranks} In the example what the key encoder gives of each image stands for the image. They come "
+      "from other ranks, as `pfc_ref explain moco_shuffle` shows.",
       "in:key", "ranks" },
     { "hook 2", "parameters",
       "{first_call=0} theta_k <- mu theta_k + (1 - mu) theta_q\n"
@@ -99,13 +103,11 @@ static const pfc_ex_step moco_steps[] = {
       "{ranks} Its batch norm sees the shuffled images.\nThere is no gradient through it.\n"
       "{!ranks} In the example the encoder gives these:",
       "{!ranks} in:key", NULL },
-    { "hook 4", "unshuffle", "the keys, back to the ranks of their images", NULL, NULL, "ranks" },
+    { "hook 4", "unshuffle", "the keys, back to the ranks of their images", "They come back from other ranks, as in hook 1.", NULL, "ranks" },
     { "1", "queries", "q_n = x_n / max(|x_n|, 1e-12)", NULL, "in:query", NULL },
     { "2", "positive", "l_n0 = <q_n, k_n> / tau", "Of the same image.", "out:key", NULL },
     { "3", "negatives", "l_nj = <q_n, u_j> / tau                      j = 1..K",
-      "Every rank has the same queue, so this needs no other rank. u_1 is its row k0; logits are numbered from the positive, 0.",
-      "in:queue "
-      "step:logits",
+      "Every rank has the same queue, so this needs no other rank. u_1 is its row k0; logits are numbered from the positive, 0.", "in:queue step:logits",
       NULL },
     { "4", "softmax",
       "M_n = max_j l_nj\n"

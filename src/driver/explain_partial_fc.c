@@ -56,7 +56,7 @@ static const pfc_ex_step steps[] = {
       "{cos_clamp=1} z_nc below -1 counts as -1, above 1 as 1\n"
       "{head=linear} l_nc = s z_nc\n"
       "{head=arc|cos} l_nc = s z_nc                             at other classes than y_n\n"
-      "{head=arc|cos !interclass_threshold=0}        0                                  where z_nc > interclass_threshold\n"
+      "{head=arc|cos !interclass_threshold=0}        0                           where z_nc > interclass_threshold\n"
       "{head=arc} l_ny = s cos(arccos z_ny + m)             at the label y_n\n"
       "{head=arc arc_fallback=linear}        s (z_ny - m sin m)                 where z_ny <= -cos m\n"
       "{head=arc arc_fallback=easy}        s z_ny                             where z_ny <= 0\n"
@@ -75,8 +75,8 @@ static const pfc_ex_step steps[] = {
       "p_n = exp(l_ny - M_n) / S_n\n"
       "{loss=clamp} loss = -(1/N) sum_n log max(p_n, 1e-30)\n"
       "{loss=lse} loss = (1/N) sum_n (log S_n - (l_ny - M_n))",
-      "{ranks} Only the rank that owns the label's class knows p_n; the others add 0.\n"
-      "{ranks loss=lse} So it is with l - M at the label, which does not vanish where p_n is too small to be told from 0.",
+      "{ranks} Only the rank that owns the label's class knows p_n; the other ranks add 0.\n"
+      "{ranks loss=lse} Likewise l - M at the label, which does not vanish where p_n is too small to be told from 0.",
       "out:loss", NULL },
     { "8", "scale of the gradient", "e_n = exponent of the largest term of row n, over all ranks",
       "Exact mode adds integers: the exponents say in which unit a row of dX is counted. Fast mode has no such step.", NULL, "exact" },
@@ -85,8 +85,8 @@ static const pfc_ex_step steps[] = {
       "{head=linear} h_nc = s g_nc                             derivative of step 5\n"
       "{head=cos} h_nc = g_nc dl_nc/dz_nc                   derivative of step 5\n"
       "{head=arc arc_gradient=exact} h_nc = g_nc dl_nc/dz_nc                   derivative of step 5\n"
-      "{head=arc arc_gradient=straight_through} h_nc = s g_nc                             straight_through: as if l = s z\n"
-      "{head=arc|cos !interclass_threshold=0}        0                                  where the threshold made l_nc 0\n"
+      "{head=arc arc_gradient=straight_through} h_nc = s g_nc                             as if l_ny = s z_ny\n"
+      "{head=arc|cos !interclass_threshold=0}        0                            where the threshold made l_nc 0\n"
       "{head=circle} h_nc = g_nc dl_nc/dz_nc                   max(...) of step 5 is constant\n"
       "{!head=linear} dx_n += sum_c h_nc w_c / |w_c|            for step 10\n"
       "{!head=linear} a_c = sum_n h_nc x_n / |x_n|\n"
@@ -128,7 +128,7 @@ static const pfc_ex_exchange exchanges[] = {
     { "6", PFC_COMM_MAX, "r", "M, the largest logit of each row (row_max)", "N", NULL },
     { "6", PFC_COMM_SUM, "a", "S, the sum of exp(l - M) of each row (row_sum)", "N", NULL },
     { "7", PFC_COMM_SUM, "r", "p, the probability of each row's class (prob_target)", "N", NULL },
-    { "7", PFC_COMM_SUM, "r", "l - M at the label", "N", "loss=lse" },
+    { "7", PFC_COMM_SUM, "r", "l - M, at the label", "N", "loss=lse" },
     { "8", PFC_COMM_MAX, "e", "e, exponents of dX and of its products with X", NULL, NULL },
     { "10", PFC_COMM_REDUCE_SCATTER, "a", "dX, the gradient of all normalised rows", "N,D", "!head=linear" },
     { "10", PFC_COMM_REDUCE_SCATTER, "a", "t, its products <dx_n, x^_n> with the rows", "N", "!head=linear" },

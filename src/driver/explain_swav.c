@@ -135,7 +135,7 @@ static const pfc_ex_step swav_steps[] = {
       "row v*bs + n is crop v of sample n",
       NULL, "in:embedding step:scores", NULL },
     { "3", "is the queue in use?", "for every i: the queue is in use if it was, or its last row is not zero",
-      "The ranks must come to the same answer; an answer of yes and no from different ranks would be an error. In the table of the queue 1:0 is "
+      "The answers of all ranks are compared: they must be the same. In the table of the queue 1:0 is "
       "the newest row for i = 1.",
       "in:crops_for_assign in:queue out:use_the_queue", NULL },
     { "4", "scores to be assigned", "scores of the queue before those of crop a = A[i]",
