@@ -17,7 +17,8 @@ static double short_feature(int64_t i) { return 0.5 * feature(i); }
 static int arcface_example(MPI_Comm comm, pfc_case *c, int ranks, pfc_diag *diag)
 {
     int64_t rows[2] = { pfc_ex_rows(ranks, 4), 2 }, k = pfc_param_int(c, "num_subcenters"), classes[2] = { 6 * (k > 0 ? k : 1), 2 };
-    pfc_ex_input(comm, c, "features", 2, rows, pfc_param_int(c, "feature_norm") ? feature : short_feature, diag);
+    bool products = pfc_ex_given(c, "feature_norm") && !pfc_param_int(c, "feature_norm");
+    pfc_ex_input(comm, c, "features", 2, rows, products ? short_feature : feature, diag);
     pfc_ex_input(comm, c, "labels", 1, rows, label, diag);
     pfc_ex_input(comm, c, "weight", 2, classes, weight, diag);
     return pfc_diag_agree(comm, diag);
@@ -41,15 +42,15 @@ static const pfc_ex_step arcface_steps[] = {
       "j*_ic = the j that wins",
       "{!num_subcenters=1} Only the sub-center that wins takes part in what follows.\n"
       "{num_subcenters=1} Each class has one sub-center, number 0, which always wins.\n"
-      "{feature_norm=0} These are cosines times the length of x.\n"
-      "{weight_norm=0} They hold the length of w as a factor.",
+      "{feature_norm=0} These are cosines times |x|.\n"
+      "{weight_norm=0} They have |w| as a factor.",
       "step:cosine out:subcenter", NULL },
     { "4", "margin, running maximum",
       "{cos_clamp=1} cos_ic below -1 counts as -1, above 1 as 1\n"
       "{eval=0} l_ic = s cos_ic                              at other classes than y_i\n"
       "{eval=0} l_iy = s cos(arccos cos_iy + m)              at the label y_i\n"
-      "{eval=0 easy_margin=0}        s (cos_iy - m sin m)                where cos_iy <= -cos m\n"
-      "{eval=0 easy_margin=1}        s cos_iy                            where cos_iy <= 0\n"
+      "{eval=0 easy_margin=0}        s (cos_iy - m sin m)                  where cos_iy <= -cos m\n"
+      "{eval=0 easy_margin=1}        s cos_iy                              where cos_iy <= 0\n"
       "{eval=0} max_i = largest l_ic of this rank\n"
       "{eval=1} l_ic = s cos_ic",
       "{eval=0} The margin m asks more of a row at its own class than at the others.\n{eval=1} Evaluation has no margin and ends here.", "out:logits", NULL },
@@ -109,6 +110,7 @@ const pfc_ex_algorithm pfc_ex_arcface_head = {
              "The classes are cut over the ranks.\n{eval=0} The loss is the mean over the rows of all ranks.",
     .letters = "P  ranks              r  this rank\n"
                "N  rows in all        b  rows of a rank, N = b P\n"
+               "i  a row: n0, n1, ... in tables\n"
                "C  classes            k  sub-centers of a class\n"
                "D  width              x_i   features of row i\n"
                "s  scale              w_cj  weights of sub-center j of class c\n"

@@ -71,7 +71,7 @@ static const pfc_ex_step norm_steps[] = {
       "{momentum=nan} running_mean <- (1 - w) running_mean + w mean\n"
       "{momentum=nan} w = 1/(1 + num_batches_tracked)              momentum=nan\n"
       "running_var likewise",
-      "From 0 and 1 here.\n"
+      "Before the step they are 0 and 1.\n"
       "{kind=sub} Each split has its own; those of the rank are then made from them, as of one batch.\n"
       "{running_var=unbiased / running_var=source local_size=1 / running_var=source !kind=sync} From M/(M - 1) var, the unbiased variance.\n"
       "{running_var=biased / running_var=source kind=sync !local_size=1} From var, the biased variance.\n"

@@ -19,30 +19,31 @@ static void put(FILE *f, const char *text) { pfc_ex_escape(f, text, strlen(text)
 
 static void style(FILE *f)
 {
-    fputs("<style>\n"
-          ":root{color-scheme:light dark}\n"
-          "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;color:#1b1b1f;background:#fff}\n"
-          "h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2.2rem 0 .5rem;border-top:1px solid #ccc;padding-top:.8rem}\n"
-          "h2 b{display:inline-block;min-width:1.9rem;padding:0 "
-          ".3rem;box-sizing:border-box;margin-right:.5rem;border-radius:1rem;background:#333;color:#fff;text-align:center}\n"
-          "p{margin:.5rem 0}\n"
-          "code{font:.88em ui-monospace,'DejaVu Sans Mono',monospace}\n"
-          "pre,table{font:13px/1.45 ui-monospace,'DejaVu Sans Mono',monospace}\n"
-          "pre{background:#f5f5f3;border-left:3px solid #999;padding:.5rem .8rem;overflow-x:auto;margin:.6rem 0}\n"
-          "pre s{text-decoration:none}\n"
-          "table{border-collapse:collapse;margin:0}th{font-weight:600}td,th{padding:.1rem .55rem;text-align:right;white-space:nowrap}\n"
-          "td.w,th.w{text-align:left}\n"
-          "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem;white-space:pre-wrap}pre s{display:block;height:0}td,th{padding:.1rem "
-          ".3rem}}\n"
-          ".scroll{overflow-x:auto;margin:.4rem 0}.blocks{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
-          "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
-          ".all{background:#eee}.b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}"
-          ".b>span{font-size:.78rem;font-weight:600}\n"
-          ".row{display:flex;flex-wrap:wrap;gap:0 1.5rem;align-items:flex-start}.row>*{max-width:100%}.x{border:1px solid "
-          "#bbb;border-radius:8px;padding:.6rem .8rem;margin:.8rem 0}.x h3{font-size:1rem;margin:0}\n"
-          ".x>p{font-size:.9rem;margin:.1rem 0 .5rem}.l{color:#777;font-weight:400}svg{display:block;height:auto;max-width:100%}.wide "
-          "svg{max-width:none}summary{cursor:pointer;font-weight:600;margin-top:1rem}\n",
-          f);
+    fputs(
+        "<style>\n"
+        ":root{color-scheme:light dark}\n"
+        "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;color:#1b1b1f;background:#fff}\n"
+        "h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2.2rem 0 .5rem;border-top:1px solid #ccc;padding-top:.8rem}\n"
+        "h2 b{display:inline-block;min-width:1.9rem;padding:0 "
+        ".3rem;box-sizing:border-box;margin-right:.5rem;border-radius:1rem;background:#333;color:#fff;text-align:center}\n"
+        "p{margin:.5rem 0}\n"
+        "code{font:.88em ui-monospace,'DejaVu Sans Mono',monospace}\n"
+        "pre,table{font:13px/1.45 ui-monospace,'DejaVu Sans Mono',monospace}\n"
+        "pre{background:#f5f5f3;border-left:3px solid #999;padding:.5rem .8rem;overflow-x:auto;margin:.6rem 0}\n"
+        "pre s{text-decoration:none}\n"
+        "table{border-collapse:collapse;margin:0}th{font-weight:600}td,th{padding:.1rem .55rem;text-align:right;white-space:nowrap}\n"
+        "td.w,th.w{text-align:left}\n"
+        "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem;white-space:pre-wrap}pre s{font-size:0}pre s::after{content:'\\A   ';font-size:11.5px}td,th{padding:.1rem "
+        ".3rem}}\n"
+        ".scroll{overflow-x:auto;margin:.4rem 0}.blocks{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
+        "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
+        ".all{background:#eee}.b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}"
+        ".b>span{font-size:.78rem;font-weight:600}\n"
+        ".row{display:flex;flex-wrap:wrap;gap:0 1.5rem;align-items:flex-start}.row>*{max-width:100%}.x{border:1px solid "
+        "#bbb;border-radius:8px;padding:.6rem .8rem;margin:.8rem 0}.x h3{font-size:1rem;margin:0}\n"
+        ".x>p{font-size:.9rem;margin:.1rem 0 .5rem}.l{color:#777;font-weight:400}svg{display:block;height:auto;max-width:100%}.wide "
+        "svg{max-width:none}summary{cursor:pointer;font-weight:600;margin-top:1rem}\n",
+        f);
     for (int i = 0; i < PFC_EX_COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,70%%,91%%)}\n", i, pfc_ex_hue[i]);
     fputs("@media(prefers-color-scheme:dark){body{color:#e8e8ea;background:#1c1c1f}h2{border-color:#444}h2 b{background:#ddd;color:#111}"
           "pre{background:#28282c;border-color:#777}"
@@ -86,13 +87,13 @@ static void prose(FILE *f, const char *text)
     fputs("</p>\n", f);
 }
 
-/* Blanks before a remark are marked: on a phone they are left out. */
+/* Blanks before a remark are marked: on a phone a line ends there. */
 static void equations(FILE *f, const char *lines)
 {
     fputs("<pre>", f);
     for (const char *p = lines; *p;) {
         size_t blanks = strspn(p, " "), n = blanks ? blanks : strcspn(p, " ");
-        bool gap = blanks > 2 && p > lines && p[-1] != '\n';
+        bool gap = blanks > 3 && p > lines && p[-1] != '\n';
         if (gap) fprintf(f, "  <s>%*s</s>", (int)blanks - 2, "");
         if (!gap) pfc_ex_escape(f, p, n);
         p += n;

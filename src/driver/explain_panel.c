@@ -114,7 +114,7 @@ static char axis_letter(const pfc_tensor_spec *spec, const pfc_tensor *t, int k)
 {
     char text[24];
     axis_text(spec->shape, t->ndim, k, text);
-    bool alone = text[0] >= 'A' && text[0] <= 'Z' && (!text[1] || (text[1] == '*' && k == t->axis && t->unit > 1));
+    bool alone = text[0] >= 'A' && text[0] <= 'Z' && (!text[1] || (text[1] == '*' && k == t->axis));
     return alone ? (char)tolower((unsigned char)text[0]) : ' ';
 }
 

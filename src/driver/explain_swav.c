@@ -39,7 +39,7 @@ static const pfc_ex_step sinkhorn_steps[] = {
       "Steps 4 and 5 come in turn, as often as `iterations` says.", NULL, "!version=log " ITERATIONS },
     { "5", "equal shares",
       "Q_kj = Q_kj (1/K)/u_k                      a prototype gets mass 1/K\n"
-      "Q_kj = Q_kj (1/N)/sum_k Q_kj              a sample gives mass 1/N",
+      "Q_kj = Q_kj (1/N)/sum_k Q_kj               a sample gives mass 1/N",
       "The second half needs no other rank: a sample is whole on its rank. It spoils the equal shares of the first half, less each time.\n"
       "{!iterations=1} What step 6 would make of Q after fewer iterations:",
       "again:assignment", "!version=log " ITERATIONS },
@@ -84,7 +84,7 @@ const pfc_ex_algorithm pfc_ex_sinkhorn = {
              "scaled in turn. A rank holds its own samples; only sums over prototypes travel.",
     .letters = "P  ranks         n  samples of this rank, N = n P of all\n"
                "K  prototypes    Q  (K,N): a rank holds its n columns, as rows of (n,K)\n"
-               "j  a sample      k  a prototype\n"
+               "j  a sample: n0, n1, ... in tables, k  a prototype\n"
                "epsilon          the smaller, the harder the choice of a prototype\n"
                "v1, v2, vissl, log    published variants: the setting version",
     .settings = sinkhorn_settings,
