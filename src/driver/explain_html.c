@@ -35,7 +35,7 @@ static void style(FILE *f)
         "td.w,th.w{text-align:left}\n"
         "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem;white-space:pre-wrap}pre s{font-size:0}pre s::after{content:'\\A   ';font-size:11.5px}td,th{padding:.1rem "
         ".3rem}}\n"
-        ".scroll{overflow-x:auto;margin:.4rem 0}.blocks{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
+        ".scroll{overflow-x:auto;margin:.4rem 0}.blocks,.cells{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
         "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
         ".all{background:#eee}.b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}"
         ".b>span{font-size:.78rem;font-weight:600}\n"
@@ -93,7 +93,7 @@ static void equations(FILE *f, const char *lines)
     fputs("<pre>", f);
     for (const char *p = lines; *p;) {
         size_t blanks = strspn(p, " "), n = blanks ? blanks : strcspn(p, " ");
-        bool gap = blanks > 3 && p > lines && p[-1] != '\n';
+        bool gap = blanks > 5 && p > lines && p[-1] != '\n';
         if (gap) fprintf(f, "  <s>%*s</s>", (int)blanks - 2, "");
         if (!gap) pfc_ex_escape(f, p, n);
         p += n;
@@ -146,12 +146,34 @@ static void head(FILE *f, const char *text)
     fputs("</th>", f);
 }
 
+/* A long row, which goes on in the next line where the page is narrow. */
+static void long_row(FILE *f, const pfc_ex_block *b)
+{
+    char text[32];
+    fputs("<div class='cells'>", f);
+    for (int64_t k = 0; k < b->cols; k++) {
+        fprintf(f, "<table><tr>");
+        head(f, pfc_ex_col_label(b, k, text));
+        fputs("</tr><tr>", f);
+        number_cell(f, b, k);
+        fputs("</tr></table>", f);
+    }
+    fputs("</div></div>\n", f);
+}
+
+enum { LONG_ROW = 9 };
+
 static void block(FILE *f, const pfc_ex_block *b)
 {
     char text[32];
     fputs("<div class='b", f);
     colour(f, b->rank);
-    fprintf(f, "'><span>%s</span><table>\n", b->title);
+    fprintf(f, "'><span>%s</span>", b->title);
+    if (b->rows == 1 && b->cols >= LONG_ROW && !b->row_label && b->col_label) {
+        long_row(f, b);
+        return;
+    }
+    fputs("<table>\n", f);
     if (b->col_label) {
         fputs(b->row_label ? "<tr><th></th>" : "<tr>", f);
         for (int64_t k = 0; k < b->cols; k++) head(f, pfc_ex_col_label(b, k, text));
