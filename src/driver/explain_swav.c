@@ -191,7 +191,8 @@ const pfc_ex_algorithm pfc_ex_swav = {
                "h  embeddings    z   their directions         C  prototypes\n"
                "A  how many crops are assigned; a = A[i] is the i-th of them\n"
                "t  temperature   S^v  rows of crop v       q^i  assignment of crop A[i]\n"
-               "|h|  length, the root of the sum of squares   dX  gradient of X",
+               "|h|  length, the root of the sum of squares\n"
+               "C^T  transposed      dX  gradient of X",
     .settings = swav_settings,
     .example = swav_example,
     .steps = swav_steps,

@@ -9,6 +9,7 @@
 static void lines(FILE *f, void (*tell)(FILE *f, const char *text), const pfc_ex_story *s, const char *text)
 {
     char *told = pfc_ex_lines(s, text);
+    if (text && !told) tell(f, "(There is no memory left to tell this.)");
     if (told && told[0]) tell(f, told);
     free(told);
 }
