@@ -38,6 +38,8 @@ if [ "${PYTHON:-no}" != no ]; then
         expect 0 $rule explain partial_fc --param sample_rule=global,xgrad_scale=1
         mv "$work/out" "$work/partial_fc_global.$rule.txt"
     done
+    expect 0 2 explain sinkhorn --param iterations=2
+    mv "$work/out" "$work/sinkhorn_two.txt"
     expect 0 4 explain partial_fc --mode fast -q --json "$work/partial_fc.fast.json"
     "$PYTHON" "$PFC_TOP_SRCDIR/tests/explain_pages.py" "$PFC_TOP_SRCDIR" "$work" $algorithms || fail "what explain wrote"
     checks=$((checks + 1))

@@ -215,11 +215,24 @@ def check_settings(top, folder):
             fail(f"{case}: expected {wanted}, seen {seen}, told {told}")
         if int(case.split()[2]) > 1:
             check_prose(text, case)
+        if "steps=2" in case and not 0 < text.count(", training step 1:") == text.count(", training step 2:"):
+            fail(f"{case}: exchanges of two training steps")
         if any(len(row) > 80 for row in text.split("\n")):
             fail(f"{case}: a line longer than 80 columns")
 
 
 # ---- numbers: the same on 1 and 4 ranks ----
+
+def panels(text, tensor):
+    return re.findall(rf"^    {tensor} \([^)]*\).*\n((?:        .*\n)*)", text, flags=re.M)
+
+
+def check_iterations(folder):
+    """What a run of three iterations shows after one and two of them is what a run of two shows after one and at its end."""
+    three, two = (panels(open(f"{folder}/{name}.txt").read(), "assignment") for name in ("sinkhorn.2", "sinkhorn_two"))
+    if len(three) != 3 or len(two) != 2 or three[:2] != two or three[1] == three[2]:
+        fail(f"sinkhorn: after fewer iterations {three}, a shorter run {two}")
+
 
 def numbers(text, tensor):
     """The numbers of a tensor's panel, sorted: the layout is another one."""
@@ -250,6 +263,7 @@ def main():
             check_picture(base + ".svg", ranks)
     check_bytes(folder)
     check_settings(top, folder)
+    check_iterations(folder)
     check_numbers(folder)
     return 1 if wrong else 0
 
