@@ -23,8 +23,9 @@ typedef struct pfc_ex_exchange {
     pfc_comm_op op;
     const char *kinds; /* of elements: r real, i int64, e int32 exponents, a accumulator, b bytes of rows. Of a tap: its name */
     const char *what;  /* "X, the features of all rows" */
-    const char *shape; /* "N" a vector, "N,D" a matrix; "a|b" named elements, "a|b,C" named rows; NULL: only the amount is told */
-    const char *when;  /* condition; NULL: always */
+    /* "N" a vector, "K|sum" with a named number behind it, "a|b" of named numbers; "N,D" a matrix, "a|b,C" of named rows; NULL: only the amount is told. */
+    const char *shape;
+    const char *when; /* condition; NULL: always */
 } pfc_ex_exchange;
 
 typedef struct pfc_ex_step {

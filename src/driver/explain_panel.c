@@ -266,6 +266,16 @@ typedef struct layout {
 
 static char letter(const char *text) { return text[0] >= 'A' && text[0] <= 'Z' && !text[1] ? (char)tolower((unsigned char)text[0]) : ' '; }
 
+/* "K|sum": the elements k0, k1, ... and one more with a name. */
+static void names_of(const pfc_case *c, const char *text, char names[64])
+{
+    bool letters = text[0] >= 'A' && text[0] <= 'Z' && text[1] == '|' && text[2];
+    int64_t n = letters ? c->size[text[0] - 'A'] : 0;
+    int used = 0;
+    for (int64_t i = 0; i < n && used < 48; i++) used += snprintf(names + used, (size_t)(64 - used), "%c%d|", text[0] - 'A' + 'a', (int)i);
+    snprintf(names + used, (size_t)(64 - used), "%s", letters ? text + 2 : text);
+}
+
 static layout parse(const pfc_case *c, const char *shape)
 {
     layout l = { .col = ' ' };
@@ -274,7 +284,7 @@ static layout parse(const pfc_case *c, const char *shape)
     char *comma = strrchr(text, ',');
     const char *last = comma ? comma + 1 : text;
     l.col = letter(last);
-    if (!comma && strchr(text, '|')) snprintf(l.names, sizeof l.names, "%.60s", text);
+    if (!comma && strchr(text, '|')) names_of(c, text, l.names);
     if (!comma) return l;
     *comma = 0;
     if (strchr(text, '|')) {

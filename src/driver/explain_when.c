@@ -1,11 +1,18 @@
 /* explain_when.c: what the tables of the algorithms say of this run: lines, steps and exchanges whose condition holds. */
 #include "driver/explain.h"
 
+#include "case/internal.h"
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static bool in_list(const pfc_tensor_list *list, const char *name) { return pfc_tensor_find(list, name) != NULL; }
+/* A name that the algorithm does not have is a mistake in the table: it would never hold. */
+static bool has(const pfc_case *c, const char *name)
+{
+    assert(pfc_spec_find(c->algorithm->in, name) || pfc_spec_find(c->algorithm->step, name) || pfc_spec_find(c->algorithm->out, name));
+    return pfc_tensor_find(&c->in, name) || pfc_tensor_find(&c->step, name) || pfc_tensor_find(&c->out, name);
+}
 
 /* The value of a setting as its table's type has it: 0.50 is 0.5, nan is nan. */
 static bool is_value(const pfc_param_spec *spec, const pfc_param *p, const char *text)
@@ -22,7 +29,8 @@ static bool is_setting(const pfc_case *c, const char *name, char *values)
 {
     int i = pfc_param_index(c->algorithm, name);
     char *rest = NULL;
-    for (char *value = strtok_r(values, "|", &rest); i >= 0 && value; value = strtok_r(NULL, "|", &rest))
+    assert(i >= 0);
+    for (char *value = strtok_r(values, "|", &rest); value; value = strtok_r(NULL, "|", &rest))
         if (is_value(&c->algorithm->params[i], &c->param[i], value)) return true;
     return false;
 }
@@ -35,9 +43,9 @@ static bool term(const pfc_ex_story *s, char *word)
     if (values) return is_setting(c, word, values);
     if (strcmp(word, "exact") == 0) return s->mode == PFC_EXACT;
     if (strcmp(word, "ranks") == 0) return s->ranks > 1;
-    if (strncmp(word, "has:", 4) == 0) return in_list(&c->in, word + 4) || in_list(&c->step, word + 4) || in_list(&c->out, word + 4);
-    if (strncmp(word, "given:", 6) == 0) return pfc_ex_given(c, word + 6);
-    return false;
+    if (strncmp(word, "has:", 4) == 0) return has(c, word + 4);
+    assert(strncmp(word, "given:", 6) == 0 && pfc_param_index(c->algorithm, word + 6) >= 0);
+    return pfc_ex_given(c, word + 6);
 }
 
 /* A term that does not hold ends its alternative. */
