@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Looks at what tests/driver_explain.sh had written: explain_pages.py TOP FOLDER ALGORITHM..."""
+"""Looks at what tests/driver_explain.sh had written: explain_pages.py TOP FOLDER ALGORITHM... The folder has NAME.RANKS.{txt,html,svg,json} of each algorithm and
+LINE.{txt,json} of each line of tests/explain_exchanges.txt."""
 import html.parser
 import json
 import os
@@ -157,7 +158,81 @@ def check_bytes(folder):
         fail("moco_shuffle: not two exchanges of rows")
 
 
+# ---- exchanges: what the settings ask for, what was seen and what the text says ----
+
+OPERATIONS = {"all-gather": "gather", "all-reduce MAX": "max", "all-reduce SUM": "sum", "reduce-scatter SUM": "scatter", "exchange of rows": "rows"}
+# Words by which a step says that it needs other ranks.
+OTHERS = re.compile(r"(over|of|on) all ranks|other ranks|over ranks|(of|over) the group|rank after rank")
+
+
+def wanted_exchanges(words):
+    counts = {}
+    for word in words:
+        name, _, times = word.partition("*")
+        step, operation = name.split(":")
+        counts[("hook " + step[1:] if step[0] == "h" else step, operation)] = int(times or 1)
+    return counts
+
+
+def seen_exchanges(path):
+    counts = {}
+    with open(path) as f:
+        for e in json.load(f)["exchanges"]:
+            key = (e["step"], OPERATIONS[e["operation"]])
+            if key[0]:
+                counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def told_exchanges(text):
+    """Those that the steps of a text tell of: ">> all-reduce MAX (3 times), training step 2: e, exponents"."""
+    counts = {}
+    for step, (_, below) in told_steps(text).items():
+        for operation, times in re.findall(r"^    >> ([a-z]+[a-z -]*(?: MAX| SUM)?)(?: \((twice|\d+ times)\))?[,:]", below, flags=re.M):
+            key = (step, OPERATIONS[operation])
+            counts[key] = counts.get(key, 0) + (1 if not times else 2 if times == "twice" else int(times.split()[0]))
+    return counts
+
+
+def check_prose(text, where):
+    """On more than one rank a step that speaks of others exchanges something with them, and the other way round."""
+    for number, (_, below) in told_steps(text).items():
+        prose = squeeze(re.split(r"^    (?:>> |\w+ \()", below, flags=re.M)[0])
+        if "Not taken with these settings" not in below and bool(OTHERS.search(prose)) != (">> " in below):
+            fail(f"{where}: step {number}: {'an' if '>> ' in below else 'no'} exchange, but it says: {prose}")
+
+
+def check_settings(top, folder):
+    with open(f"{top}/tests/explain_exchanges.txt") as f:
+        lines = [line.rstrip("\n") for line in f if not line.startswith("#")]
+    for i, line in enumerate(lines):
+        case, _, exchanges = line.partition(":")
+        wanted = wanted_exchanges(exchanges.split())
+        with open(f"{folder}/line{i}.txt") as f:
+            text = f.read()
+        seen, told = seen_exchanges(f"{folder}/line{i}.json"), told_exchanges(text)
+        if not wanted == seen == told:
+            fail(f"{case}: expected {wanted}, seen {seen}, told {told}")
+        if int(case.split()[2]) > 1:
+            check_prose(text, case)
+        if "steps=2" in case and not 0 < text.count(", training step 1:") == text.count(", training step 2:"):
+            fail(f"{case}: exchanges of two training steps")
+        if any(len(row) > 80 for row in text.split("\n")):
+            fail(f"{case}: a line longer than 80 columns")
+
+
 # ---- numbers: the same on 1 and 4 ranks ----
+
+def panels(text, tensor):
+    return re.findall(rf"^    {tensor} \([^)]*\).*\n((?:        .*\n)*)", text, flags=re.M)
+
+
+def check_iterations(folder):
+    """What a run of three iterations shows after one and two of them is what a run of two shows after one and at its end."""
+    three, two = (panels(open(f"{folder}/{name}.txt").read(), "assignment") for name in ("sinkhorn.2", "sinkhorn_two"))
+    if len(three) != 3 or len(two) != 2 or three[:2] != two or three[1] == three[2]:
+        fail(f"sinkhorn: after fewer iterations {three}, a shorter run {two}")
+
 
 def numbers(text, tensor):
     """The numbers of a tensor's panel, sorted: the layout is another one."""
@@ -187,6 +262,8 @@ def main():
             check_page(base + ".html", text)
             check_picture(base + ".svg", ranks)
     check_bytes(folder)
+    check_settings(top, folder)
+    check_iterations(folder)
     check_numbers(folder)
     return 1 if wrong else 0
 

@@ -209,6 +209,72 @@ static void observed_rows(pfc_comm *c)
     PFC_AGREE(MPI_COMM_WORLD, ok && strcmp(s.text, want) == 0);
 }
 
+/* ---- bytes ---- */
+
+enum { CALLS = 8 };
+
+typedef struct tally {
+    int calls;
+    pfc_comm_op op[CALLS];
+    const pfc_acc *acc[CALLS];
+    int64_t bytes[CALLS][2]; /* handed in, got */
+    const void *data[CALLS][2];
+} tally;
+
+static void count(void *user, const pfc_comm *comm, const pfc_comm_call *call, bool after)
+{
+    tally *t = user;
+    (void)comm;
+    if (t->calls == CALLS) return;
+    t->op[t->calls] = call->op;
+    t->acc[t->calls] = call->acc;
+    t->bytes[t->calls][after] = (after ? call->recv : call->send) * (int64_t)pfc_dtype_size(call->dtype);
+    t->data[t->calls][after] = after ? call->out : call->in;
+    t->calls += after;
+}
+
+static bool counted(const tally *t, int i, pfc_comm_op op, const pfc_acc *acc, int64_t in, int64_t out)
+{
+    return i < t->calls && t->op[i] == op && t->acc[i] == acc && t->bytes[i][0] == in && t->bytes[i][1] == out;
+}
+
+/* Everybody's numbers for everybody, and those of the last rank, who alone hands any in. */
+static void observed_bytes(pfc_comm *c)
+{
+    tally t = { .calls = 0 };
+    pfc_comm_observer observer = { .look = count, .user = &t };
+    int64_t P = c->ranks, root[5] = { 0 };
+    float send[24], recv[24];
+    for (int i = 0; i < 24; i++) send[i] = (float)c->rank;
+    c->observer = &observer;
+    bool ok = pfc_comm_alltoall(c, send, 3, PFC_F32, recv) == PFC_OK && pfc_comm_broadcast(c, root, 5, PFC_I64, c->ranks - 1) == PFC_OK;
+    c->observer = NULL;
+    ok = ok && t.calls == 2 && counted(&t, 0, PFC_COMM_ALLTOALL, NULL, 12 * P, 12 * P) && t.data[0][0] == send && t.data[0][1] == recv;
+    ok = ok && counted(&t, 1, PFC_COMM_BROADCAST, NULL, c->rank == c->ranks - 1 ? 40 : 0, 40) && t.data[1][0] == root && t.data[1][1] == root;
+    PFC_AGREE(MPI_COMM_WORLD, ok && recv[3 * (P - 1)] == (float)(P - 1) && observer.depth == 0 && observer.calls == 2);
+}
+
+/* An accumulator is one call with all its words: the sums inside it and the marks that travel before it are not told. */
+static void observed_accumulators(pfc_comm *c)
+{
+    tally t = { .calls = 0 };
+    pfc_comm_observer observer = { .look = count, .user = &t };
+    int64_t P = c->ranks, words[64] = { 0 };
+    double reals[8] = { 0 };
+    pfc_acc exact = { .rows = 4, .cols = 2, .words = 2, .wire = PFC_I64, .data = words };
+    pfc_acc fast = { .rows = 4, .cols = 2, .words = 1, .wire = PFC_F64, .data = reals };
+    pfc_acc rows = { .rows = 2 * P, .cols = 1, .words = 4, .wire = PFC_I64, .data = words };
+    if (c->rank == 0) exact.special = calloc(8, 1);
+    c->observer = &observer;
+    bool ok = pfc_comm_sum_acc(c, NULL, &exact) == PFC_OK && pfc_comm_sum_acc(c, NULL, &fast) == PFC_OK;
+    ok = ok && pfc_comm_reduce_scatter_acc(c, NULL, &rows) == PFC_OK;
+    c->observer = NULL;
+    ok = ok && t.calls == 3 && counted(&t, 0, PFC_COMM_SUM, &exact, 4 * 2 * 16, 4 * 2 * 16) && counted(&t, 1, PFC_COMM_SUM, &fast, 4 * 2 * 8, 4 * 2 * 8);
+    ok = ok && counted(&t, 2, PFC_COMM_REDUCE_SCATTER, &rows, 2 * P * 32, 2 * 32) && observer.depth == 0;
+    PFC_AGREE(MPI_COMM_WORLD, ok && t.data[0][0] == words && t.data[1][1] == reals && t.data[2][1] == words);
+    free(exact.special);
+}
+
 START_TEST(maximum_lets_nan_win)
 {
     with_each(maximum);
@@ -246,6 +312,12 @@ START_TEST(an_observer_sees_every_collective_once)
     with_each(observed_rows);
 }
 END_TEST
+START_TEST(an_observer_is_told_the_bytes)
+{
+    with_each(observed_bytes);
+    with_each(observed_accumulators);
+}
+END_TEST
 
 static Suite *make(void)
 {
@@ -259,6 +331,7 @@ static Suite *make(void)
     tcase_add_test(tcase, the_first_failure_is_told_to_all);
     tcase_add_test(tcase, marks_travel_with_accumulators);
     tcase_add_test(tcase, an_observer_sees_every_collective_once);
+    tcase_add_test(tcase, an_observer_is_told_the_bytes);
     return suite;
 }
 

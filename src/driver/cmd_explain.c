@@ -28,19 +28,36 @@ static const pfc_ex_algorithm *find(const char *name, pfc_diag *diag)
 
 /* ---- the example ---- */
 
-/* --param first, then the example's own settings, sizes and inputs. */
-static pfc_case *make_example(const pfc_cli *cli, const pfc_ex_algorithm *a, pfc_diag *diag)
+/* --param first, then the example's own settings, sizes and inputs; again > 0: the setting that is run again has this value. */
+static pfc_case *make_example(const pfc_cli *cli, const pfc_ex_algorithm *a, int again, pfc_diag *diag)
 {
     pfc_case *c = pfc_case_new(pfc_algorithm_find(a->name));
+    char value[16];
+    snprintf(value, sizeof value, "%d", again);
     if (!c) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "explain: out of memory");
     if (c) snprintf(c->name, sizeof c->name, "explain %s", a->name);
     if (c) pfc_cli_params(cli, c, diag);
+    if (c && again && !diag->exit_status) pfc_case_set_param(c, a->again, value, diag);
     for (int i = 0; c && a->settings && a->settings[i]; i += 2) pfc_ex_set(c, a->settings[i], a->settings[i + 1], diag);
     if (!pfc_diag_agree(cli->comm, diag)) a->example(cli->comm, c, cli->ranks, diag);
     if (!pfc_diag_agree(cli->comm, diag)) pfc_case_check(cli->comm, c, diag);
     if (!diag->exit_status) return c;
     pfc_case_free(c);
     return NULL;
+}
+
+/* What comes out after fewer iterations. Collective. */
+static int run_again(const pfc_cli *cli, pfc_ctx *ctx, pfc_ex_story *s, pfc_diag *diag)
+{
+    int64_t most = s->told->again ? pfc_param_int(s->c, s->told->again) - 1 : 0;
+    for (int i = 0; i < most && i < PFC_EX_AGAIN && !diag->exit_status; i++) {
+        s->again[i] = make_example(cli, s->told, i + 1, diag);
+        if (!s->again[i]) break;
+        s->again_count++;
+        s->again[i]->algorithm->run(ctx, s->again[i], false, diag);
+        pfc_diag_agree(cli->comm, diag);
+    }
+    return diag->exit_status;
 }
 
 /* ---- checks ---- */
@@ -76,7 +93,7 @@ static int check_fast(const pfc_cli *cli, pfc_case *c, const pfc_case *exact, pf
 static pfc_case *run_exact_for_bounds(const pfc_cli *cli, const pfc_ex_algorithm *a, pfc_diag *diag)
 {
     pfc_ctx *ctx = pfc_cli_context(cli, PFC_EXACT, diag);
-    pfc_case *c = ctx ? make_example(cli, a, diag) : NULL;
+    pfc_case *c = ctx ? make_example(cli, a, 0, diag) : NULL;
     if (c && !c->algorithm->run(ctx, c, true, diag)) c->algorithm->bounds(ctx, c, pfc_precision_find("f32"), diag);
     pfc_cli_context_close(&ctx, diag);
     return c;
@@ -149,7 +166,8 @@ static int explain(const pfc_cli *cli, pfc_ctx *ctx, pfc_case *c, pfc_ex_story *
     pfc_ex_watch_begin(&watch, ctx, c);
     c->algorithm->run(ctx, c, true, diag);
     pfc_ex_watch_end(&watch);
-    if (!pfc_diag_agree(cli->comm, diag) && !check_results(cli, c, s, diag) && !pfc_ex_story_make(cli, &watch, s, diag)) tell(cli, s, diag);
+    if (!pfc_diag_agree(cli->comm, diag) && !run_again(cli, ctx, s, diag) && !check_results(cli, c, s, diag) && !pfc_ex_story_make(cli, &watch, s, diag))
+        tell(cli, s, diag);
     pfc_ex_watch_free(&watch);
     for (int i = 0; i < s->check_count; i++)
         if (!s->checks[i].good) return diag->exit_status ? diag->exit_status : PFC_EXIT_DIFFERENT;
@@ -165,7 +183,7 @@ int pfc_cmd_explain(pfc_cli *cli)
     int status = 0;
     s.told = find(cli->files[0], &diag);
     if (s.told) ctx = pfc_cli_context(cli, s.mode, &diag);
-    if (ctx) c = make_example(cli, s.told, &diag);
+    if (ctx) c = make_example(cli, s.told, 0, &diag);
     s.c = c;
     if (c) status = explain(cli, ctx, c, &s, &diag);
     pfc_ex_story_free(&s);

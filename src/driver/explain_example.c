@@ -1,7 +1,6 @@
 /* explain_example.c: the small inputs of the examples: numbers that a reader can follow, the same for any number of ranks. */
 #include "driver/explain.h"
 
-#include "case/fill.h"
 #include "case/internal.h"
 
 bool pfc_ex_given(const pfc_case *c, const char *name)
@@ -17,12 +16,6 @@ int pfc_ex_set(pfc_case *c, const char *name, const char *value, pfc_diag *diag)
 }
 
 int64_t pfc_ex_rows(int ranks, int64_t least) { return (least + ranks - 1) / ranks * ranks; }
-
-double pfc_ex_tenth(int tensor, int64_t i)
-{
-    int k = (int)(pfc_fill_uniform(8, tensor, i) * 18.0);
-    return (double)(k < 9 ? k - 9 : k - 8) / 10.0;
-}
 
 static pfc_dist dist_of(const pfc_tensor_spec *spec, int axis) { return axis < 0 ? PFC_DIST_NONE : spec->dist; }
 

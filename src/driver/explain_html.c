@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static void escape(FILE *f, const char *text, size_t n)
+void pfc_ex_escape(FILE *f, const char *text, size_t n)
 {
     for (size_t i = 0; i < n && text[i]; i++) {
         switch (text[i]) {
@@ -15,37 +15,39 @@ static void escape(FILE *f, const char *text, size_t n)
     }
 }
 
-static void put(FILE *f, const char *text) { escape(f, text, strlen(text)); }
+static void put(FILE *f, const char *text) { pfc_ex_escape(f, text, strlen(text)); }
 
 static void style(FILE *f)
 {
-    fputs("<style>\n"
-          ":root{color-scheme:light dark}\n"
-          "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;color:#1b1b1f;background:#fff}\n"
-          "h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2.2rem 0 .5rem;border-top:1px solid #ccc;padding-top:.8rem}\n"
-          "h2 b{display:inline-block;min-width:1.9rem;padding:0 "
-          ".3rem;box-sizing:border-box;margin-right:.5rem;border-radius:1rem;background:#333;color:#fff;text-align:center}\n"
-          "p{margin:.5rem 0}\n"
-          "code{font:.88em ui-monospace,'DejaVu Sans Mono',monospace}\n"
-          "pre,table{font:13px/1.45 ui-monospace,'DejaVu Sans Mono',monospace}\n"
-          "pre{background:#f5f5f3;border-left:3px solid #999;padding:.5rem .8rem;overflow-x:auto;margin:.6rem 0}\n"
-          "pre s{text-decoration:none}\n"
-          "table{border-collapse:collapse;margin:0}th{font-weight:600}td,th{padding:.1rem .55rem;text-align:right;white-space:nowrap}\n"
-          "td.w,th.w{text-align:left}\n"
-          "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem;white-space:pre-wrap}pre s{display:none}td,th{padding:.1rem .3rem}}\n"
-          ".scroll{overflow-x:auto;margin:.4rem 0}.blocks{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
-          "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
-          ".b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}"
-          ".b>span{font-size:.78rem;font-weight:600}\n"
-          ".row{display:flex;flex-wrap:wrap;gap:0 1.5rem;align-items:flex-start}.row>*{max-width:100%}.x{border:1px solid "
-          "#bbb;border-radius:8px;padding:.6rem .8rem;margin:.8rem 0}.x h3{font-size:1rem;margin:0}\n"
-          ".x>p{font-size:.9rem;margin:.1rem 0 .5rem}.l{color:#777;font-weight:400}svg{display:block;height:auto;max-width:100%}.wide "
-          "svg{max-width:none}summary{cursor:pointer;font-weight:600;margin-top:1rem}\n",
-          f);
+    fputs(
+        "<style>\n"
+        ":root{color-scheme:light dark}\n"
+        "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;color:#1b1b1f;background:#fff}\n"
+        "h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2.2rem 0 .5rem;border-top:1px solid #ccc;padding-top:.8rem}\n"
+        "h2 b{display:inline-block;min-width:1.9rem;padding:0 "
+        ".3rem;box-sizing:border-box;margin-right:.5rem;border-radius:1rem;background:#333;color:#fff;text-align:center}\n"
+        "p{margin:.5rem 0}\n"
+        "code{font:.88em ui-monospace,'DejaVu Sans Mono',monospace}\n"
+        "pre,table{font:13px/1.45 ui-monospace,'DejaVu Sans Mono',monospace}\n"
+        "pre{background:#f5f5f3;border-left:3px solid #999;padding:.5rem .8rem;overflow-x:auto;margin:.6rem 0}\n"
+        "pre s{text-decoration:none}\n"
+        "table{border-collapse:collapse;margin:0}th{font-weight:600}td,th{padding:.1rem .55rem;text-align:right;white-space:nowrap}\n"
+        "td.w,th.w{text-align:left}\n"
+        "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem;white-space:pre-wrap}pre s{font-size:0}pre s::after{content:'\\A   ';font-size:11.5px}td,th{padding:.1rem "
+        ".3rem}}\n"
+        ".scroll{overflow-x:auto;margin:.4rem 0}.blocks,.cells{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
+        "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
+        ".all{background:#eee}.b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}"
+        ".b>span{font-size:.78rem;font-weight:600}\n"
+        ".row{display:flex;flex-wrap:wrap;gap:0 1.5rem;align-items:flex-start}.row>*{max-width:100%}.x{border:1px solid "
+        "#bbb;border-radius:8px;padding:.6rem .8rem;margin:.8rem 0}.x h3{font-size:1rem;margin:0}\n"
+        ".x>p{font-size:.9rem;margin:.1rem 0 .5rem}.l{color:#777;font-weight:400}svg{display:block;height:auto;max-width:100%}.wide "
+        "svg{max-width:none}summary{cursor:pointer;font-weight:600;margin-top:1rem}\n",
+        f);
     for (int i = 0; i < PFC_EX_COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,70%%,91%%)}\n", i, pfc_ex_hue[i]);
     fputs("@media(prefers-color-scheme:dark){body{color:#e8e8ea;background:#1c1c1f}h2{border-color:#444}h2 b{background:#ddd;color:#111}"
           "pre{background:#28282c;border-color:#777}"
-          ".b{background:#333338}.x{border-color:#555}.l,figcaption i{color:#a5a5aa}\n",
+          ".b,.all{background:#333338}.x{border-color:#555}.l,figcaption i{color:#a5a5aa}\n",
           f);
     for (int i = 0; i < PFC_EX_COLOURS; i++) fprintf(f, ".c%d{background:hsl(%d,35%%,23%%)}\n", i, pfc_ex_hue[i]);
     fputs("}\n", f);
@@ -56,7 +58,8 @@ static void style(FILE *f)
 static void begin(FILE *f, const pfc_ex_story *s)
 {
     fprintf(f,
-            "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
+            "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n<meta name='viewport' content='width=device-width, "
+            "initial-scale=1'>\n"
             "<title>%s on %d rank%s</title>\n",
             s->told->name, s->ranks, s->ranks == 1 ? "" : "s");
     style(f);
@@ -78,21 +81,21 @@ static void prose(FILE *f, const char *text)
     fputs("<p>", f);
     for (size_t n; *text; text += n + (text[n] != 0)) { /* `code` */
         n = strcspn(text, "`");
-        escape(f, text, n);
+        pfc_ex_escape(f, text, n);
         if (text[n]) fputs(code ? "</code>" : "<code>", f), code = !code;
     }
     fputs("</p>\n", f);
 }
 
-/* Blanks before a remark are marked: on a phone they are left out. */
+/* Blanks before a remark are marked: on a phone a line ends there. */
 static void equations(FILE *f, const char *lines)
 {
     fputs("<pre>", f);
     for (const char *p = lines; *p;) {
         size_t blanks = strspn(p, " "), n = blanks ? blanks : strcspn(p, " ");
-        bool gap = blanks > 2 && p > lines && p[-1] != '\n';
+        bool gap = blanks > 5 && p > lines && p[-1] != '\n';
         if (gap) fprintf(f, "  <s>%*s</s>", (int)blanks - 2, "");
-        if (!gap) escape(f, p, n);
+        if (!gap) pfc_ex_escape(f, p, n);
         p += n;
     }
     fputs("</pre>\n", f);
@@ -143,12 +146,34 @@ static void head(FILE *f, const char *text)
     fputs("</th>", f);
 }
 
+/* A long row, which goes on in the next line where the page is narrow. */
+static void long_row(FILE *f, const pfc_ex_block *b)
+{
+    char text[32];
+    fputs("<div class='cells'>", f);
+    for (int64_t k = 0; k < b->cols; k++) {
+        fprintf(f, "<table><tr>");
+        head(f, pfc_ex_col_label(b, k, text));
+        fputs("</tr><tr>", f);
+        number_cell(f, b, k);
+        fputs("</tr></table>", f);
+    }
+    fputs("</div></div>\n", f);
+}
+
+enum { LONG_ROW = 9 };
+
 static void block(FILE *f, const pfc_ex_block *b)
 {
     char text[32];
     fputs("<div class='b", f);
     colour(f, b->rank);
-    fprintf(f, "'><span>%s</span><table>\n", b->title);
+    fprintf(f, "'><span>%s</span>", b->title);
+    if (b->rows == 1 && b->cols >= LONG_ROW && !b->row_label && b->col_label) {
+        long_row(f, b);
+        return;
+    }
+    fputs("<table>\n", f);
     if (b->col_label) {
         fputs(b->row_label ? "<tr><th></th>" : "<tr>", f);
         for (int64_t k = 0; k < b->cols; k++) head(f, pfc_ex_col_label(b, k, text));
@@ -174,7 +199,7 @@ static void stacked(FILE *f, const pfc_ex_panel *p)
     fputs("</tr>\n", f);
     for (int i = 0; i < p->count; i++) {
         const pfc_ex_block *b = &p->blocks[i];
-        fputs("<tr class='", f);
+        fputs(b->rank < 0 ? "<tr class='all" : "<tr class='", f);
         colour(f, b->rank);
         fprintf(f, "'><th class='w'>%s</th>", b->title);
         for (int64_t k = 0; k < cols; k++) {
@@ -194,7 +219,7 @@ static void panel(FILE *f, const pfc_ex_panel *p)
     fputs("<figure>", f);
     if (p->title[0]) {
         fputs("<figcaption><b>", f);
-        escape(f, p->title, name);
+        pfc_ex_escape(f, p->title, name);
         fputs("</b> <i>", f);
         if (p->title[name]) put(f, p->title + name + 1);
         fputs("</i></figcaption>\n", f);

@@ -34,6 +34,12 @@ static const char *name_at(const char *names, int64_t k, char text[32])
 const char *pfc_ex_row_label(const pfc_ex_block *b, int64_t row, char text[32])
 {
     if (!b->row_label) return "";
+    if (b->per_group > 0) {
+        char within[32];
+        pfc_ex_label(b->row_label, b->row0 + row % b->per_group, 1, within);
+        snprintf(text, 32, "%d:%.28s", (int)(row / b->per_group), within);
+        return text;
+    }
     return b->names[0] ? name_at(b->names, row, text) : pfc_ex_label(b->row_label, b->row0 + row, b->unit, text);
 }
 
@@ -81,13 +87,10 @@ static void whose(const pfc_ex_story *s, pfc_ex_block *b, int rank)
 
 /* ---- tensors ---- */
 
-static const pfc_tensor_spec *spec_of(const pfc_ex_story *s, const pfc_tensor *t)
+static const pfc_tensor_spec *spec_of(const pfc_ex_story *s, const pfc_ex_tensor *t)
 {
-    const pfc_case *c = s->c;
-    const pfc_algorithm *a = c->algorithm;
-    if (t >= c->in.items && t < c->in.items + c->in.count) return pfc_spec_find(a->in, t->name);
-    if (t >= c->step.items && t < c->step.items + c->step.count) return pfc_spec_find(a->step, t->name);
-    return pfc_spec_find(a->out, t->name);
+    const pfc_algorithm *a = s->c->algorithm;
+    return pfc_spec_find(strcmp(t->list, "in") == 0 ? a->in : strcmp(t->list, "step") == 0 ? a->step : a->out, t->t->name);
 }
 
 /* The text of axis k of the alternative with ndim axes; "" if there is none. */
@@ -111,7 +114,7 @@ static char axis_letter(const pfc_tensor_spec *spec, const pfc_tensor *t, int k)
 {
     char text[24];
     axis_text(spec->shape, t->ndim, k, text);
-    bool alone = text[0] >= 'A' && text[0] <= 'Z' && (!text[1] || (text[1] == '*' && k == t->axis && t->unit > 1));
+    bool alone = text[0] >= 'A' && text[0] <= 'Z' && (!text[1] || (text[1] == '*' && k == t->axis));
     return alone ? (char)tolower((unsigned char)text[0]) : ' ';
 }
 
@@ -127,7 +130,14 @@ static void set_labels(pfc_ex_block *b, const pfc_tensor_spec *spec, const pfc_t
     b->unit = t->unit;
     if (t->ndim == 1 || (t->ndim == 2 && slices)) return;
     b->row_label = t->ndim == 2 ? axis_letter(spec, t, 0) : t->ndim == 3 && slices ? axis_letter(spec, t, 1) : ' ';
-    if (!last_cut && !slices && t->dist != PFC_DIST_NONE) b->row0 = start * (t->ndim == 2 ? 1 : b->rows / (b->rows ? t->dims[0] : 1));
+    if (t->ndim == 3 && t->axis == 1 && t->dist != PFC_DIST_NONE) {
+        b->row_label = axis_letter(spec, t, 1);
+        b->row0 = start;
+        b->per_group = b->rows / t->dims[0];
+    } else if (t->ndim == 4 && slices) {
+        b->per_group = t->dims[2];
+    } else if (!last_cut && !slices && t->dist != PFC_DIST_NONE)
+        b->row0 = start * (t->ndim == 2 ? 1 : b->rows / (b->rows ? t->dims[0] : 1));
 }
 
 static double whole_at(const pfc_ex_tensor *t, int64_t i)
@@ -148,8 +158,7 @@ static const pfc_ex_tensor *result(const pfc_ex_story *s, const char *name)
 static void mask(const pfc_ex_story *s, const pfc_ex_tensor *t, pfc_ex_block *b, int64_t start)
 {
     const pfc_ex_tensor *m = result(s, s->told->mask);
-    bool step = t->t >= s->c->step.items && t->t < s->c->step.items + s->c->step.count;
-    if (!m || !step || t->t->ndim != 2 || t->t->axis != 1) return;
+    if (!m || strcmp(t->list, "step") || t->t->ndim != 2 || t->t->axis != 1) return;
     b->absent = calloc((size_t)(b->rows * b->cols) + 1, sizeof *b->absent);
     for (int64_t i = 0; b->absent && i < b->rows * b->cols; i++) b->absent[i] = whole_at(m, start + i % b->cols) == 0.0;
 }
@@ -195,10 +204,14 @@ static void stack_rows(pfc_ex_panel *p)
 bool pfc_ex_panel_tensor(const pfc_ex_story *s, const pfc_ex_tensor *t, pfc_ex_panel *p)
 {
     char shape[160];
-    const pfc_tensor_spec *spec = spec_of(s, t->t);
+    const pfc_tensor_spec *spec = spec_of(s, t);
     *p = (pfc_ex_panel){ .count = 0 };
     if (!spec) return false;
-    snprintf(p->title, sizeof p->title, "%s %s: %.100s", t->t->name, pfc_shape_text(t->t, shape, sizeof shape), spec->help);
+    pfc_shape_text(t->t, shape, sizeof shape);
+    if (t->again)
+        snprintf(p->title, sizeof p->title, "%s %s: what it would be with %s=%d", t->t->name, shape, s->told->again, t->again);
+    else
+        snprintf(p->title, sizeof p->title, "%s %s: %s", t->t->name, shape, spec->help);
     int blocks = t->t->dist == PFC_DIST_NONE ? 1 : s->ranks;
     for (int r = 0; r < blocks; r++)
         if (!tensor_block(s, t, spec, r, p)) {
@@ -230,6 +243,18 @@ const char *pfc_ex_part_text(const pfc_tensor *t, const pfc_ex_panel *p, int ran
     return text;
 }
 
+char pfc_ex_first_letter(const pfc_ex_story *s)
+{
+    char letter = 0;
+    pfc_ex_panel p;
+    for (int i = 0; i < s->c->in.count && letter <= ' '; i++) {
+        if (!pfc_ex_panel_tensor(s, &s->tensors[i], &p)) continue;
+        letter = p.blocks[0].row_label > ' ' ? p.blocks[0].row_label : p.blocks[0].col_label;
+        pfc_ex_panel_free(&p);
+    }
+    return letter > ' ' ? letter : 0;
+}
+
 /* ---- exchanges ---- */
 
 typedef struct layout {
@@ -241,6 +266,16 @@ typedef struct layout {
 
 static char letter(const char *text) { return text[0] >= 'A' && text[0] <= 'Z' && !text[1] ? (char)tolower((unsigned char)text[0]) : ' '; }
 
+/* "K|sum": the elements k0, k1, ... and one more with a name. */
+static void names_of(const pfc_case *c, const char *text, char names[64])
+{
+    bool letters = text[0] >= 'A' && text[0] <= 'Z' && text[1] == '|' && text[2];
+    int64_t n = letters ? c->size[text[0] - 'A'] : 0;
+    int used = 0;
+    for (int64_t i = 0; i < n && used < 48; i++) used += snprintf(names + used, (size_t)(64 - used), "%c%d|", text[0] - 'A' + 'a', (int)i);
+    snprintf(names + used, (size_t)(64 - used), "%s", letters ? text + 2 : text);
+}
+
 static layout parse(const pfc_case *c, const char *shape)
 {
     layout l = { .col = ' ' };
@@ -249,7 +284,7 @@ static layout parse(const pfc_case *c, const char *shape)
     char *comma = strrchr(text, ',');
     const char *last = comma ? comma + 1 : text;
     l.col = letter(last);
-    if (!comma && strchr(text, '|')) snprintf(l.names, sizeof l.names, "%.60s", text);
+    if (!comma && strchr(text, '|')) names_of(c, text, l.names);
     if (!comma) return l;
     *comma = 0;
     if (strchr(text, '|')) {
@@ -270,7 +305,7 @@ static int64_t offset_of(const pfc_ex_story *s, int event, int rank, int side)
     int64_t before = 0;
     for (int r = 0; r < rank; r++) {
         const pfc_ex_event *e = pfc_ex_event_of(s, event, r);
-        if (e->leader == pfc_ex_event_of(s, event, rank)->leader) before += side ? e->out.count : e->in.count;
+        if (e->leader == pfc_ex_event_of(s, event, rank)->leader) before += e->side[side].count;
     }
     return before;
 }
@@ -278,7 +313,7 @@ static int64_t offset_of(const pfc_ex_story *s, int event, int rank, int side)
 static bool event_block(const pfc_ex_story *s, int event, int rank, int side, const layout *l, pfc_ex_panel *p)
 {
     const pfc_ex_event *e = pfc_ex_event_of(s, event, rank);
-    const pfc_ex_side *numbers = side ? &e->out : &e->in;
+    const pfc_ex_side *numbers = &e->side[side];
     bool part = (e->op == PFC_COMM_GATHER || e->op == PFC_COMM_GATHER_ROWS) ? !side : e->op == PFC_COMM_REDUCE_SCATTER && side;
     int64_t rows = l->named ? l->named : l->row && l->cols > 0 ? numbers->count / l->cols : 1, cols = rows ? numbers->count / rows : 0;
     int64_t first = part ? offset_of(s, event, rank, side) : 0;
@@ -333,13 +368,13 @@ bool pfc_ex_panel_event(const pfc_ex_story *s, int event, int side, pfc_ex_panel
 {
     const pfc_ex_exchange *x = s->entry[event];
     *p = (pfc_ex_panel){ .count = 0 };
-    if (!x || !x->shape || pfc_ex_event_of(s, event, 0)->op == PFC_COMM_EXCHANGE_ROWS) return false;
+    if (!x->shape || pfc_ex_event_of(s, event, 0)->op == PFC_COMM_EXCHANGE_ROWS) return false;
     layout l = parse(s->c, x->shape);
     bool ok = true, vector = l.row == 0;
     if (vector && side) return false;
     for (int r = 0; r < s->ranks; r++) {
         const pfc_ex_event *e = pfc_ex_event_of(s, event, r);
-        if (e->in.count > PFC_EX_VALUES || e->out.count > PFC_EX_VALUES) return false;
+        if (e->side[0].count > PFC_EX_VALUES || e->side[1].count > PFC_EX_VALUES) return false;
     }
     for (int r = 0; ok && r < s->ranks; r++) ok = event_block(s, event, r, side, &l, p);
     int first = side ? 0 : p->count;

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MARGIN = 12, BOX = 22, ARROW = 24, BAR = 38, ROWS = 96, SLIM = 22 };
@@ -33,20 +34,6 @@ static double width(const pen *p) { return 2 * MARGIN + p->lane * p->s->ranks; }
 
 /* ---- shapes ---- */
 
-static void escape(FILE *f, const char *text)
-{
-    for (; *text; text++) {
-        if (*text == '<')
-            fputs("&lt;", f);
-        else if (*text == '>')
-            fputs("&gt;", f);
-        else if (*text == '&')
-            fputs("&amp;", f);
-        else
-            fputc(*text, f);
-    }
-}
-
 static void words(const pen *p, double x, double y, const char *class, const char *format, ...) __attribute__((format(printf, 5, 6)));
 static void words(const pen *p, double x, double y, const char *class, const char *format, ...)
 {
@@ -57,7 +44,7 @@ static void words(const pen *p, double x, double y, const char *class, const cha
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     fprintf(p->f, "<text x='%.0f' y='%.0f' class='%s'>", x, y, class);
-    escape(p->f, text);
+    pfc_ex_escape(p->f, text, sizeof text);
     fprintf(p->f, "</text>\n");
 }
 
@@ -105,7 +92,7 @@ static void holding(const pen *p, int event, int rank, int side)
         box(p, middle(p, rank) - small / 2, p->y, small, BOX, rank);
     else
         box(p, middle(p, rank) - large / 2, p->y, large, BOX, side ? -1 : rank);
-    words(p, middle(p, rank), p->y + 15, "mid halo", "%lld B", (long long)(side ? e->out.bytes : e->in.bytes));
+    words(p, middle(p, rank), p->y + 15, "mid halo", "%lld B", (long long)e->side[side].bytes);
 }
 
 /* Up to the first comma. */
@@ -116,20 +103,12 @@ static void short_name(const pfc_ex_exchange *x, char text[40])
     snprintf(text, 40, "%.*s", n < 44 ? n : 34, x->what);
 }
 
-/* How often an exchange comes; the picture has it once. */
-static int times(const pfc_ex_story *s, int event)
-{
-    int n = 0;
-    for (int i = 0; i < s->event_count; i++) n += s->entry[i] == s->entry[event];
-    return n;
-}
-
 /* A bar for each group, with the operation and what it works on; slim: both in one line, with the bytes. */
 static void bars(const pen *p, int event, bool slim)
 {
     char name[40], often[32] = "";
     short_name(p->s->entry[event], name);
-    if (p->whole) pfc_ex_times(times(p->s, event), often);
+    if (p->whole) pfc_ex_times(pfc_ex_group_of(p->s, event, false).of, often);
     for (int r = 0; r < p->s->ranks; r++) {
         const pfc_ex_event *e = pfc_ex_event_of(p->s, event, r);
         if (e->leader != r) continue;
@@ -138,7 +117,7 @@ static void bars(const pen *p, int event, bool slim)
             if (member(p, event, k, r)) last = k;
         double x = left(p, r) + 6, w = left(p, last) + p->lane - 6 - x;
         if (p->f) fprintf(p->f, "<rect x='%.1f' y='%.1f' width='%.1f' height='%d' rx='8' class='bar'/>\n", x, p->y, w, slim ? SLIM : BAR);
-        if (slim) words(p, x + w / 2, p->y + 15, "mid", "%s%s: %s, %lld B", pfc_ex_op_name(e->op), often, name, (long long)e->in.bytes);
+        if (slim) words(p, x + w / 2, p->y + 15, "mid", "%s%s: %s, %lld B", pfc_ex_op_name(e->op), often, name, (long long)e->side[0].bytes);
         if (slim) continue;
         words(p, x + w / 2, p->y + 16, "mid strong", "%s%s", pfc_ex_op_name(e->op), often);
         words(p, x + w / 2, p->y + 31, "mid", "%s", name);
@@ -179,7 +158,7 @@ static void rows(pen *p, int event)
     for (int r = 0; r < ranks; r++) {
         const pfc_ex_event *e = pfc_ex_event_of(p->s, event, r);
         box(p, middle(p, r) - w / 2, p->y, w, BOX, r);
-        words(p, middle(p, r), p->y + 15, "mid", "sends %lld B", (long long)e->in.bytes);
+        words(p, middle(p, r), p->y + 15, "mid", "sends %lld B", (long long)e->side[0].bytes);
         for (int to = 0; to < ranks; to++) {
             int n = rows_to(e, to);
             double step = w / (ranks + 1), from = middle(p, r) - w / 2 + step * (to + 1), end = middle(p, to) - w / 2 + step * (r + 1);
@@ -190,7 +169,7 @@ static void rows(pen *p, int event)
     }
     for (int r = 0; r < ranks; r++) {
         box(p, middle(p, r) - w / 2, bottom, w, BOX, r);
-        words(p, middle(p, r), bottom + 15, "mid", "gets %lld B", (long long)pfc_ex_event_of(p->s, event, r)->out.bytes);
+        words(p, middle(p, r), bottom + 15, "mid", "gets %lld B", (long long)pfc_ex_event_of(p->s, event, r)->side[1].bytes);
     }
     p->y = bottom + BOX + 8;
 }
@@ -228,46 +207,25 @@ static void rank_titles(pen *p)
     p->y += BOX + 10;
 }
 
-/* Names of what a step leaves behind, a line each, at most 4; "" if there is nothing. */
-static int names_of(const pfc_ex_story *s, const pfc_ex_step *step, char names[4][PFC_MAX_NAME])
-{
-    int n = 0;
-    for (const char *word = step->show ? step->show : ""; *word && n < 4;) {
-        int length = (int)strcspn(word, " "), skip = strncmp(word, "out:", 4) == 0 ? 4 : 5;
-        if (strncmp(word, "in:", 3) && length - skip < PFC_MAX_NAME)
-            for (int i = 0; i < s->tensor_count && n < 4; i++)
-                if (strlen(s->tensors[i].t->name) == (size_t)(length - skip) && strncmp(s->tensors[i].t->name, word + skip, (size_t)(length - skip)) == 0) {
-                    snprintf(names[n++], PFC_MAX_NAME, "%.*s", length - skip, word + skip);
-                    break;
-                }
-        word += length;
-        while (*word == ' ') word++;
-    }
-    return n;
-}
-
+/* What a step leaves behind, a line each, at most 4. */
 static void work(pen *p, const pfc_ex_step *step)
 {
-    char names[4][PFC_MAX_NAME];
+    const pfc_tensor *left_behind[4];
     bool shared = true;
-    int n = names_of(p->s, step, names);
+    int n = 0;
+    for (int i = 0; i < p->s->tensor_count && n < 4; i++) {
+        const pfc_ex_tensor *t = &p->s->tensors[i];
+        if (strcmp(t->list, "in") == 0 || strcmp(t->list, "again") == 0 || !pfc_ex_shows(p->s, step, t)) continue;
+        shared = shared && t->t->dist == PFC_DIST_NONE;
+        left_behind[n++] = t->t;
+    }
     if (!n) return;
-    for (int i = 0; i < p->s->tensor_count; i++)
-        for (int k = 0; k < n; k++)
-            if (strcmp(p->s->tensors[i].t->name, names[k]) == 0 && p->s->tensors[i].t->dist != PFC_DIST_NONE) shared = false;
     double h = 8 + 15 * n;
     for (int r = 0; r < p->s->ranks; r++) {
         box(p, middle(p, r) - full(p) / 2, p->y, full(p), h, shared ? -1 : r);
-        for (int i = 0; i < n; i++) words(p, middle(p, r), p->y + 15 + 15 * i, "mid", "%s", names[i]);
+        for (int i = 0; i < n; i++) words(p, middle(p, r), p->y + 15 + 15 * i, "mid", "%s", left_behind[i]->name);
     }
     p->y += h + 8;
-}
-
-static bool same_as_before(const pfc_ex_story *s, int event)
-{
-    for (int i = 0; i < event; i++)
-        if (s->entry[i] == s->entry[event]) return true;
-    return false;
 }
 
 /* The first equation without the remark behind three blanks. A line that ends in * goes on in the next. */
@@ -292,28 +250,33 @@ static bool groups(const pfc_ex_story *s)
     return false;
 }
 
+static void flow_step(pen *p, const pfc_ex_step *step)
+{
+    char equation[160], *lines = pfc_ex_lines(p->s, step->equations);
+    p->y += 10;
+    words(p, MARGIN + 6, p->y + 12, "step", "%s. %s", step->number, step->title);
+    words(p, MARGIN + 6, p->y + 28, "mono", "%s", first_equation(lines ? lines : "", equation));
+    free(lines);
+    p->y += 38;
+    for (int i = 0; i < p->s->event_count; i++) {
+        const pfc_ex_exchange *x = p->s->entry[i];
+        if (strcmp(x->step, step->number) || pfc_ex_group_of(p->s, i, false).nth > 1) continue;
+        if (x->shape || x->op == PFC_COMM_EXCHANGE_ROWS) {
+            exchange(p, i);
+        } else {
+            bars(p, i, true);
+            p->y += SLIM + 10;
+        }
+    }
+    work(p, step);
+}
+
 static void flow(pen *p)
 {
-    char equation[160];
     rank_titles(p);
     rank_parts(p);
-    for (const pfc_ex_step *step = p->s->told->steps; step->number; step++) {
-        if (!pfc_ex_step_taken(p->s, step)) continue;
-        p->y += 10;
-        words(p, MARGIN + 6, p->y + 12, "step", "%s. %s", step->number, step->title);
-        words(p, MARGIN + 6, p->y + 28, "mono", "%s", first_equation(step->equations, equation));
-        p->y += 38;
-        for (int i = 0; i < p->s->event_count; i++) {
-            if (!p->s->entry[i] || strcmp(p->s->entry[i]->step, step->number) || same_as_before(p->s, i)) continue;
-            if (p->s->entry[i]->shape || pfc_ex_event_of(p->s, i, 0)->op == PFC_COMM_EXCHANGE_ROWS) {
-                exchange(p, i);
-            } else {
-                bars(p, i, true);
-                p->y += SLIM + 10;
-            }
-        }
-        work(p, step);
-    }
+    for (const pfc_ex_step *step = p->s->told->steps; step->number; step++)
+        if (pfc_ex_holds(p->s, step->when)) flow_step(p, step);
     words(p, MARGIN + 6, p->y + 18, "small", "Grey: the same on every rank%s.", groups(p->s) ? " of a group" : "");
     p->y += 20;
 }
@@ -321,7 +284,8 @@ static void flow(pen *p)
 static void open_svg(const pen *p, double height, const char *label)
 {
     fprintf(p->f,
-            "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %.0f %.0f' width='%.0f' height='%.0f' style='min-width:%dpx' role='img' aria-label='%s'>\n",
+            "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %.0f %.0f' width='%.0f' height='%.0f' style='min-width:%dpx' role='img' "
+            "aria-label='%s'>\n",
             width(p), height, width(p), height, 76 * p->s->ranks, label);
 }
 

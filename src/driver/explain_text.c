@@ -1,8 +1,6 @@
 /* explain_text.c: a story as plain text, at most 80 columns wide. */
 #include "driver/explain.h"
 
-#include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { WIDTH = 80, INDENT = 4, PANEL_INDENT = 8 };
@@ -56,20 +54,25 @@ static void heading(FILE *f, const char *number, const char *title)
 static void prose(FILE *f, const char *text) { wrap(f, text, INDENT); }
 static void equations(FILE *f, const char *text) { lines(f, text, PANEL_INDENT); }
 
+/* Text at a column of the line; nothing is written for "", so that no line ends in blanks. */
+static void place(FILE *f, int *at, int column, const char *text)
+{
+    if (text[0]) *at += fprintf(f, "%*s%s", column - *at, "", text);
+}
+
 static void table(FILE *f, int rows, int columns, char *const *cells, const int *owner)
 {
     (void)owner;
     for (int r = 0; r < rows; r++) {
-        int gap = INDENT;
+        int at = 0, column = INDENT;
         for (int k = 0; k < columns; k++) {
             int width = 0;
             for (int i = 0; i < rows; i++) {
                 int n = (int)strlen(cells[i * columns + k]);
                 if (n > width) width = n;
             }
-            const char *text = cells[r * columns + k];
-            if (text[0]) fprintf(f, "%*s%s", gap, "", text), gap = 0;
-            gap += width - (int)strlen(text) + 2;
+            place(f, &at, column, cells[r * columns + k]);
+            column += width + 2;
         }
         fputc('\n', f);
     }
@@ -114,69 +117,39 @@ static int block_width(const pfc_ex_block *b, int64_t col, int64_t end)
     return width > title ? width : title;
 }
 
-/* Appends to a line; what does not fit is cut. */
-typedef struct line {
-    char text[1024];
-    int n;
-} line;
-
-static void append(line *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void append(line *l, const char *format, ...)
-{
-    va_list args;
-    int room = (int)sizeof l->text - l->n;
-    va_start(args, format);
-    int n = vsnprintf(l->text + l->n, (size_t)room, format, args);
-    va_end(args);
-    l->n += n < room ? n : room - 1;
-}
-
-static void pad(line *l, int to)
-{
-    if (l->n < to) append(l, "%*s", to - l->n, "");
-}
-
-/* Without blanks at the end. */
-static void print_line(FILE *f, line *l)
-{
-    while (l->n > 0 && l->text[l->n - 1] == ' ') l->n--;
-    fprintf(f, "%.*s\n", l->n, l->text);
-    l->n = 0;
-}
-
-/* Row `row` of a block: -2 its title, -1 the columns' labels, then its rows. */
-static void block_row(line *l, const pfc_ex_block *b, int64_t row, int64_t col, int64_t end)
+/* Row `row` of a block: -2 its title, -1 the columns' labels, then its rows. From `column` on. */
+static void block_row(FILE *f, int *at, int column, const pfc_ex_block *b, int64_t row, int64_t col, int64_t end)
 {
     char text[32];
     int labels = label_width(b);
-    if (row == -2) append(l, "%s", b->title);
+    if (row == -2) place(f, at, column, b->title);
     if (row == -2 || row >= b->rows) return;
-    append(l, "%-*s", labels, row < 0 ? "" : pfc_ex_row_label(b, row, text));
+    if (row >= 0) place(f, at, column, pfc_ex_row_label(b, row, text));
+    column += labels;
+    if (row >= 0 && b->cols == 0) place(f, at, column, "-");
     for (int64_t k = col; k < end; k++) {
-        int width = column_width(b, k) + (k > col || labels ? 2 : 0);
-        append(l, "%*s", width, row >= 0 ? cell(b, row, k, text) : pfc_ex_col_label(b, k, text));
+        const char *what = row >= 0 ? cell(b, row, k, text) : pfc_ex_col_label(b, k, text);
+        column += column_width(b, k) + (k > col || labels ? 2 : 0);
+        place(f, at, column - (int)strlen(what), what);
     }
-    if (row >= 0 && b->cols == 0) append(l, "-");
 }
 
 /* Blocks [first, last), columns [col, end) of each, side by side. */
 static void print_band(FILE *f, const pfc_ex_panel *p, int first, int last, int64_t col, int64_t end)
 {
-    line l = { .n = 0 };
     int64_t rows = 0;
     for (int i = first; i < last; i++) rows = p->blocks[i].rows > rows ? p->blocks[i].rows : rows;
     for (int64_t row = -2; row < rows; row++) {
-        int at = PANEL_INDENT;
+        int at = 0, column = PANEL_INDENT;
         if (row == -1 && !p->blocks[first].col_label) continue;
         for (int i = first; i < last; i++) {
             const pfc_ex_block *b = &p->blocks[i];
             int64_t to = end < b->cols ? end : b->cols;
-            pad(&l, at);
-            if (i > first) append(&l, " | ");
-            at = l.n + block_width(b, col, to);
-            block_row(&l, b, row, col, to);
+            if (i > first) place(f, &at, column - 2, "|");
+            block_row(f, &at, column, b, row, col, to);
+            column += block_width(b, col, to) + 3;
         }
-        print_line(f, &l);
+        fputc('\n', f);
     }
 }
 
@@ -255,12 +228,12 @@ static void stacked(FILE *f, const pfc_ex_panel *p)
         int width = PANEL_INDENT + titles;
         for (end = col; end < cols && (end == col || width + 2 + stacked_width(p, end) <= WIDTH); end++) width += 2 + stacked_width(p, end);
         for (int i = p->blocks[0].col_label ? -1 : 0; i < p->count; i++) {
-            int owed = PANEL_INDENT + titles;
-            if (i >= 0) owed -= fprintf(f, "%*s%s", PANEL_INDENT, "", p->blocks[i].title);
+            int at = 0, column = PANEL_INDENT + titles;
+            if (i >= 0) place(f, &at, PANEL_INDENT, p->blocks[i].title);
             for (int64_t k = col; k < end; k++) {
                 const char *what = i < 0 ? pfc_ex_col_label(&p->blocks[0], k - p->blocks[0].col0, text) : stacked_cell(&p->blocks[i], k, text);
-                owed += 2 + stacked_width(p, k);
-                if (what[0]) fprintf(f, "%*s", owed, what), owed = 0;
+                column += 2 + stacked_width(p, k);
+                place(f, &at, column - (int)strlen(what), what);
             }
             fputc('\n', f);
         }

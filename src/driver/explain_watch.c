@@ -120,7 +120,7 @@ static void look(void *user, const pfc_comm *comm, const pfc_comm_call *call, bo
 {
     pfc_ex_watch *w = user;
     pfc_ex_event *e = after ? find_event(w, call->number) : new_event(w, comm, call);
-    if (e) take_side(w, after ? &e->out : &e->in, comm, call, after);
+    if (e) take_side(w, &e->side[after], comm, call, after);
 }
 
 void pfc_ex_watch_begin(pfc_ex_watch *w, pfc_ctx *ctx, const pfc_case *c)

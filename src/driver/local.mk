@@ -39,9 +39,12 @@ libpfcdriver_la_SOURCES += \
     src/driver/explain_story.c \
     src/driver/explain_svg.c \
     src/driver/explain_swav.c \
+    src/driver/explain_table.c \
     src/driver/explain_tell.c \
     src/driver/explain_text.c \
+    src/driver/explain_traffic.c \
     src/driver/explain_watch.c \
+    src/driver/explain_when.c \
     src/driver/folder.c \
     src/driver/hints.c \
     src/driver/hints.h \
