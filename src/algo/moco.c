@@ -3,7 +3,8 @@
  * He et al., CVPR 2020 (arXiv:1911.05722), equation 1 and algorithm 1. Mirrors VISSL losses/moco_loss.py MoCoLoss.forward (09270ed); equations:
  * semantics.md 6.4, A.8; values: doc/exact-v1.md section 6. moco_hook.c makes the keys.
  *
- * P ranks, r this rank, b rows on it, N rows in all, D width, tau temperature; queue U (K,D), the same on every rank, ptr the row written next.
+ * P ranks, r this rank, b rows on it, N rows in all, D width, tau temperature; queue U (K,D), the same on every rank, u_j its rows, ptr the row written
+ * next.
  *
  *   step                                                                           holds afterwards            moved per rank
  *   1  queries             q_n = x_n / max(|x_n|, 1e-12)                           q (b,D)                     -
