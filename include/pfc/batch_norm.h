@@ -84,7 +84,7 @@ pfc_status pfc_batch_norm_set_state(pfc_batch_norm *bn, const pfc_batch_norm_sta
 pfc_status pfc_batch_norm_get_state(const pfc_batch_norm *bn, pfc_batch_norm_state *state);
 
 /* aggregate_stats (7.3): running statistics from those of the splits, by the law of total variance with equal weights. Nothing for other kinds and
- * for layers that do not track. Local. */
+ * for layers that do not track. Local. Errors: PFC_ERR_NOMEM. */
 pfc_status pfc_batch_norm_aggregate(pfc_batch_norm *bn);
 
 /* y = weight (x - mean)/sqrt(var + eps) + bias. training 1: statistics of the batch, running statistics and the counter move on; 0: running ones.

@@ -39,7 +39,7 @@ typedef struct pfc_item {
     int64_t unit;
 } pfc_item;
 
-/* Facts and tensors, for lists written down in code. */
+/* Facts and tensors, for lists written down in code. Local. */
 static inline pfc_item pfc_item_int(const char *name, int64_t *value, int fixed)
 {
     pfc_item item = { name, PFC_ITEM_INT, fixed, value, PFC_I64, 0, 0, 0 };
@@ -61,7 +61,7 @@ static inline pfc_item pfc_item_tensor(const char *name, void *data, pfc_dtype d
     return item;
 }
 
-/* All of these are collective over the context's ranks, which pass the same list. */
+/* The calls below are collective over the context's ranks, which pass the same list. */
 
 /* Writes the items. Errors: PFC_ERR_ARG (an item of the list is wrong; the text names it), PFC_ERR_IO, PFC_ERR_NOMEM: nothing new is left, an existing file of
  * that name is untouched. */

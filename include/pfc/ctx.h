@@ -31,14 +31,15 @@ typedef struct pfc_options {
 } pfc_options;
 
 /* Collective over comm. options may be NULL (exact, cpu). PFC_MAX_ISA=scalar|avx2|avx512|ifma|amx caps the kernels.
- * Asking for a backend that cannot run is PFC_ERR_UNSUPPORTED, never a silent fallback. On failure *out is NULL and the reason is
- * in `why` (size bytes), if why is not NULL. */
+ * On failure *out is NULL and the reason is in `why` (size bytes), if why is not NULL. Errors: PFC_ERR_UNSUPPORTED (a backend or engine that is unknown
+ * or cannot run: never a silent fallback), PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
 pfc_status pfc_ctx_create(MPI_Comm comm, const pfc_options *options, pfc_ctx **out, char *why, size_t size);
 void pfc_ctx_destroy(pfc_ctx **ctx); /* collective; NULL-safe */
 /* The same, and says what backend "checked" found at the end: PFC_ERR_RUNTIME and a text in `why` (size bytes) on every rank, if a rank's objects were not
  * destroyed before. Other backends do not look. Collective; NULL-safe. */
 pfc_status pfc_ctx_close(pfc_ctx **ctx, char *why, size_t size);
 
+/* What a context is. Local, all of them; they cannot fail. Texts live as long as the context. */
 int pfc_ctx_rank(const pfc_ctx *ctx);
 int pfc_ctx_ranks(const pfc_ctx *ctx);
 pfc_mode pfc_ctx_mode(const pfc_ctx *ctx);

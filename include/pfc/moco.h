@@ -68,7 +68,7 @@ void pfc_moco_destroy(pfc_moco **moco); /* NULL-safe; before the context. Local 
 /* Replace or read the state. Local; every rank must set the same. Real views f32 or f64. params_k: (1,n), set: the key encoder exists from now on, so the
  * next hook averages. queue: (K,D), one key per row; queue_ptr: 0 to K-1, the row that is written next. Views without data are skipped, as is a NULL or
  * negative queue_ptr. Reading in exact mode gives the float64 state of the last step; the next one rounds it to float32 first, as a port
- * stores it. Errors: PFC_ERR_SHAPE, PFC_ERR_ARG. */
+ * stores it. Errors: PFC_ERR_SHAPE, PFC_ERR_ARG (queue_ptr; no key encoder to read yet), PFC_ERR_NOMEM. */
 pfc_status pfc_moco_set_params(pfc_moco *moco, pfc_view params_k);
 pfc_status pfc_moco_get_params(pfc_moco *moco, pfc_view params_k);
 pfc_status pfc_moco_set_queue(pfc_moco *moco, pfc_view queue, int64_t queue_ptr);

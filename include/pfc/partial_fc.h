@@ -59,11 +59,11 @@ void pfc_partial_fc_destroy(pfc_partial_fc **layer);
 
 /* Replace or read rows of the state, in global class order. Local: every rank passes its own C_r rows, or NULL-data views to skip one.
  * weight, momentum: (C_r, D), f32 or f64. Reading in exact mode gives the float64 state of the last step; the next step
- * rounds it to float32 first, as a port stores it. */
+ * rounds it to float32 first, as a port stores it. Errors: PFC_ERR_SHAPE (another shape or type), PFC_ERR_NOMEM. */
 pfc_status pfc_partial_fc_set_state(pfc_partial_fc *layer, pfc_view weight, pfc_view momentum);
 pfc_status pfc_partial_fc_get_state(pfc_partial_fc *layer, pfc_view weight, pfc_view momentum);
 
-/* Of the next steps. Local: every rank sets the same. */
+/* Learning rate of the next steps. Local: every rank sets the same. */
 void pfc_partial_fc_set_lr(pfc_partial_fc *layer, double lr);
 /* How many steps the layer has done: with weight and momentum all of its state, as the sampling keys of the next step come from first_step + steps. Setting
  * it (0 or more) is for a layer that goes on where another one was. Local: every rank sets the same. */
@@ -88,7 +88,8 @@ typedef struct pfc_partial_fc_result {
 pfc_status pfc_partial_fc_step(pfc_partial_fc *layer, pfc_view features, pfc_view labels, pfc_view sample_keys, pfc_partial_fc_result *result);
 
 /* The same step in two halves: start posts the gather of the labels and returns; the caller may compute its features meanwhile; finish
- * does the rest. Both collective; labels must stay unchanged between them. */
+ * does the rest. Both collective; labels must stay unchanged between them. Errors: as pfc_partial_fc_step, and PFC_ERR_ARG: a step is started already, or
+ * none is. */
 pfc_status pfc_partial_fc_start(pfc_partial_fc *layer, pfc_view labels);
 pfc_status pfc_partial_fc_finish(pfc_partial_fc *layer, pfc_view features, pfc_view sample_keys, pfc_partial_fc_result *result);
 

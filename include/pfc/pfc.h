@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 #define PFC_SPEC_EXACT "exact-v1" /* the numerical specification of exact mode */
-const char *pfc_version(void);
+const char *pfc_version(void);    /* of the library, as configure knows it. Local */
 #ifdef __cplusplus
 }
 #endif

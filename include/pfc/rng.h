@@ -1,7 +1,7 @@
 /* rng.h: counter-based random numbers, a pure function of (seed, stream, step, index).
  *
  * Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011). No state: any rank, thread or
- * device can make any element. No libm: every real number comes from integers or from the elementwise functions of exact-v1. */
+ * device can make any element. All calls are Local and cannot fail. No libm: every real number comes from integers or from the elementwise functions of exact-v1. */
 #ifndef PFC_RNG_H
 #define PFC_RNG_H
 

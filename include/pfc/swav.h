@@ -47,15 +47,17 @@ pfc_status pfc_swav_create(pfc_ctx *ctx, const pfc_swav_config *cfg, pfc_swav **
 void pfc_swav_destroy(pfc_swav **layer); /* Local, NULL-safe; before the context */
 
 /* Replace or read the replicated state, (K,D) f32 or f64, equal on all ranks; NULL data skips one. Local. In exact mode the state after a step is float64;
- * the next step rounds it to float32 first, as a port stores it. */
+ * the next step rounds it to float32 first, as a port stores it. Errors: PFC_ERR_SHAPE, PFC_ERR_NOMEM. */
 pfc_status pfc_swav_set_prototypes(pfc_swav *layer, pfc_view prototypes, pfc_view momentum);
 pfc_status pfc_swav_get_prototypes(pfc_swav *layer, pfc_view prototypes, pfc_view momentum);
 
 /* L = rows of one rank's queue (5.4): length less its remainder by bs*P, over P. 0: the queue is off. Local. */
 int64_t pfc_swav_queue_rows(int64_t queue_length, int64_t bs, int ranks);
-/* The start of an epoch (5.4): the queue's flag goes off; the queue is made, all zeros, if it is due and there is none. Collective. PFC_ERR_NOMEM. */
+/* The start of an epoch (5.4): the queue's flag goes off; the queue is made, all zeros, if it is due and there is none. Collective.
+ * Errors: PFC_ERR_NOMEM. */
 pfc_status pfc_swav_begin_epoch(pfc_swav *layer, int64_t epoch, int64_t bs);
-/* Replace or read this rank's queue, (A*L, D) f32 or f64, newest row of each first, and its flag. NULL data in set: no queue. Local. */
+/* Replace or read this rank's queue, (A*L, D) f32 or f64, newest row of each first, and its flag. NULL data in set: no queue, in get: not
+ * wanted. Local. Errors: PFC_ERR_SHAPE, PFC_ERR_NOMEM. */
 pfc_status pfc_swav_set_queue(pfc_swav *layer, pfc_view queue, int use_the_queue);
 pfc_status pfc_swav_get_queue(pfc_swav *layer, pfc_view queue, int *use_the_queue);
 int64_t pfc_swav_queue_length(const pfc_swav *layer); /* L of the queue in use, 0: none. Local. */
@@ -77,7 +79,7 @@ typedef struct pfc_swav_result {
 pfc_status pfc_swav_step(pfc_swav *layer, pfc_view embedding, int frozen, pfc_swav_result *result);
 
 /* The optimiser's step on the prototypes (1.7) with the gradient of the last step. A frozen step left none: nothing moves, no decay, no momentum.
- * Local, the same on all ranks. Errors: PFC_ERR_ARG (no step before it). */
+ * Local, the same on all ranks. Errors: PFC_ERR_ARG (no step before it), PFC_ERR_NOMEM. */
 pfc_status pfc_swav_update(pfc_swav *layer, double lr);
 
 /* ---- learning rate (5.7) ---- */
@@ -87,7 +89,8 @@ typedef struct pfc_lr_config {
     int64_t warmup_epochs, epochs, steps_per_epoch; /* 0 <= warmup_epochs <= epochs, steps_per_epoch >= 1; the product fits int64 */
 } pfc_lr_config;
 
-/* lr (epochs*steps_per_epoch): linear warm-up from start_warmup to base_lr, both included, then half a cosine towards final_lr. Local. PFC_ERR_ARG. */
+/* lr (epochs*steps_per_epoch): linear warm-up from start_warmup to base_lr, both included, then half a cosine towards final_lr. Local.
+ * Errors: PFC_ERR_ARG (numbers that are no schedule). */
 pfc_status pfc_lr_schedule(const pfc_lr_config *cfg, double *lr);
 
 #ifdef __cplusplus

@@ -20,10 +20,10 @@ typedef struct pfc_view {
     int64_t ld; /* elements from the start of one row to the start of the next, >= cols */
 } pfc_view;
 
-/* Bytes of one element. */
+/* Bytes of one element. Local. */
 size_t pfc_dtype_size(pfc_dtype dtype);
 
-/* A host view of rows x cols contiguous elements. */
+/* A host view of rows x cols contiguous elements. Local. */
 static inline pfc_view pfc_view_make(void *data, pfc_dtype dtype, int64_t rows, int64_t cols)
 {
     pfc_view v = { data, dtype, PFC_HOST, rows, cols, cols };

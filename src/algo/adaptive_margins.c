@@ -1,11 +1,12 @@
 /* adaptive_margins.c: margins from the class counts.
  *
- * SetAdaptiveMarginsHook of mmpretrain (ee7f2e8), after the Google Landmark Recognition 2020 solution (arXiv:2010.05350): rare classes get large margins.
+ * SetAdaptiveMarginsHook of mmpretrain (ee7f2e8), after the third place solution of Google Landmark Recognition 2020
+ * (arXiv:2010.05350): rare classes get large margins.
  * semantics.md 8.6 and A.10; values: doc/exact-v1.md section 8.
  *
- *   1  f_c = max(n_c, 1)^power
+ *   1  f_c = max(n_c, 1)^power, n_c the training rows of class c
  *   2  range of f
- *   3  margin_c = (f_c - min f)/(max f - min f) * (margin_max - margin_min) + margin_min
+ *   3  m_c = (f_c - min f)/(max f - min f) * (margin_max - margin_min) + margin_min
  *
  * C numbers: every caller has all of them, nothing is moved. */
 #include <pfc/arcface_head.h>

@@ -1,9 +1,10 @@
 /* arcface_head.c: ArcFace with sub-centers: cosines, the best sub-center of each class, angular margin, softmax, gradients; classes sharded over ranks.
  *
- * Deng et al., "ArcFace", CVPR 2019 (arXiv:1801.07698), equation 3; "Sub-center ArcFace", ECCV 2020, equation 4. Mirrors ArcFaceClsHead of mmpretrain
- * (ee7f2e8). Equations: semantics.md section 8 and A.1; values: doc/exact-v1.md section 8.
+ * Deng et al., "ArcFace", CVPR 2019 (arXiv:1801.07698), equation 3; "Sub-center ArcFace", ECCV 2020. Mirrors ArcFaceClsHead of mmpretrain (ee7f2e8).
+ * Equations: semantics.md section 8 and A.1; values: doc/exact-v1.md section 8.
  *
- * P ranks, r this rank, b rows per rank, N = b*P rows in all, D width, C classes with k sub-centers each, C_r classes here.
+ * P ranks, r this rank, b rows per rank, N = b*P rows in all, D width, C classes with k sub-centers each, C_r classes here. Row i, class c, sub-center j;
+ * w_cj its weight, b_cj its bias; t soft or hard targets, cw class weights, lw loss_weight.
  *
  *   step                                                                            holds afterwards          moved per rank
  *   1  gather labels and features   y (N), X (N,D)                                  y, X                      8 N + 4 N D bytes
@@ -11,13 +12,14 @@
  *   3  cosines                      cos_ic = max_j (<x^_i, w^_cj> + b_cj)           cos, j* (N,C_r)           -
  *   4  margin, running maximum      l = s cos, at the target s phi                  l (N,C_r), max (N)        -
  *   5  softmax denominator          M = allreduce MAX, S = allreduce SUM exp(l-M)   M, S (N)                  8 N + 16 N
- *   6  targets and loss             q = cw t, T_i = sum_c q_ic, loss = w/N sum_i sum_c q_ic (log S_i - (l_ic - M_i))
+ *   6  targets and loss             q = cw t, T_i = sum_c q_ic, loss = lw/N sum_i sum_c q_ic (log S_i - (l_ic - M_i))
  *                                                                                   T (N), loss               32 N + 8 N
  *   7  scale of the gradient        exact mode only: one exponent per row           expo (N)                  4 N
- *   8  gradients, block by block    g = w/N (T p - q), h = g dl/dcos at (c,j*); dX^ += h w^; db = sum h; dw = back through |w| of h^T X^
- *   9  feature gradient             reduce-scatter SUM dX^, back through |x|        dX (b,D)                  32 N D
+ *   8  gradients, block by block    g = lw/N (T p - q), h = g dl/dcos at (c,j*); u_i += h w^; db = sum_i h; a = sum_i h x^, dw = a back through |w|
+ *   9  feature gradient             reduce-scatter SUM u, dx = u back through |x|   dx (b,D)                  32 N D
  *
- * Bytes are those of exact mode. In fast mode M has 4 a number, what is being summed (S, T, the loss, dX^) has 8, and no exponents are sent.
+ * Bytes are those of exact mode. In fast mode M has 4 a number, what is being summed (S, T, the loss, u) has 8, and no exponents are sent. (explain calls u
+ * dX^.)
  *
  * Evaluation ends with the logits of 4, without labels, margin and maxima. The loss is the mean over the rows of all ranks, so no factor P comes in. */
 #include "algo/arcface_head.h"
@@ -98,10 +100,10 @@ static pfc_status cosine_block(pfc_arcface_run *s, int lane, const block *k)
 /* The logits are softmax inputs as they are: the head whose logit is its argument. */
 static const pfc_head identity = { .kind = PFC_HEAD_LINEAR, .scale = 1.0 };
 
-/* 4: max_n. */
+/* 4: max_i. */
 static pfc_status max_block(pfc_arcface_run *s, int lane, const block *k) { return s->ops->row_max(s->be, lane, &identity, k->L, k->c0, &s->rows, s->sum_acc); }
 
-/* 5: S_n += exp(l_cn - M_n). */
+/* 5: S_i += exp(l_ic - M_i). */
 static pfc_status denominator_block(pfc_arcface_run *s, int lane, const block *k)
 {
     return s->ops->row_sum(s->be, lane, &identity, k->L, k->c0, &s->rows, s->sum_acc);
@@ -113,19 +115,19 @@ static pfc_status aims_scale_block(pfc_arcface_run *s, int lane, const block *k)
     return s->ops->aims_expo(s->be, lane, k->L, k->c0, &s->rows, &s->aims, s->total_acc, s->loss_acc);
 }
 
-/* 6: T_n += q_cn; loss_n += q_cn (log S_n - (l_cn - M_n)). */
+/* 6: T_i += q_ic; L_i += q_ic (log S_i - (l_ic - M_i)). */
 static pfc_status aims_block(pfc_arcface_run *s, int lane, const block *k)
 {
     return s->ops->aims_sum(s->be, lane, k->L, k->c0, &s->rows, &s->aims, s->total_acc, s->loss_acc);
 }
 
-/* 8: H (rows, N): h = w/N (T p - q) dl/dcos in the row of the winning sub-center, 0 in the others. */
+/* 8: H (rows, N): h = lw/N (T p - q) dl/dcos in the row of the winning sub-center, 0 in the others. */
 static pfc_status cosine_grad(pfc_arcface_run *s, int lane, const block *k, pfc_view db)
 {
     return s->ops->subcenter_grad(s->be, lane, &s->angular, k->cosine, k->L, k->winner, s->k, k->c0, &s->rows, &s->aims, k->Z, db);
 }
 
-/* 7: the largest |h_cn| |w^_c| scale of every row. */
+/* 7: the power of two of the largest term h_icj w^_cj of every row. */
 static pfc_status scale_block(pfc_arcface_run *s, int lane, const block *k)
 {
     pfc_view none = { 0 };
@@ -140,7 +142,7 @@ static pfc_status export_rows(pfc_arcface_run *s, const block *k, pfc_view from,
     return out.data ? pfc_host_out(s->ctx, from, pfc_view_rows(out, k->row, k->rows)) : PFC_OK;
 }
 
-/* 8: dX^ += H^T W^; dW^ = H X^, back through the length; db. */
+/* 8: u_i += sum h w^; dw from a = sum_i h x^, back through the length; db. */
 static pfc_status backward_block(pfc_arcface_run *s, int lane, const block *k)
 {
     int64_t at = lane * s->lane_rows;
@@ -198,7 +200,7 @@ static pfc_status join_sums(pfc_arcface_run *s, pfc_acc *acc, pfc_view out)
     return pfc_agree(s->ctx, s->ops->acc_value(s->be, acc, 0, s->N, out));
 }
 
-/* 6. */
+/* 6: T_i, L_i, and the loss lw/N sum_i L_i. */
 static pfc_status loss(pfc_arcface_run *s)
 {
     if (s->ops->aims_expo) {

@@ -58,6 +58,7 @@ static pfc_status copy_as_it_is(pfc_ctx *ctx, pfc_view caller, pfc_view place, b
 static pfc_status copy(pfc_ctx *ctx, pfc_view caller, pfc_view place, bool in, bool narrow)
 {
     pfc_backend *be = ctx->be;
+    if (place.rows == 0 || place.cols == 0) return PFC_OK;
     if (caller.dtype == place.dtype && !(in && narrow && caller.dtype == PFC_F64)) return copy_as_it_is(ctx, caller, place, in);
     int64_t piece = piece_rows(place);
     size_t bytes = (size_t)place.cols * pfc_dtype_size(place.dtype);

@@ -3,7 +3,8 @@
  * He et al., CVPR 2020 (arXiv:1911.05722), equation 1 and algorithm 1. Mirrors VISSL losses/moco_loss.py MoCoLoss.forward (09270ed); equations:
  * semantics.md 6.4, A.8; values: doc/exact-v1.md section 6. moco_hook.c makes the keys.
  *
- * P ranks, r this rank, b rows on it, N rows in all, D width, tau temperature; queue U (K,D), the same on every rank, ptr the row written next.
+ * P ranks, r this rank, b rows on it, N rows in all, D width, tau temperature; queue U (K,D), the same on every rank, u_j its rows, ptr the row written
+ * next.
  *
  *   step                                                                           holds afterwards            moved per rank
  *   1  queries             q_n = x_n / max(|x_n|, 1e-12)                           q (b,D)                     -
@@ -22,6 +23,7 @@
 #include "algo/moco.h"
 
 #include "algo/blocks.h"
+#include "algo/host_rows.h"
 
 #include <stdlib.h>
 
@@ -159,14 +161,14 @@ static pfc_status gradient(pfc_moco_pass *s)
     PFC_TRY(s->ops->acc_value(s->be, s->feature_acc, 0, s->b, s->x));
     PFC_TRY(s->ops->positive_grad(s->be, s->positive, s->max, s->sum, s->rows.n, s->head.scale, s->k, s->x));
     PFC_TRY(s->ops->normalise_backward(s->be, s->x, s->q, s->xnorm, s->x));
-    return pfc_moco_download(s->ctx, s->x, s->result->query_grad);
+    return pfc_host_out(s->ctx, s->x, s->result->query_grad);
 }
 
 pfc_status pfc_moco_pass_loss(pfc_moco_pass *s, pfc_view query, pfc_view keys)
 {
     PFC_TRY(pfc_moco_queue_ready(s->moco));
-    PFC_TRY(pfc_moco_upload(s->ctx, query, true, s->x));
-    PFC_TRY(pfc_moco_upload(s->ctx, keys, false, s->k));
+    PFC_TRY(pfc_host_in(s->ctx, query, true, s->x));
+    PFC_TRY(pfc_host_in(s->ctx, keys, false, s->k));
     if (s->b == 0) return PFC_OK;
     PFC_TRY(unit_queries(s));                                                        /* 1 */
     PFC_TRY(s->ops->positive_logits(s->be, s->q, s->k, s->head.scale, s->positive)); /* 2 */

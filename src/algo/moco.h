@@ -19,10 +19,6 @@ struct pfc_moco {
     int64_t fresh, fresh_count; /* rows fresh, fresh + 1, ... (mod K) were written since the last step */
 };
 
-/* Host rows (f32 or f64) to a contiguous matrix of the table's place, and back. as_f32: every value is rounded to float32 on the way. Local. */
-pfc_status pfc_moco_upload(pfc_ctx *ctx, pfc_view host, bool as_f32, pfc_view to);
-pfc_status pfc_moco_download(pfc_ctx *ctx, pfc_view from, pfc_view host);
-
 /* The queue exists, is float32, and norm and expo are those of its rows. Local. */
 pfc_status pfc_moco_queue_ready(pfc_moco *moco);
 /* Rows ptr, ptr + 1, ... of the ring <- the keys (N,D) of type real in host memory; of more than K keys the last K. ptr moves on by N. Local. */

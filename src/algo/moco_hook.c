@@ -16,6 +16,8 @@
  * There is no gradient through any of it. One rank does not shuffle, nor does the source (6.6 MOCO-4). */
 #include "algo/moco.h"
 
+#include "algo/host_rows.h"
+
 #include <stdlib.h>
 
 typedef struct hook {
@@ -38,7 +40,7 @@ static pfc_status momentum_update(hook *h, pfc_view q)
     pfc_moco *m = h->moco;
     const pfc_ops *ops = h->ctx->be->ops;
     if (!m->has_params) {
-        PFC_TRY(pfc_moco_upload(h->ctx, q, true, m->params));
+        PFC_TRY(pfc_host_in(h->ctx, q, true, m->params));
         m->has_params = true;
         return PFC_OK;
     }
@@ -49,7 +51,7 @@ static pfc_status momentum_update(hook *h, pfc_view q)
         from.cols = to.cols = part.cols = q.cols - i < PART ? q.cols - i : PART;
         from.data = (char *)q.data + at * pfc_dtype_size(q.dtype);
         to.data = (char *)to.data + at * pfc_dtype_size(to.dtype);
-        PFC_TRY(pfc_moco_upload(h->ctx, from, true, part));
+        PFC_TRY(pfc_host_in(h->ctx, from, true, part));
         PFC_TRY(ops->momentum_update(h->ctx->be, to, part, m->cfg.momentum));
     }
     return PFC_OK;
@@ -60,14 +62,14 @@ static pfc_status encode(hook *h, pfc_moco_encoder encoder, void *user)
 {
     const pfc_ops *ops = h->ctx->be->ops;
     pfc_rowset rows = { h->k, NULL, 0, h->b };
-    PFC_TRY(pfc_moco_download(h->ctx, h->moco->params, h->theta));
+    PFC_TRY(pfc_host_out(h->ctx, h->moco->params, h->theta));
     int failure = encoder(user, h->theta, h->shuffle ? h->shuffled : h->images, h->keys);
     if (failure) return pfc_fail(h->ctx, PFC_ERR_RUNTIME, "the key encoder failed with %d", failure);
     if (h->b == 0) return PFC_OK;
-    PFC_TRY(pfc_moco_upload(h->ctx, h->keys, false, h->k));
+    PFC_TRY(pfc_host_in(h->ctx, h->keys, false, h->k));
     PFC_TRY(ops->row_norms(h->ctx->be, rows, h->norm, h->expo.data));
     PFC_TRY(ops->normalise(h->ctx->be, h->k, h->norm, h->k));
-    return pfc_moco_download(h->ctx, h->k, h->keys);
+    return pfc_host_out(h->ctx, h->k, h->keys);
 }
 
 static pfc_status run(hook *h, pfc_view params_q, pfc_moco_encoder encoder, void *user, pfc_view keys)
@@ -76,7 +78,7 @@ static pfc_status run(hook *h, pfc_view params_q, pfc_moco_encoder encoder, void
     PFC_TRY(pfc_agree(h->ctx, momentum_update(h, params_q)));                           /* 2 */
     PFC_TRY(pfc_agree(h->ctx, encode(h, encoder, user)));                               /* 3 */
     if (h->shuffle) return pfc_moco_unshuffle_rows(h->shuffle, h->keys, keys);          /* 4 */
-    return pfc_moco_download(h->ctx, h->k, keys);
+    return pfc_host_out(h->ctx, h->k, keys);
 }
 
 /* ---- around it ---- */

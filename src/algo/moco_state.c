@@ -1,12 +1,10 @@
 /* moco_state.c: the moco object: configuration, parameters of the key encoder, the ring of keys. */
+#include "algo/host_rows.h"
 #include "algo/moco.h"
 
 #include <math.h>
 #include <pfc/rng.h>
 #include <stdlib.h>
-#include <string.h>
-
-enum { STAGE = 1 << 16 }; /* elements of a staging buffer */
 
 static const double MAX_FACTOR = 1e100; /* of tau and 1/tau: gradient coefficients stay far from overflow */
 
@@ -77,49 +75,6 @@ void pfc_moco_destroy(pfc_moco **moco)
     *moco = NULL;
 }
 
-/* ---- host memory and the table's place ---- */
-
-static void *element(pfc_view v, int64_t row, int64_t col) { return (char *)v.data + (size_t)(row * v.ld + col) * pfc_dtype_size(v.dtype); }
-
-/* n numbers from one type to the other; as_f32: through float32. */
-static void convert(const void *from, pfc_dtype from_type, bool as_f32, int64_t n, void *to, pfc_dtype to_type)
-{
-    for (int64_t i = 0; i < n; i++) {
-        double x = from_type == PFC_F64 ? ((const double *)from)[i] : (double)((const float *)from)[i];
-        if (to_type == PFC_F32)
-            ((float *)to)[i] = (float)x;
-        else
-            ((double *)to)[i] = as_f32 ? (double)(float)x : x;
-    }
-}
-
-typedef enum direction { UP, DOWN } direction;
-
-static pfc_status transfer(pfc_ctx *ctx, direction way, pfc_view host, bool as_f32, pfc_view place)
-{
-    const pfc_ops *ops = ctx->be->ops;
-    bool plain = host.dtype == place.dtype && !(as_f32 && host.dtype == PFC_F64);
-    size_t size = pfc_dtype_size(place.dtype);
-    int64_t piece = plain ? host.cols : STAGE;
-    void *stage = plain ? NULL : malloc(STAGE * sizeof(double));
-    if (!plain && !stage) return pfc_fail(ctx, PFC_ERR_NOMEM, "out of memory");
-    pfc_status st = PFC_OK;
-    for (int64_t r = 0; r < host.rows; r++)
-        for (int64_t j = 0; st == PFC_OK && j < host.cols; j += piece) {
-            int64_t n = host.cols - j < piece ? host.cols - j : piece;
-            void *here = plain ? element(host, r, j) : stage;
-            if (!plain && way == UP) convert(element(host, r, j), host.dtype, as_f32, n, stage, place.dtype);
-            st = way == UP ? ops->upload(ctx->be, element(place, r, j), here, (size_t)n * size)
-                           : ops->download(ctx->be, here, element(place, r, j), (size_t)n * size);
-            if (!plain && way == DOWN) convert(stage, place.dtype, false, n, element(host, r, j), host.dtype);
-        }
-    free(stage);
-    return st;
-}
-
-pfc_status pfc_moco_upload(pfc_ctx *ctx, pfc_view host, bool as_f32, pfc_view to) { return transfer(ctx, UP, host, as_f32, to); }
-pfc_status pfc_moco_download(pfc_ctx *ctx, pfc_view from, pfc_view host) { return transfer(ctx, DOWN, host, false, from); }
-
 /* ---- state from and to the caller ---- */
 
 static pfc_status check_view(pfc_ctx *ctx, const char *name, pfc_view v, pfc_view like)
@@ -133,7 +88,7 @@ pfc_status pfc_moco_set_params(pfc_moco *m, pfc_view params)
 {
     if (!params.data) return PFC_OK;
     PFC_TRY(check_view(m->ctx, "params_k", params, m->params));
-    PFC_TRY(pfc_moco_upload(m->ctx, params, false, m->params));
+    PFC_TRY(pfc_host_in(m->ctx, params, false, m->params));
     m->has_params = true;
     return PFC_OK;
 }
@@ -143,7 +98,7 @@ pfc_status pfc_moco_get_params(pfc_moco *m, pfc_view params)
     if (!params.data) return PFC_OK;
     PFC_TRY(check_view(m->ctx, "params_k", params, m->params));
     if (!m->has_params) return pfc_fail(m->ctx, PFC_ERR_ARG, "params_k: there is no key encoder before the first hook");
-    return pfc_moco_download(m->ctx, m->params, params);
+    return pfc_host_out(m->ctx, m->params, params);
 }
 
 pfc_status pfc_moco_set_queue(pfc_moco *m, pfc_view queue, int64_t queue_ptr)
@@ -152,7 +107,7 @@ pfc_status pfc_moco_set_queue(pfc_moco *m, pfc_view queue, int64_t queue_ptr)
         return pfc_fail(m->ctx, PFC_ERR_ARG, "queue_ptr: found %lld, expected 0 to %lld", (long long)queue_ptr, (long long)m->cfg.queue_size - 1);
     if (queue.data) {
         PFC_TRY(check_view(m->ctx, "queue", queue, m->queue));
-        PFC_TRY(pfc_moco_upload(m->ctx, queue, false, m->queue));
+        PFC_TRY(pfc_host_in(m->ctx, queue, false, m->queue));
         m->has_queue = true;
         m->fresh = 0;
         m->fresh_count = m->cfg.queue_size;
@@ -177,7 +132,7 @@ static pfc_status initial_queue(pfc_moco *m)
             if (i == j * d || i % 2 == 0) pfc_normal_pair(m->cfg.seed, i / 2, 0, PFC_STREAM_QUEUE, pair);
             ((double *)row.data)[i - j * d] = pair[i % 2];
         }
-        st = pfc_moco_upload(ctx, row, true, pfc_view_rows(m->queue, j, 1));
+        st = pfc_host_in(ctx, row, true, pfc_view_rows(m->queue, j, 1));
     }
     free(row.data);
     if (st == PFC_OK) st = ctx->be->ops->row_norms(ctx->be, rows, m->norm, m->expo.data);
@@ -194,7 +149,7 @@ pfc_status pfc_moco_get_queue(pfc_moco *m, pfc_view queue, int64_t *queue_ptr)
     if (!queue.data) return PFC_OK;
     PFC_TRY(check_view(m->ctx, "queue", queue, m->queue));
     PFC_TRY(initial_queue(m));
-    return pfc_moco_download(m->ctx, m->queue, queue);
+    return pfc_host_out(m->ctx, m->queue, queue);
 }
 
 /* ---- the ring ---- */

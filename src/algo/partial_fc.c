@@ -3,26 +3,27 @@
  * An et al., "Partial FC", ICCVW 2021 (arXiv:2010.05222) and CVPR 2022 (arXiv:2203.15565). Mirrors PartialFC.forward_backward of fast-reid
  * (projects/FastFace, c9bc3ce) and PartialFC_V2 of insightface (7fadd42). Equations: semantics.md 2.4-2.8; values: doc/exact-v1.md section 3.
  *
- * P ranks, r this rank, b rows per rank, N = b*P rows in all, D width, C classes, C_r of them here, n_r of these sampled.
+ * P ranks, r this rank, b rows per rank, N = b*P rows in all, D width, C classes, C_r of them here, n_r of these sampled. Row n, class c, y_n its label;
+ * x^ = x/|x|, w^ = w/|w|; [A] is 1 where A holds, else 0.
  *
  *   step                                                                          holds afterwards            moved per rank
  *   1  gather labels            y (N)                                             y (N)                       8 N bytes
  *   2  sample classes           positives, then largest keys                      index (n_r), target (N)     16 KiB x 7 (rule global)
  *   3  gather features          X (N,D), on its way during 2                      X (N,D)                     4 N D
- *   4  norms, cosines           Z = Xn Wn^T                                       Z (N,n_r)                   -
- *   5  margin, running maximum  l = s phi(Z)                                      max (N)                     -
+ *   4  norms, cosines           z_nc = <x^_n, w^_c>                               Z (N,n_r)                   -
+ *   5  margin, running maximum  l_nc, by the head                                 max (N)                     -
  *   6  softmax denominator      M = allreduce MAX, S = allreduce SUM exp(l-M)     M, S (N)                    8 N + 16 N
- *   7  loss                     -mean log p at the target, allreduce SUM          loss                        8 N, loss=lse 8 N more
+ *   7  loss                     -mean log p_n,y, allreduce SUM of p_n,y           loss                        8 N, loss=lse 8 N more
  *   8  scale of the gradient    exact mode only: one exponent per row             expo (2N)                   8 N
- *   9  gradients, block by block: G = (p - onehot)/N, H = G l'(Z); dX += H Wn; dW = H^T Xn; W -= lr (...). Where the backend has
- *      weight_update and the caller does not ask for dW, a row moves as soon as its gradient is known, and there is no dW
- *   10 feature gradient         reduce-scatter SUM dX                             dX (b,D)                    32 N D + 16 N
+ *   9  gradients, block by block: g_nc = (p_nc - [c = y_n])/N, h = g dl/dz; u_n += h w^_c, t_n += h z; a_c = sum_n h x^_n, dw_c = a_c back through
+ *      |w_c|; SGD moves w_c. Where the backend has weight_update and the caller does not ask for dw, a row moves as soon as its gradient is known
+ *   10 feature gradient         reduce-scatter SUM u, t; dx = u back through |x|  dx (b,D)                    32 N D + 16 N
  *   11 dense rule               rows that were not sampled decay as well
  *
- * Bytes are those of exact mode. In fast mode M has 4 a number, and what is being summed (S, dX and its products with Xn) has 8.
+ * Bytes are those of exact mode. In fast mode M has 4 a number, and what is being summed (S, u, t) has 8. (explain calls u dX.)
  *
  * The class loop runs in blocks that fit in cache; Z is all that is kept of a block between its two or four visits. With config.recompute not even Z: a
- * lane has room for one block's cosines and forms them again at every visit. */
+ * lane has room for one block's cosines and forms them again at every visit. In memory Z and a block's h lie class by class, as (classes, N). */
 #include "algo/partial_fc.h"
 
 #include "algo/blocks.h"
@@ -103,7 +104,7 @@ static pfc_status round_rows(pfc_step *s, pfc_view state, const block *k)
     return s->sampled.index ? PFC_OK : s->ops->round_state(s->be, pfc_view_rows(state, k->c0, k->count));
 }
 
-/* 4, 5: z_cn = <x_n, w_c>/(|x_n||w_c|); l = s phi(z); max_n. */
+/* 4, 5: z_nc = <x^_n, w^_c>; l_nc; max_n. */
 static pfc_status forward_block(pfc_step *s, int lane, const block *k)
 {
     PFC_TRY(round_rows(s, s->layer->weight, k));
@@ -112,14 +113,14 @@ static pfc_status forward_block(pfc_step *s, int lane, const block *k)
     return s->ops->row_max(s->be, lane, &s->layer->head, k->z, k->c0, &s->rows, s->sum_acc);
 }
 
-/* 6: S_n += exp(l_cn - M_n). */
+/* 6: S_n += exp(l_nc - M_n). */
 static pfc_status denominator_block(pfc_step *s, int lane, const block *k)
 {
     PFC_TRY(cosines_again(s, lane, k));
     return s->ops->row_sum(s->be, lane, &s->layer->head, k->z, k->c0, &s->rows, s->sum_acc);
 }
 
-/* 8: the largest |h_cn| |w_c| scale of every row, so that all ranks put their integers on one grid. */
+/* 8: the powers of two of the largest terms h_nc w^_c and h_nc z_nc of every row, so that all ranks put their integers on one grid. */
 static pfc_status scale_block(pfc_step *s, int lane, const block *k)
 {
     PFC_TRY(cosines_again(s, lane, k));
@@ -136,7 +137,7 @@ static pfc_status export_weight_grad(pfc_step *s, const block *k, pfc_view dw)
     return PFC_OK;
 }
 
-/* 9: H = (p - onehot)/N * l'(z); dX += H Wn; dW = (H^T Xn, back through the norm); momentum and weights. */
+/* 9: h_nc = (p_nc - [c = y_n])/N dl/dz; u_n += h w^_c, t_n += h z; dw_c from a_c = sum_n h x^_n; momentum and weights. */
 static pfc_status backward_block(pfc_step *s, int lane, const block *k)
 {
     const pfc_head *head = &s->layer->head;
@@ -225,7 +226,7 @@ static pfc_status loss(pfc_step *s)
     return PFC_OK;
 }
 
-/* 8. */
+/* 8: the largest exponents of all ranks. */
 static pfc_status gradient_scale(pfc_step *s)
 {
     if (!s->ops->grad_expo) return PFC_OK;
@@ -247,7 +248,7 @@ static pfc_status export_x_grad(pfc_step *s, pfc_view x_grad, int64_t first)
     return PFC_OK;
 }
 
-/* 10: sum over ranks, rows of this rank, back through the feature's norm (linear, so after the sum as well as before), times xgrad_scale. */
+/* 10: u and t over ranks, rows of this rank; dx_n = (u_n - t_n x^_n)/|x_n| (linear, so after the sum as well as before), times xgrad_scale. */
 static pfc_status feature_gradient(pfc_step *s)
 {
     const pfc_ops *ops = s->ops;

@@ -4,7 +4,7 @@
  * Doubles of exact mode: doc/exact-v1.md section 5.
  *
  * Letters: P ranks, bs samples of this rank, V crops, K prototypes, D width, L rows of the queue; h embeddings, z = h/|h|, C prototypes, t temperature.
- * Row v*bs + n is crop v of sample n. a = A[i] are the crops that are assigned.
+ * Row v*bs + n is crop v of sample n. A of the crops are assigned: a = A[i], i < A.
  *
  *    step                                                    held by a rank          moved between ranks
  *    1  C_k = C_k / |C_k|                                    (K,D), all the same

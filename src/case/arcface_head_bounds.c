@@ -230,7 +230,8 @@ static void softmax_row(pfc_arcface_bound *s, int64_t i, double *loss, double *e
     *eloss += pfc_arcface_settle(part, r.elog == PX_INF, fabs(factor) * e);
 }
 
-void pfc_arcface_bound_run(pfc_arcface_bound *s)
+/* From the inputs to l, and without eval to everything else. */
+static void bound_run(pfc_arcface_bound *s)
 {
     normalise(s->in->x, s->n, s->d, s->in->cfg.feature_norm, s->xnorm, s->xhat);
     normalise(s->in->weight, s->c * s->k, s->d, s->in->cfg.weight_norm, s->wnorm, s->what);
@@ -280,7 +281,7 @@ int pfc_arcface_bounds(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision
     if (pfc_diag_agree(comm, diag) || pfc_arcface_case_dense(comm, c, &in, diag)) return diag->exit_status;
     if (in && !pfc_arcface_bound_new(&s, in, precision)) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "bounds: out of memory");
     if (in && !diag->exit_status) {
-        pfc_arcface_bound_run(&s);
+        bound_run(&s);
         put_all(&s, c);
     }
     pfc_arcface_bound_free(&s);

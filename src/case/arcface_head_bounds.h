@@ -34,9 +34,7 @@ typedef struct pfc_arcface_bound {
 bool pfc_arcface_bound_new(pfc_arcface_bound *s, const pfc_dense_arcface *in, const pfc_precision *p);
 void pfc_arcface_bound_free(pfc_arcface_bound *s);
 
-/* From the inputs to l, and without eval to everything else. */
-void pfc_arcface_bound_run(pfc_arcface_bound *s);
-/* Its backward half: xg, wg, bg. */
+/* The backward half: xg, wg, bg, after the forward one (arcface_head_bounds.c). */
 void pfc_arcface_bound_backward(pfc_arcface_bound *s);
 
 /* Whether sub-center j of class c may be the one that a port finds best. */

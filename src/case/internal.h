@@ -100,7 +100,6 @@ void pfc_temporary_unlink_all(void);
  * the datasets of the root. */
 #define PFC_PROBE_OPTION "--probe-file"
 int pfc_probe_limited(const char *path, const char *dataset);
-int pfc_probe_walk(const char *path, const char *dataset); /* without limits */
 /* From here on pfc_probe does its work; before (in programs that are not pfc_ref) it finds every file sound. */
 void pfc_probe_enable(void);
 /* NULL: HDF5 survives this file. Else text says what happens. Local. */

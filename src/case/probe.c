@@ -143,7 +143,8 @@ static void probe_named(hid_t file, const char *name)
     if (object >= 0) H5Oclose(object);
 }
 
-int pfc_probe_walk(const char *path, const char *dataset)
+/* Without limits. */
+static int walk(const char *path, const char *dataset)
 {
     static const char *const attributes[] = { "format", "format_version", "algorithm", "spec", NULL };
     static const char *const folders[] = { "param", "in", "out", "step", "bound", "fact", "state", NULL };
@@ -186,7 +187,7 @@ int pfc_probe_limited(const char *path, const char *dataset)
     set_limit(RLIMIT_CORE, 0);
     set_limit(RLIMIT_CPU, LEAST_SECONDS + (rlim_t)s.st_size / BYTES_PER_SECOND);
     limit_memory();
-    return pfc_probe_walk(path, dataset);
+    return walk(path, dataset);
 }
 
 /* ---- in the process that wants to read ---- */

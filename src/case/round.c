@@ -23,7 +23,8 @@ bool pfc_round_inputs(const pfc_precision *p, pfc_rounding how, const double *x,
     return differs;
 }
 
-double pfc_round_shift(double want, double value, double e)
+/* The error of a result that is `value` where inputs were rounded, and known to e there; want: without rounding. Infinite where only one is a number. */
+static double shift(double want, double value, double e)
 {
     if (want == value || (px_nan(want) && px_nan(value))) return e;
     if (!px_finite(want) || !px_finite(value)) return PX_INF;
@@ -33,7 +34,7 @@ double pfc_round_shift(double want, double value, double e)
 void pfc_round_widen(double *bound, const double *want, const double *value, const double *e, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
-        double w = pfc_round_shift(want[i], value[i], e[i]);
+        double w = shift(want[i], value[i], e[i]);
         if (!(w <= bound[i])) bound[i] = px_nan(w) ? PX_INF : w;
     }
 }

@@ -10,9 +10,8 @@ double pfc_round_to(const pfc_precision *p, pfc_rounding how, double x);
 /* The same for n inputs. False, with nothing to use in out: ports of this precision do not round so, or it is the same as PFC_ROUND_EVEN here. Local. */
 bool pfc_round_inputs(const pfc_precision *p, pfc_rounding how, const double *x, int64_t n, double *out);
 
-/* The error of a result that is `value` where inputs were rounded, and known to e there; want: without rounding. Infinite where only one is a number. */
-double pfc_round_shift(double want, double value, double e);
-/* bound = the larger of it and that, for count results. */
+/* bound = the larger of it and the error of a result that is `value` where inputs were rounded, known to e there, and `want` without rounding; infinite
+ * where only one is a number. For count results. */
 void pfc_round_widen(double *bound, const double *want, const double *value, const double *e, int64_t count);
 
 /* What rounding the operands to T costs sum_k a_k b_k, n terms at distances sa and sb: the statistical size of it, or in -sound the largest, with T's
