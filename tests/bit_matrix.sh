@@ -2,13 +2,13 @@
 # The promise of exact mode: one SHA-256 of every result for every number of ranks and threads, instruction set, OpenBLAS core and product engine.
 # Without arguments a selection in which every pair of settings occurs; --other: another one; --full: all combinations.
 set -u
-: "${PFC_TOP_SRCDIR:=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}" "${PFC_REF:=./pfc_ref}" "${MPIRUN:=mpirun}" "${MPIRUN_FLAGS:=-q}" "${PYTHON:=python3}"
+: "${PFC_TOP_SRCDIR:=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}" "${PFC_REF:=./pfc_ref}" "${MPIRUN:=mpirun}" "${MPIRUN_FLAGS:=-q}"
 . "$PFC_TOP_SRCDIR/tests/env.sh"
-"$PYTHON" -c 'import h5py, numpy' 2>/dev/null || { echo "needs Python with h5py and numpy"; exit 77; }
+need_python "h5py, numpy"
 
 work=$(mktemp -d ./bit_matrix.XXXXXX) || exit 99
 trap 'rm -rf "$work"' EXIT
-"$PYTHON" "$PFC_TOP_SRCDIR/tests/make_matrix_cases.py" "$work/cases" || exit 99
+"$python" "$PFC_TOP_SRCDIR/tests/make_matrix_cases.py" "$work/cases" || exit 99
 
 ranks=(1 2 3 5 8) threads=(1 2) isas=(scalar avx2 avx512) cores=(Prescott Haswell SkylakeX)
 combinations() {
@@ -38,12 +38,12 @@ usable() {
     esac
 }
 
-# All cases in one process.
+# All cases in one process. Bounds for two types: of a plain and of a rounding product.
 run() { # RANKS THREADS ISA CORE ENGINE FOLDER CASE...
     local np=$1 threads=$2 isa=$3 core=$4 engine=$5 folder=$work/$6
     shift 6
     PFC_MAX_ISA=$isa OPENBLAS_CORETYPE=$core PFC_ENGINE=$engine OMP_NUM_THREADS=$threads \
-        $MPIRUN $MPIRUN_FLAGS -np "$np" "$PFC_REF" golden "$@" -o "$folder" --threads "$threads" >"$work/log" 2>&1 </dev/null
+        $MPIRUN $MPIRUN_FLAGS -np "$np" "$PFC_REF" golden "$@" -o "$folder" --dtype f32,bf16 --threads "$threads" >"$work/log" 2>&1 </dev/null
 }
 
 # The first run is what all others are compared with, file by file.

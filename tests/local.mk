@@ -114,6 +114,7 @@ EXTRA_DIST += \
     tests/float32_ports.py \
     tests/make_bad_cases.py \
     tests/make_tiny_cases.py \
+    tests/peer_lib.py \
     tests/suite_table.py
 
 ## The stub of an MPI test only carries its name.
@@ -124,7 +125,7 @@ CLEANFILES += $(MPI_TESTS)
 
 ## Folders that scripts leave when they fail.
 clean-local:
-	rm -rf tests/*.dir bit_matrix.* doc_blocks.* exact_integers.* peer_encoder.* peer_torch.* installcheck.*
+	rm -rf tests/*.dir tests/*.tmp bit_matrix.* doc_blocks.* exact_integers.* peer_encoder.* peer_torch.* installcheck.*
 
 TEST_EXTENSIONS = .mpi .sh .py
 MPI_LOG_COMPILER = $(srcdir)/tests/mpi-log-compiler.sh

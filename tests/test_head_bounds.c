@@ -6,6 +6,7 @@
 #include "case/arcface_head_case.h"
 #include "case/partial_fc_inputs.h"
 #include "pfc_test.h"
+#include "same_bounds.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -168,14 +169,7 @@ static const setting SETTINGS[] = {
 };
 enum { COUNT = sizeof SETTINGS / sizeof SETTINGS[0] };
 
-static pfc_ctx *context(MPI_Comm comm)
-{
-    pfc_options options = { .mode = PFC_EXACT, .threads = 1 };
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    ck_assert_msg(pfc_ctx_create(comm, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+static pfc_ctx *context(MPI_Comm comm) { return pfc_test_ctx(comm, (pfc_options){ .mode = PFC_EXACT, .threads = 1 }); }
 
 /* The case with its results. Collective. */
 static pfc_case *make_case(pfc_ctx *ctx, MPI_Comm comm, const setting *s)
@@ -276,15 +270,7 @@ START_TEST(same_bits_on_any_split)
     for (const pfc_precision *p = pfc_precisions; p->name; p++) {
         make_bounds(world, a, p);
         make_bounds(self, b, p);
-        const pfc_tensor_list *lists[2][2] = { { &a->bound_out, &b->bound_out }, { &a->bound_step, &b->bound_step } };
-        bool same = a->bound_out.count > 3 && a->bound_step.count > 1;
-        for (int l = 0; l < 2; l++)
-            for (int j = 0; j < lists[l][0]->count; j++) {
-                const pfc_tensor *x = &lists[l][0]->items[j], *y = pfc_tensor_find(lists[l][1], x->name);
-                same = same && y && memcmp(x->data, y->data, (size_t)pfc_tensor_elements(x) * sizeof(double)) == 0;
-                for (int64_t i = 0; i < pfc_tensor_elements(x); i++) same = same && ((const double *)x->data)[i] >= 0; /* no NaN */
-            }
-        PFC_AGREE(MPI_COMM_WORLD, same);
+        PFC_AGREE(MPI_COMM_WORLD, a->bound_out.count > 3 && a->bound_step.count > 1 && same_bounds(a, b));
     }
     pfc_case_free(a);
     pfc_case_free(b);
@@ -317,16 +303,12 @@ START_TEST(overflow_is_undecided)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("head_bounds");
-    TCase *t = tcase_create("head_bounds");
-    tcase_set_timeout(t, 0);
-    tcase_add_test(t, emulated_ports);
-    tcase_add_loop_test(t, same_bits_on_any_split, 0, COUNT);
-    tcase_add_test(t, overflow_is_undecided);
-    suite_add_tcase(suite, t);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(emulated_ports),
+        PFC_LOOP(same_bits_on_any_split, COUNT),
+        PFC_ONCE(overflow_is_undecided),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }
