@@ -47,15 +47,15 @@ static const pfc_ex_step norm_steps[] = {
       NULL, NULL, BATCH },
     { "2", "grid",
       "{exact} the largest |x| of each channel\n"
-      "{!exact} a number near the mean of each channel",
+      "{!exact} the first x of each channel, of whichever size",
       "{exact} It says in which unit the integers count that are added.\n"
-      "{!exact} It is subtracted before squaring, so that little is lost to rounding.\n"
+      "{!exact} It is subtracted before squaring: a number of the data's size, so little is lost to rounding.\n"
       "{" SHARED "} The largest of all ranks of the group is taken.",
       NULL, BATCH },
     { "3", "sums",
       "sum x, sum x^2                              by channel\n"
       "{" SHARED "} both over all ranks of the group",
-      "{" SHARED "} This is all that a rank needs to know of the others.\n{!exact} x stands for x minus the number of step 2.\n"
+      "{" SHARED "} With step 2 this is all that a rank needs to know of the others' data.\n{!exact} x stands for x minus the number of step 2.\n"
       "{kind=sub training=1} A channel of each split has sums of its own.",
       "in:x", BATCH },
     { "4", "statistics",

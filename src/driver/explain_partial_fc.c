@@ -88,10 +88,10 @@ static const pfc_ex_step steps[] = {
       "{head=arc arc_gradient=straight_through} h_nc = s g_nc                             as if l_ny = s z_ny\n"
       "{head=arc|cos !interclass_threshold=0}        0                            where the threshold made l_nc 0\n"
       "{head=circle} h_nc = g_nc dl_nc/dz_nc                   max(...) of step 5 is constant\n"
-      "{!head=linear} dx_n += sum_c h_nc w_c / |w_c|            for step 10\n"
+      "{!head=linear} u_n += sum_c h_nc w_c / |w_c|             dX of step 10\n"
       "{!head=linear} a_c = sum_n h_nc x_n / |x_n|\n"
       "{!head=linear} dw_c = (a_c - <a_c, w^_c> w^_c) / |w_c|   w^_c = w_c / |w_c|\n"
-      "{head=linear} dx_n += sum_c h_nc w_c                    for step 10\n"
+      "{head=linear} u_n += sum_c h_nc w_c                     dX of step 10\n"
       "{head=linear} dw_c = sum_n h_nc x_n\n"
       "d_c = dw_c + weight_decay w_c\n"
       "{!momentum=0} v_c <- momentum v_c + d_c\n"
@@ -103,10 +103,10 @@ static const pfc_ex_step steps[] = {
       "{momentum_rule=lazy " SAMPLING "} Classes that were not sampled keep their weights and their v.",
       "step:dlogits out:weight_grad\n{!momentum_rule=dense} out:weight out:weight_momentum\n{!" SAMPLING "} out:weight out:weight_momentum", NULL },
     { "10", "feature gradient",
-      "dX = sum of all ranks' parts; each rank gets its own rows\n"
-      "{!head=linear} x_grad_n = xgrad_scale (dx_n - t_n x^_n) / |x_n|\n"
-      "{!head=linear} t_n = <dx_n, x^_n>                        x^_n = x_n / |x_n|\n"
-      "{head=linear} x_grad_n = xgrad_scale dx_n",
+      "u_n = sum of all ranks' parts (dX); each rank gets its own rows\n"
+      "{!head=linear} x_grad_n = xgrad_scale (u_n - t_n x^_n) / |x_n|\n"
+      "{!head=linear} t_n = <u_n, x^_n>                         x^_n = x_n / |x_n|\n"
+      "{head=linear} x_grad_n = xgrad_scale u_n",
       "{!given:xgrad_scale} xgrad_scale is not set: it is the number of ranks, P, as in the published code.", "out:x_grad", NULL },
     { "11", "dense rule",
       "where c was not sampled:\n"
@@ -131,7 +131,7 @@ static const pfc_ex_exchange exchanges[] = {
     { "7", PFC_COMM_SUM, "r", "l - M, at the label", "N", "loss=lse" },
     { "8", PFC_COMM_MAX, "e", "e, exponents of dX and of its products with X", NULL, NULL },
     { "10", PFC_COMM_REDUCE_SCATTER, "a", "dX, the gradient of all normalised rows", "N,D", "!head=linear" },
-    { "10", PFC_COMM_REDUCE_SCATTER, "a", "t, its products <dx_n, x^_n> with the rows", "N", "!head=linear" },
+    { "10", PFC_COMM_REDUCE_SCATTER, "a", "t, its products <u_n, x^_n> with the rows", "N", "!head=linear" },
     { "10", PFC_COMM_REDUCE_SCATTER, "a", "dX, the gradient of all rows", "N,D", "head=linear" },
     { "10", PFC_COMM_REDUCE_SCATTER, "a", "t, zeros: head linear has no use for it", "N", "head=linear" },
     { NULL, PFC_COMM_MAX, NULL, NULL, NULL, NULL },

@@ -22,7 +22,7 @@ static int sinkhorn_example(MPI_Comm comm, pfc_case *c, int ranks, pfc_diag *dia
 #define ITERATIONS "!iterations=0"
 
 static const pfc_ex_step sinkhorn_steps[] = {
-    { "1", "scores over temperature", "A = scores/epsilon ; M = its maximum",
+    { "1", "scores over epsilon", "A = scores/epsilon ; M = its maximum",
       "M is taken over all ranks.\n{stabilise=0} With stabilise=0 nothing is made of it.\n{stabilise=1 version=log} Version log makes nothing of it.",
       "in:scores", NULL },
     { "2", "exponentials",
@@ -117,10 +117,10 @@ static double queued(int64_t i)
 
 static double crop(int64_t i) { return (double)i; }
 
-/* Two samples of a rank; at most two crops are assigned; a queue of two rows for each. */
+/* Two samples of a rank; at most two crops are assigned; a queue of four rows for each. */
 static int swav_example(MPI_Comm comm, pfc_case *c, int ranks, pfc_diag *diag)
 {
-    int64_t V = pfc_param_int(c, "crops"), A = V < 2 ? 1 : 2, h[3] = { ranks, 2 * (V < 1 ? 1 : V), 2 }, C[2] = { 3, 2 }, q[4] = { ranks, A, 2, 2 };
+    int64_t V = pfc_param_int(c, "crops"), A = V < 2 ? 1 : 2, h[3] = { ranks, 2 * (V < 1 ? 1 : V), 2 }, C[2] = { 3, 2 }, q[4] = { ranks, A, 4, 2 };
     pfc_ex_input(comm, c, "embedding", 3, h, embedding, diag);
     pfc_ex_input(comm, c, "prototypes", 2, C, prototype, diag);
     pfc_ex_input(comm, c, "crops_for_assign", 1, &A, crop, diag);
@@ -140,7 +140,7 @@ static const pfc_ex_step swav_steps[] = {
       "in:crops_for_assign in:queue out:use_the_queue", NULL },
     { "4", "scores to be assigned", "scores of the queue before those of crop a = A[i]",
       "A queue makes up for a batch that is smaller than the number of prototypes.", NULL, NULL },
-    { "5", "queue", "z of crop a into the queue, the oldest bs rows out", "Newest rows first.", "out:queue", NULL },
+    { "5", "queue", "z of crop a in front of the queue, its last bs rows out", "Newest rows first.", "out:queue", NULL },
     { "6", "assignment", "q^i = last bs rows of sinkhorn(scores)",
       "All samples of all ranks are assigned together, crop by crop. `pfc_ref explain sinkhorn` shows the numbers. In the table 1:0 is sample 0 "
       "for i = 1.",
