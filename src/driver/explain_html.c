@@ -34,7 +34,7 @@ static void style(FILE *f)
         "table{border-collapse:collapse;margin:0}th{font-weight:600}td,th{padding:.1rem .55rem;text-align:right;white-space:nowrap}\n"
         "td.w,th.w{text-align:left}\n"
         "@media(max-width:34rem){pre,table{font-size:11.5px}pre{padding:.4rem .5rem;white-space:pre-wrap}pre s{font-size:0}pre s::after{content:'\\A   ';font-size:11.5px}td,th{padding:.1rem "
-        ".3rem}}\n"
+        ".3rem}td.w,th.w{white-space:normal}}\n"
         ".scroll{overflow-x:auto;margin:.4rem 0}.blocks,.cells{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}\n"
         "figure{margin:.7rem 0;max-width:100%}figcaption{font-size:.9rem;margin:.2rem 0}figcaption i{color:#666;font-style:normal}\n"
         ".all{background:#eee}.b{border-radius:6px;padding:.25rem .35rem;background:#eee;overflow-x:auto;max-width:100%;box-sizing:border-box}"
