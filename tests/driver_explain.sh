@@ -20,7 +20,7 @@ for np in 1 2 3 4 8; do
     done
 done
 for name in $algorithms; do same "$work/$name.4.svg" "$PFC_TOP_SRCDIR/doc/pictures/$name.svg"; done # else: make pictures
-# Where ranks have nothing, and with settings of one's own: explain fails where it tells of an exchange that it has not seen, or saw one that it does not tell of.
+# With settings of one's own: explain fails where it tells of an exchange that it has not seen, or has seen one that it does not tell of.
 i=0
 while read -r name set ranks mode _; do
     [ "$name" = "#" ] && continue

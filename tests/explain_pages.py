@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Looks at what tests/driver_explain.sh had written: explain_pages.py TOP FOLDER ALGORITHM... The folder has NAME.RANKS.{txt,html,svg,json} of each algorithm and
-LINE.{txt,json} of each line of tests/explain_exchanges.txt."""
+"""Looks at what tests/driver_explain.sh had written: explain_pages.py TOP FOLDER ALGORITHM...
+The folder has NAME.RANKS.{txt,html,svg,json} of each algorithm and lineN.{txt,json} of each line of tests/explain_exchanges.txt."""
 import html.parser
 import json
 import os
