@@ -85,8 +85,8 @@ static void finishing(const pfc_exact_kernels *k, pool *p, int64_t n, int off)
     k->finish_weight(p->d[2] + off, 0x1p-30, 0x1p-31, p->d[10] + off, 0.7, 0.1, PFC_FINISH_DIVIDE, n, p->d[4] + off);
     k->finish_weight(p->d[2] + off, 0x1p-30, 0x1p-31, p->d[10] + off, 0.7, 0.1, PFC_FINISH_PROJECT, n, p->d[5] + off);
     for (int j = 0; j < n; j++) ck_assert(p->d[3][off + j] == p->d[5][off + j]);
-    k->sgd(p->d[3] + off, p->d[4] + off, p->d[0] + off, 0.1, 0.9, 0.01, 1, n);
-    k->sgd(p->d[4] + off, p->d[1] + off, NULL, 0.1, 0.0, 0.01, 0, n);
+    k->sgd_row(p->d[3] + off, p->d[4] + off, p->d[0] + off, 0.1, 0.9, 0.01, 1, n);
+    k->sgd_row(p->d[4] + off, p->d[1] + off, NULL, 0.1, 0.0, 0.01, 0, n);
     k->scale_each(p->d[0] + off, p->d[10] + off, NULL, p->d[11] + off, n, p->d[5] + off);
     k->round_row(p->d[10] + off, n);
     k->scale_row(p->d[0] + off, 0.3, 0x1p7, 1, n, p->d[6] + off);

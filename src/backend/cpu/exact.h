@@ -174,7 +174,7 @@ static inline double *exact_row(pfc_rowset set, int64_t i) { return exact_at(set
 /* max(norm, 1e-12); NaN stays. */
 static inline double exact_divisor(double norm) { return norm < PFC_NORM_MIN ? PFC_NORM_MIN : norm; }
 
-/* The entries of the tables; backend.h has their meaning. */
+/* The entries of the tables, pfc_exact_NAME with the type of NAME in struct pfc_ops; backend.h has their meaning. */
 #define FIELD(name, value)
 #define ENTRY(name) __typeof__(*((const pfc_ops *)0)->name) pfc_exact_##name;
 #include "backend/cpu/exact_ops.inc"

@@ -56,7 +56,7 @@ typedef struct pfc_exact_kernels {
     /* x = x rounded to float32. */
     void (*round_row)(double *x, int64_t n);
     /* SGD of one row (3.11); g NULL: zero gradient. buf untouched if momentum is 0. */
-    void (*sgd)(double *w, double *buf, const double *g, double lr, double momentum, double decay, int nesterov, int64_t n);
+    void (*sgd_row)(double *w, double *buf, const double *g, double lr, double momentum, double decay, int nesterov, int64_t n);
 
     /* ---- whole matrices (exact_matrix.inc; exact-v1 4) ---- */
     /* out_i = a_i / d; out may be a. */

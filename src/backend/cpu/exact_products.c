@@ -213,7 +213,7 @@ static void finish_gradient(const exact_lane *lane, const weight_block *b, int64
 static void update_row(const exact_lane *lane, const weight_block *b, int64_t c, const double *g)
 {
     double *buf = exact_at(b->momentum, pfc_row_index(b->w, c));
-    lane->k->sgd(exact_row(b->w, c), buf, g, b->sgd->lr, b->sgd->momentum, b->sgd->weight_decay, b->sgd->nesterov, b->x->d);
+    lane->k->sgd_row(exact_row(b->w, c), buf, g, b->sgd->lr, b->sgd->momentum, b->sgd->weight_decay, b->sgd->nesterov, b->x->d);
 }
 
 /* u = (h / d_n) * 2^(e_n) on the grid of each class, times the batch. */

@@ -43,7 +43,7 @@ pfc_status pfc_exact_sgd_rows(pfc_backend *be, pfc_view dw, pfc_rowset weight, p
     for (int64_t i = 0; i < weight.count; i++) {
         double *buf = exact_at(momentum, pfc_row_index(weight, i));
         const double *g = dw.data ? exact_at(dw, i) : NULL;
-        k->sgd(exact_row(weight, i), buf, g, sgd->lr, sgd->momentum, sgd->weight_decay, sgd->nesterov, weight.base.cols);
+        k->sgd_row(exact_row(weight, i), buf, g, sgd->lr, sgd->momentum, sgd->weight_decay, sgd->nesterov, weight.base.cols);
     }
     return PFC_OK;
 }

@@ -74,7 +74,7 @@ void pfc_fast_rows_ahead(pfc_backend *be, int lane, pfc_rowset w);
 /* The lane's sums of products (rows * ld), zero at first. */
 float *pfc_fast_lane_product(pfc_acc *acc, int lane);
 
-/* The entries of the tables; backend.h has their meaning. */
+/* The entries of the tables, pfc_fast_NAME with the type of NAME in struct pfc_ops; backend.h has their meaning. */
 #define FIELD(name, value)
 #define ENTRY(name) __typeof__(*((const pfc_ops *)0)->name) pfc_fast_##name;
 #define PRODUCT(name) ENTRY(name)

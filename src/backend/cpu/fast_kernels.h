@@ -150,7 +150,7 @@ typedef struct pfc_fast_kernels {
     /* out_i = (first ? 0 : out_i) + mass p_i - q_i, p = exp(a/t - max) share. Returns 1 if a p is 0 in exact mode. */
     int (*swav_dlogit_row)(const float *a, const float *q, float t, float max, float share, float mass, int first, int64_t n, float *out);
     /* g = (g + decay w) factor. */
-    void (*decay_scale_row)(float *g, const float *w, float decay, float factor, int64_t n);
+    void (*decay_scale)(float *g, const float *w, float decay, float factor, int64_t n);
 
     /* ---- moco (fast_moco.inc) ---- */
     /* k = k*mu + q*rest, three roundings; k is overwritten. */

@@ -16,7 +16,7 @@ pfc_status pfc_fast_scale(pfc_backend *be, pfc_view out, double factor)
 
 pfc_status pfc_fast_decay_scale(pfc_backend *be, pfc_view g, pfc_view w, double decay, double factor)
 {
-    for (int64_t i = 0; i < g.rows; i++) pfc_fast_kernels_of(be)->decay_scale_row(pfc_fast_at(g, i), pfc_fast_at(w, i), (float)decay, (float)factor, g.cols);
+    for (int64_t i = 0; i < g.rows; i++) pfc_fast_kernels_of(be)->decay_scale(pfc_fast_at(g, i), pfc_fast_at(w, i), (float)decay, (float)factor, g.cols);
     return PFC_OK;
 }
 

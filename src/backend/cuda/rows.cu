@@ -57,7 +57,7 @@ template <class T> static pfc_status sgd_rows(pfc_backend *be, pfc_view dw, pfc_
     each_element(d, weight.count, weight.base.cols, [=] ON_DEVICE(int64_t i, int64_t j) {
         int64_t r = weight.index ? weight.index[i] : weight.first + i;
         double w = value<T>(weight.base, r, j), buf = o.momentum != 0.0 ? value<T>(momentum, r, j) : 0.0, g = dw.data ? value<T>(dw, i, j) : 0.0;
-        sgd(&w, &buf, &g, o.lr, o.momentum, o.weight_decay, o.nesterov, 1);
+        sgd_row(&w, &buf, &g, o.lr, o.momentum, o.weight_decay, o.nesterov, 1);
         put<T>(weight.base, r, j, w);
         if (o.momentum != 0.0) put<T>(momentum, r, j, buf);
     });
