@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyTorch as a peer of `pfc_ref train`, task swav: goes from one checkpoint of a run to a later one by algorithm 1 of the paper with P ranks simulated, each with
+"""PyTorch as a peer of `pfc_ref train`, task swav: goes from one checkpoint of a run to a later one by appendix A.1 of the paper with P ranks simulated, each with
 batch norm of its own, its own loss and its own queue, in float64; compares the whole state to 2e-5 of each tensor's largest value: the program rounds to float32
 every step.
 

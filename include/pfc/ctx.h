@@ -39,7 +39,7 @@ void pfc_ctx_destroy(pfc_ctx **ctx); /* collective; NULL-safe */
  * destroyed before. Other backends do not look. Collective; NULL-safe. */
 pfc_status pfc_ctx_close(pfc_ctx **ctx, char *why, size_t size);
 
-/* What a context is. Local, all of them; they cannot fail. Texts live as long as the context. */
+/* What a context is. Local, all of them; they cannot fail. Texts live as long as the context, that of pfc_ctx_error until the next failure. */
 int pfc_ctx_rank(const pfc_ctx *ctx);
 int pfc_ctx_ranks(const pfc_ctx *ctx);
 pfc_mode pfc_ctx_mode(const pfc_ctx *ctx);

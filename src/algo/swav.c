@@ -1,6 +1,6 @@
 /* swav.c: one iteration of SwAV: swapped prediction of cluster assignments between crops.
  *
- * Caron et al., NeurIPS 2020, arXiv:2006.09882, section 3 and algorithm 1. Source: swav main_swav.py train, commit 77f7185; semantics.md 5.2, 5.3.
+ * Caron et al., NeurIPS 2020, arXiv:2006.09882, section 3 and appendix A.1. Source: swav main_swav.py train, commit 77f7185; semantics.md 5.2, 5.3.
  * Doubles of exact mode: doc/exact-v1.md section 5.
  *
  * Letters: P ranks, bs samples of this rank, V crops, K prototypes, D width, L rows of the queue; h embeddings, z = h/|h|, C prototypes, t temperature.

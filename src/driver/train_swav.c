@@ -1,6 +1,6 @@
 /* train_swav.c: task swav: swapped prediction of cluster assignments between views of glyphs.
  *
- * Caron et al., NeurIPS 2020 (arXiv:2006.09882), algorithm 1; semantics.md section 5. P ranks, b images on each, V views ("crops", here all of one size), the
+ * Caron et al., NeurIPS 2020 (arXiv:2006.09882), appendix A.1; semantics.md section 5. P ranks, b images on each, V views ("crops", here all of one size), the
  * first A of which are assigned, K prototypes, D width of an embedding.
  *
  *   step                                                                                          holds afterwards
