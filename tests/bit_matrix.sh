@@ -38,12 +38,12 @@ usable() {
     esac
 }
 
-# All cases in one process.
+# All cases in one process. Bounds for two types: of a plain and of a rounding product.
 run() { # RANKS THREADS ISA CORE ENGINE FOLDER CASE...
     local np=$1 threads=$2 isa=$3 core=$4 engine=$5 folder=$work/$6
     shift 6
     PFC_MAX_ISA=$isa OPENBLAS_CORETYPE=$core PFC_ENGINE=$engine OMP_NUM_THREADS=$threads \
-        $MPIRUN $MPIRUN_FLAGS -np "$np" "$PFC_REF" golden "$@" -o "$folder" --threads "$threads" >"$work/log" 2>&1 </dev/null
+        $MPIRUN $MPIRUN_FLAGS -np "$np" "$PFC_REF" golden "$@" -o "$folder" --dtype f32,bf16 --threads "$threads" >"$work/log" 2>&1 </dev/null
 }
 
 # The first run is what all others are compared with, file by file.

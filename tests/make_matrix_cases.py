@@ -41,9 +41,9 @@ def main(folder):
         inputs = dict(features=features, labels=labels(99, features.shape[-2], classes), weight=weight)
         write_case(os.path.join(folder, name + ".h5"), "partial_fc", {**base, **params}, inputs)
 
-    put("long_d", numbers(1, 120, 2100), 101, numbers(2, 101, 2100), head="arc", steps=2, nesterov=1)
+    put("long_d", numbers(1, 120, 2100), 37, numbers(2, 37, 2100), head="arc", steps=2, nesterov=1)
     put("many_classes", numbers(3, 120, 20), 3001, numbers(4, 3001, 20), head="cos", margin=0.4)
-    put("sampled_global", numbers(5, 240, 24), 1009, numbers(6, 1009, 24), head="arc", sample_rate=0.57, sample_rule="global", seed=3, steps=2)
+    put("sampled_global", numbers(5, 120, 24), 1009, numbers(6, 1009, 24), head="arc", sample_rate=0.57, sample_rule="global", seed=3, steps=2)
     put("long_n_all_max", largest(7, 2160, 9), 61, largest(8, 61, 9), head="linear", scale=0.001)
     put("wide_rows", wide(9, 120, 70), 307, wide(11, 307, 70), head="circle", margin=0.25, sample_rate=0.7, sample_rule="global")
     put("all_max", largest(13, 120, 130), 311, largest(14, 311, 130), head="cos", margin=0.1)
