@@ -1,6 +1,8 @@
+/* arcface_problem.c: see arcface_problem.h. */
 #include "arcface_problem.h"
 
-#include <check.h>
+#include "pfc_test.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,12 +71,7 @@ void arc_problem_free(arc_problem *p)
 
 pfc_ctx *arc_ctx(MPI_Comm comm, pfc_mode mode, const char *engine, int threads)
 {
-    pfc_options options = { .mode = mode, .engine = engine, .threads = threads };
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    pfc_status status = pfc_ctx_create(comm, &options, &ctx, why, sizeof why);
-    ck_assert_msg(status == PFC_OK, "pfc_ctx_create: %s", why);
-    return ctx;
+    return pfc_test_ctx(comm, (pfc_options){ .mode = mode, .engine = engine, .threads = threads });
 }
 
 static arc_outcome *outcome_new(const arc_problem *p)

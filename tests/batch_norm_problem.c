@@ -1,22 +1,16 @@
+/* batch_norm_problem.c: see batch_norm_problem.h. */
 #include "batch_norm_problem.h"
 
 #include "core/ctx.h"
+#include "pfc_test.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 
 bool bn_near(double got, double want, double tolerance) { return fabs(got - want) <= tolerance; }
 double bn_number(int64_t seed, int64_t i) { return (double)(float)pfc_normal(seed, i, 0, 77); }
 
-pfc_ctx *bn_ctx(MPI_Comm comm, pfc_mode mode, int threads)
-{
-    pfc_ctx *ctx = NULL;
-    pfc_options options = { mode, NULL, NULL, threads, 0 };
-    char why[256] = "";
-    ck_assert_msg(pfc_ctx_create(comm, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+pfc_ctx *bn_ctx(MPI_Comm comm, pfc_mode mode, int threads) { return pfc_test_ctx(comm, (pfc_options){ .mode = mode, .threads = threads }); }
 
 pfc_batch_norm_config bn_config(pfc_bn_kind kind, int64_t channels)
 {

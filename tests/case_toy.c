@@ -1,3 +1,4 @@
+/* case_toy.c: see case_toy.h. */
 #include "case_toy.h"
 
 #include <string.h>

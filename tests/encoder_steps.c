@@ -3,7 +3,6 @@
  * Any number of ranks that divides 12. */
 #include <pfc/pfc.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { IN = 6, OUT = 4, N = 12, STEPS = 3 };
 

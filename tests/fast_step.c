@@ -1,3 +1,4 @@
+/* fast_step.c: see fast_step.h. */
 #include "fast_step.h"
 
 #include "backend/cpu/fast.h"

@@ -20,16 +20,12 @@ START_TEST(fails_collectively)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("harness");
-    TCase *good = tcase_create("good"), *bad = tcase_create("bad");
-    tcase_add_test(good, passes);
-    tcase_add_test(bad, fails_on_last);
-    tcase_add_test(bad, fails_collectively);
-    suite_add_tcase(suite, good);
-    suite_add_tcase(suite, bad);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(passes),
+        PFC_ONCE(fails_on_last),
+        PFC_ONCE(fails_collectively),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

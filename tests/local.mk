@@ -124,7 +124,7 @@ CLEANFILES += $(MPI_TESTS)
 
 ## Folders that scripts leave when they fail.
 clean-local:
-	rm -rf tests/*.dir bit_matrix.* doc_blocks.* exact_integers.* peer_encoder.* peer_torch.* installcheck.*
+	rm -rf tests/*.dir tests/*.tmp bit_matrix.* doc_blocks.* exact_integers.* peer_encoder.* peer_torch.* installcheck.*
 
 TEST_EXTENSIONS = .mpi .sh .py
 MPI_LOG_COMPILER = $(srcdir)/tests/mpi-log-compiler.sh

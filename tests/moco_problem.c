@@ -1,3 +1,4 @@
+/* moco_problem.c: see moco_problem.h. */
 #include "moco_problem.h"
 
 #include "dense/moco_dense.h"
@@ -6,14 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-pfc_ctx *make_ctx(MPI_Comm comm, pfc_mode mode, int threads)
-{
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    pfc_options options = { mode, NULL, NULL, threads, 0 };
-    ck_assert_msg(pfc_ctx_create(comm, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+pfc_ctx *make_ctx(MPI_Comm comm, pfc_mode mode, int threads) { return pfc_test_ctx(comm, (pfc_options){ .mode = mode, .threads = threads }); }
 
 static float *normals(int64_t count, uint32_t tensor)
 {

@@ -1,6 +1,8 @@
+/* partial_fc_problem.c: see partial_fc_problem.h. */
 #include "partial_fc_problem.h"
 
-#include <check.h>
+#include "pfc_test.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,12 +63,7 @@ pfc_partial_fc_config problem_config(int64_t c, int64_t d)
 
 pfc_ctx *make_ctx(MPI_Comm comm, pfc_mode mode, const char *engine, int threads)
 {
-    pfc_options options = { .mode = mode, .engine = engine, .threads = threads };
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    pfc_status status = pfc_ctx_create(comm, &options, &ctx, why, sizeof why);
-    ck_assert_msg(status == PFC_OK, "pfc_ctx_create: %s", why);
-    return ctx;
+    return pfc_test_ctx(comm, (pfc_options){ .mode = mode, .engine = engine, .threads = threads });
 }
 
 static outcome *outcome_new(const problem *p)

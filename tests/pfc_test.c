@@ -1,7 +1,9 @@
+/* pfc_test.c: see pfc_test.h. */
 #include "pfc_test.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { TEXT = 1024 };
 
@@ -19,6 +21,23 @@ int pfc_test_ranks(void)
     return ranks;
 }
 
+pfc_ctx *pfc_test_ctx(MPI_Comm comm, pfc_options options)
+{
+    pfc_ctx *ctx = NULL;
+    char why[256] = "";
+    ck_assert_msg(pfc_ctx_create(comm, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
+    return ctx;
+}
+
+const char *pfc_test_path(const char *name)
+{
+    static char path[TEXT + 100];
+    char folder[TEXT];
+    ck_assert(getcwd(folder, sizeof folder) != NULL);
+    snprintf(path, sizeof path, "%s/tests/%.60s-%d.tmp", folder, name, pfc_test_ranks());
+    return path;
+}
+
 bool pfc_test_agree(MPI_Comm comm, bool ok, int *first)
 {
     int rank, ranks;
@@ -29,7 +48,7 @@ bool pfc_test_agree(MPI_Comm comm, bool ok, int *first)
     return *first == ranks;
 }
 
-/* Prints test i's line on rank 0; for a failure, what the first failing rank says. Returns whether it passed on all ranks. */
+/* Prints test i's line on rank 0, its name as words; for a failure, what the first failing rank says. Returns whether it passed on all ranks. */
 static bool report(int i, TestResult *result)
 {
     int first;
@@ -41,7 +60,9 @@ static bool report(int i, TestResult *result)
     }
     if (!ok) MPI_Bcast(text, TEXT, MPI_CHAR, first, MPI_COMM_WORLD);
     if (pfc_test_rank() == 0) {
-        printf("%sok %d - %s\n", ok ? "" : "not ", i + 1, tr_tcname(result));
+        printf("%sok %d - ", ok ? "" : "not ", i + 1);
+        for (const char *c = tr_tcname(result); *c; c++) putchar(*c == '_' ? ' ' : *c);
+        putchar('\n');
         if (!ok) printf("# %s\n", text);
         fflush(stdout);
     }
@@ -69,11 +90,17 @@ static int run(Suite *suite)
     return failed;
 }
 
-int pfc_test_main(int *argc, char ***argv, Suite *(*make)(void))
+int pfc_test_main(int *argc, char ***argv, const pfc_test *tests, size_t count)
 {
     int provided;
     MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
-    int failed = run(make());
+    Suite *suite = suite_create("");
+    for (size_t i = 0; i < count; i++) { /* a case for each test, as Check keeps the names of cases */
+        TCase *tc = tcase_create(tests[i].test->name);
+        tcase_add_loop_test(tc, tests[i].test, 0, tests[i].count);
+        suite_add_tcase(suite, tc);
+    }
+    int failed = run(suite);
     MPI_Finalize();
     return failed < 0 ? 99 : failed > 0;
 }

@@ -1,11 +1,14 @@
-/* pfc_test.h: a Check suite that runs on all ranks at once.
+/* pfc_test.h: a program of Check tests that runs on all ranks at once, and what such programs share: a context, the name of a file.
  *
  * Every rank runs every test, in one process (no fork after MPI_Init). A test passes if it passes on all ranks. Rank 0 prints one TAP line per
- * test and, for a failure, the text of the first failing rank.
+ * test, with its name, and, for a failure, the text of the first failing rank.
  *
- *     START_TEST(adds) { PFC_AGREE(MPI_COMM_WORLD, 1 + 1 == 2); } END_TEST
- *     static Suite *make(void) { ... }
- *     int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }
+ *     START_TEST(one_and_one_are_two) { PFC_AGREE(MPI_COMM_WORLD, 1 + 1 == 2); } END_TEST
+ *     int main(int argc, char **argv)
+ *     {
+ *         const pfc_test tests[] = { PFC_ONCE(one_and_one_are_two) };
+ *         return PFC_TEST_MAIN(argc, argv, tests);
+ *     }
  *
  * An assertion that fails on one rank leaves the test on that rank only: when collective calls follow, use PFC_AGREE. */
 #ifndef PFC_TEST_H
@@ -13,16 +16,37 @@
 
 #include <check.h>
 #include <mpi.h>
+#include <pfc/ctx.h>
 #include <stdbool.h>
 
-/* MPI_Init, the suite, MPI_Finalize. Returns the exit status, the same on all ranks: 0 all passed, 1 a failure, 99 no test ran. */
-int pfc_test_main(int *argc, char ***argv, Suite *(*make)(void));
+typedef struct pfc_test {
+    const TTest *test;
+    int count;
+} pfc_test;
+#define PFC_ONCE(test) \
+    {                  \
+        (test), 1      \
+    }
+#define PFC_LOOP(test, count) \
+    {                         \
+        (test), (int)(count)  \
+    } /* for _i = 0 ... count - 1, a line each */
+
+/* MPI_Init, the tests, MPI_Finalize. Returns the exit status, the same on all ranks: 0 all passed, 1 a failure, 99 no test ran. */
+int pfc_test_main(int *argc, char ***argv, const pfc_test *tests, size_t count);
+#define PFC_TEST_MAIN(argc, argv, tests) pfc_test_main(&(argc), &(argv), tests, sizeof(tests) / sizeof *(tests))
 
 /* True if ok on every rank; *first is the lowest rank where it is not. Collective. */
 bool pfc_test_agree(MPI_Comm comm, bool ok, int *first);
 
 int pfc_test_rank(void); /* in MPI_COMM_WORLD */
 int pfc_test_ranks(void);
+
+/* A context; the test fails where there is none. Collective over comm. */
+pfc_ctx *pfc_test_ctx(MPI_Comm comm, pfc_options options);
+
+/* The absolute path of a file or folder that only this program on this number of ranks writes, in a static place until the next call. */
+const char *pfc_test_path(const char *name);
 
 /* Collective assertion: fails on all ranks if it fails on one, so that none is left waiting. */
 #define PFC_AGREE(comm, condition)                                                                                       \

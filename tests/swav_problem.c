@@ -6,15 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-pfc_ctx *context(MPI_Comm comm, pfc_mode mode, int threads)
-{
-    pfc_options o = { .mode = mode, .threads = threads };
-    char why[256];
-    pfc_ctx *ctx;
-    pfc_status st = pfc_ctx_create(comm, &o, &ctx, why, sizeof why);
-    ck_assert_msg(st == PFC_OK, "%s", why);
-    return ctx;
-}
+pfc_ctx *context(MPI_Comm comm, pfc_mode mode, int threads) { return pfc_test_ctx(comm, (pfc_options){ .mode = mode, .threads = threads }); }
 
 double random_float(int64_t seed, int64_t i) { return (double)(float)pfc_normal(seed, i, 0, PFC_STREAM_FILL); }
 

@@ -102,16 +102,12 @@ START_TEST(fast_mode)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("arcface");
-    TCase *t = tcase_create("library");
-    tcase_set_timeout(t, 0);
-    tcase_add_test(t, every_switch_against_dense);
-    tcase_add_test(t, same_bits_on_any_ranks);
-    tcase_add_test(t, fast_mode);
-    suite_add_tcase(s, t);
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(every_switch_against_dense),
+        PFC_ONCE(same_bits_on_any_ranks),
+        PFC_ONCE(fast_mode),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -428,28 +428,12 @@ START_TEST(units_stay_together)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("arcface_rules");
-    TCase *t = tcase_create("rules");
-    tcase_set_timeout(t, 0);
-    tcase_add_test(t, golden_head);
-    tcase_add_test(t, golden_fallback);
-    tcase_add_test(t, golden_margins);
-    tcase_add_test(t, finite_differences);
-    tcase_add_test(t, duplicated_subcenters);
-    tcase_add_test(t, no_margin);
-    tcase_add_test(t, margin_never_helps);
-    tcase_add_test(t, lengths_do_not_count);
-    tcase_add_test(t, zero_rows);
-    tcase_add_test(t, poles);
-    tcase_add_test(t, set_margins);
-    tcase_add_test(t, set_margins_at_once);
-    tcase_add_test(t, bad_configurations);
-    tcase_add_test(t, bad_inputs);
-    tcase_add_test(t, units_stay_together);
-    suite_add_tcase(s, t);
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(golden_head), PFC_ONCE(golden_fallback),     PFC_ONCE(golden_margins),       PFC_ONCE(finite_differences), PFC_ONCE(duplicated_subcenters),
+        PFC_ONCE(no_margin),   PFC_ONCE(margin_never_helps),  PFC_ONCE(lengths_do_not_count), PFC_ONCE(zero_rows),          PFC_ONCE(poles),
+        PFC_ONCE(set_margins), PFC_ONCE(set_margins_at_once), PFC_ONCE(bad_configurations),   PFC_ONCE(bad_inputs),         PFC_ONCE(units_stay_together),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -5,7 +5,6 @@
 
 #include <math.h>
 #include <pfc/pfc.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,14 +15,7 @@ static unsigned char image[N][PIXELS];
 static const unsigned char *images[N];
 static int64_t example[N];
 
-static pfc_ctx *context(int threads)
-{
-    pfc_options options = { .mode = PFC_FAST, .threads = threads };
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    ck_assert_msg(pfc_ctx_create(MPI_COMM_WORLD, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+static pfc_ctx *context(int threads) { return pfc_test_ctx(MPI_COMM_WORLD, (pfc_options){ .mode = PFC_FAST, .threads = threads }); }
 
 static void make_images(void)
 {
@@ -298,22 +290,11 @@ START_TEST(refused)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("augment");
-    TCase *tc = tcase_create("augment");
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, plain);
-    tcase_add_test(tc, shifts);
-    tcase_add_test(tc, affine);
-    tcase_add_test(tc, no_change);
-    tcase_add_test(tc, noise);
-    tcase_add_test(tc, alone);
-    tcase_add_test(tc, known);
-    tcase_add_test(tc, sizes);
-    tcase_add_test(tc, refused);
-    suite_add_tcase(suite, tc);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(plain), PFC_ONCE(shifts), PFC_ONCE(affine), PFC_ONCE(no_change), PFC_ONCE(noise),
+        PFC_ONCE(alone), PFC_ONCE(known),  PFC_ONCE(sizes),  PFC_ONCE(refused),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

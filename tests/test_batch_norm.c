@@ -2,7 +2,7 @@
  * finite differences, running statistics, selection by name. On any number of ranks. */
 #include "batch_norm_problem.h"
 #include "core/ctx.h"
-#include "tests/pfc_test.h"
+#include "pfc_test.h"
 
 #include <math.h>
 #include <pfc/pfc.h>
@@ -297,6 +297,93 @@ START_TEST(group_gather_is_its_transpose)
 }
 END_TEST
 
+/* ---- ranks that differ, by the formulas ---- */
+
+/* Mean and variance of ranks with 2, 3, 4, ... samples that all weigh the same (semantics A.9), then x_grad with each rank's own divisor. */
+START_TEST(unequal_ranks_of_equal_weight)
+{
+    int ranks = pfc_test_ranks(), rank = pfc_test_rank();
+    const int64_t n = 2 + rank, l = 3, size = n * l;
+    pfc_batch_norm_config cfg = bn_config(PFC_BN_SYNC, 1);
+    bn b;
+    double own[2] = { 0, 0 }, all[2], sums[2] = { 0, 0 };
+    cfg.weighting = PFC_BN_EQUAL;
+    cfg.num_sync_devices = 0;
+    bn_open(&b, bn_ctx(MPI_COMM_WORLD, PFC_EXACT, 1), cfg, n, l);
+    bn_fill(&b, 100 * rank);
+    PFC_AGREE(MPI_COMM_WORLD, bn_forward(&b, 1) == PFC_OK);
+    PFC_AGREE(MPI_COMM_WORLD, bn_backward(&b) == PFC_OK);
+    for (int64_t i = 0; i < size; i++) own[0] += b.x[i] / (double)size, own[1] += b.x[i] * b.x[i] / (double)size;
+    MPI_Allreduce(own, all, 2, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
+    double mean = all[0] / ranks, inv = 1.0 / sqrt(all[1] / ranks - mean * mean + cfg.eps), divisor = (double)(size * ranks);
+    for (int64_t i = 0; i < size; i++) sums[0] += b.g[i], sums[1] += b.g[i] * (b.x[i] - mean) * inv;
+    bool ok = bn_near(b.db[0], sums[0], 1e-12) && bn_near(b.dw[0], sums[1], 1e-12);
+    MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
+    for (int64_t i = 0; i < size; i++) {
+        double unit = (b.x[i] - mean) * inv, dx = inv * (b.g[i] - sums[0] / divisor - unit * sums[1] / divisor);
+        ok = ok && bn_near(b.y[i], unit, 1e-12) && bn_near(b.dx[i], dx, 1e-12);
+    }
+    PFC_AGREE(MPI_COMM_WORLD, ok);
+    bn_close(&b);
+}
+END_TEST
+
+/* ---- state ---- */
+
+enum { SPLITS = 2, UNITS = 2 * SPLITS };
+
+/* Every vector of a layer of two channels and two splits. */
+typedef struct vectors {
+    double mean[2], var[2], split_mean[UNITS], split_var[UNITS];
+} vectors;
+
+static pfc_batch_norm_state views(vectors *v)
+{
+    return (pfc_batch_norm_state){ .running_mean = pfc_view_make(v->mean, PFC_F64, 2, 1),
+                                   .running_var = pfc_view_make(v->var, PFC_F64, 2, 1),
+                                   .split_mean = pfc_view_make(v->split_mean, PFC_F64, UNITS, 1),
+                                   .split_var = pfc_view_make(v->split_var, PFC_F64, UNITS, 1),
+                                   .num_batches_tracked = -1 };
+}
+
+/* Training, with statistics of splits that are no float32 numbers or those next to them, then evaluation: the state and y. */
+static void train_and_evaluate(bool single, bool aggregate, vectors *after, double *y)
+{
+    bn b;
+    vectors v = { { 0.1, 0.2 }, { 0.7, 0.9 }, { 0.1, 0.2, 0.3, 0.4 }, { 0.7, 0.9, 1.1, 1.3 } };
+    pfc_batch_norm_config cfg = bn_config(PFC_BN_SUB, 2);
+    double *all = (double *)&v;
+    for (size_t i = 0; single && i < sizeof v / sizeof *all; i++) all[i] = (float)all[i];
+    pfc_batch_norm_state before = views(&v), s = views(after);
+    cfg.num_splits = SPLITS;
+    bn_open(&b, bn_ctx(MPI_COMM_WORLD, PFC_EXACT, 1), cfg, 4, 3);
+    bn_fill(&b, 0);
+    bool ok = pfc_batch_norm_set_state(b.layer, &before) == PFC_OK;
+    if (aggregate) { /* what it makes is rounded by the training after it */
+        ok = ok && pfc_batch_norm_aggregate(b.layer) == PFC_OK && pfc_batch_norm_get_state(b.layer, &s) == PFC_OK;
+        if (single) {
+            for (int i = 0; i < 2; i++) after->mean[i] = (float)after->mean[i], after->var[i] = (float)after->var[i];
+            ok = ok && pfc_batch_norm_set_state(b.layer, &s) == PFC_OK;
+        }
+    }
+    PFC_AGREE(MPI_COMM_WORLD, ok && bn_forward(&b, 1) == PFC_OK);
+    PFC_AGREE(MPI_COMM_WORLD, bn_forward(&b, 0) == PFC_OK && pfc_batch_norm_get_state(b.layer, &s) == PFC_OK);
+    memcpy(y, b.y, 24 * sizeof *y);
+    bn_close(&b);
+}
+
+/* Between two calls a port keeps them in float32. */
+START_TEST(statistics_are_float32_between_calls)
+{
+    for (int aggregate = 0; aggregate < 2; aggregate++) {
+        vectors after[2];
+        double y[2][24];
+        for (int single = 0; single < 2; single++) train_and_evaluate(single, aggregate, &after[single], y[single]);
+        ck_assert(memcmp(&after[0], &after[1], sizeof after[0]) == 0 && memcmp(y[0], y[1], sizeof y[0]) == 0);
+    }
+}
+END_TEST
+
 /* ---- 7.1 ---- */
 
 START_TEST(selection)
@@ -313,17 +400,21 @@ START_TEST(selection)
 }
 END_TEST
 
-static Suite *suite(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("batch_norm");
-    const TTest *tests[] = { golden_sub,        golden_sync,        golden_sync_alone,  what_a_channel_sums_to,        sync_is_plain_of_all,
-                             splits_are_layers, finite_differences, running_statistics, group_gather_is_its_transpose, selection };
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
-        TCase *c = tcase_create(tests[i]->name);
-        tcase_add_test(c, tests[i]);
-        suite_add_tcase(s, c);
-    }
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(golden_sub),
+        PFC_ONCE(golden_sync),
+        PFC_ONCE(golden_sync_alone),
+        PFC_ONCE(what_a_channel_sums_to),
+        PFC_ONCE(sync_is_plain_of_all),
+        PFC_ONCE(splits_are_layers),
+        PFC_ONCE(finite_differences),
+        PFC_ONCE(unequal_ranks_of_equal_weight),
+        PFC_ONCE(statistics_are_float32_between_calls),
+        PFC_ONCE(running_statistics),
+        PFC_ONCE(group_gather_is_its_transpose),
+        PFC_ONCE(selection),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, suite); }

@@ -3,7 +3,7 @@
  * ranks; one rank has no groups. How near the numbers are to exact mode's: tests/driver_batch_norm.sh. */
 #include <config.h> /* setenv */
 
-#include "tests/pfc_test.h"
+#include "pfc_test.h"
 
 #include <pfc/pfc.h>
 #include <stdlib.h>
@@ -70,12 +70,10 @@ static pfc_status run_layer(pfc_ctx *ctx, const problem *p, pfc_batch_norm *laye
 
 static result run(const problem *p, pfc_bn_kind kind, int threads)
 {
-    pfc_options options = { PFC_FAST, NULL, NULL, threads, 0 };
     pfc_batch_norm_config cfg = config_of(kind, p->channels);
-    pfc_ctx *ctx = NULL;
+    pfc_ctx *ctx = pfc_test_ctx(MPI_COMM_WORLD, (pfc_options){ .mode = PFC_FAST, .threads = threads });
     pfc_batch_norm *layer = NULL;
     result r = { room(elements(p)), room(elements(p)), room(p->channels), room(p->channels), { 0 }, { 0 } };
-    PFC_AGREE(MPI_COMM_WORLD, pfc_ctx_create(MPI_COMM_WORLD, &options, &ctx, NULL, 0) == PFC_OK);
     PFC_AGREE(MPI_COMM_WORLD, pfc_batch_norm_create(ctx, &cfg, &layer) == PFC_OK);
     PFC_AGREE(MPI_COMM_WORLD, run_layer(ctx, p, layer, &r) == PFC_OK);
     pfc_batch_norm_destroy(&layer);
@@ -161,17 +159,14 @@ START_TEST(any_instruction_set)
 }
 END_TEST
 
-static Suite *suite(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("batch_norm_fast");
-    const TTest *tests[] = { small, where_threads_start, where_stores_bypass_the_caches, vectors_over_channels, any_instruction_set };
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
-        TCase *c = tcase_create(tests[i]->name);
-        tcase_add_test(c, tests[i]);
-        tcase_set_timeout(c, 60);
-        suite_add_tcase(s, c);
-    }
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(small),
+        PFC_ONCE(where_threads_start),
+        PFC_ONCE(where_stores_bypass_the_caches),
+        PFC_ONCE(vectors_over_channels),
+        PFC_ONCE(any_instruction_set),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, suite); }

@@ -2,7 +2,7 @@
  * statistics, threads, refusals with their texts. On any number of ranks, in both modes. */
 #include "batch_norm_problem.h"
 #include "dense/batch_norm_dense.h"
-#include "tests/pfc_test.h"
+#include "pfc_test.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -464,19 +464,21 @@ START_TEST(refused_gathers)
 }
 END_TEST
 
-static Suite *suite(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("batch_norm_rules");
-    const TTest *tests[] = {
-        some_ranks_ask,         a_rank_without_rows, nobody_has_rows, special_values, untracked,      doubles_are_rounded, gathered_doubles_are_rounded,
-        refused_configurations, refused_batches,     refused_views,   refused_states, refused_gathers
+    const pfc_test tests[] = {
+        PFC_ONCE(some_ranks_ask),
+        PFC_ONCE(a_rank_without_rows),
+        PFC_ONCE(nobody_has_rows),
+        PFC_ONCE(special_values),
+        PFC_ONCE(untracked),
+        PFC_ONCE(doubles_are_rounded),
+        PFC_ONCE(gathered_doubles_are_rounded),
+        PFC_ONCE(refused_configurations),
+        PFC_ONCE(refused_batches),
+        PFC_ONCE(refused_views),
+        PFC_ONCE(refused_states),
+        PFC_ONCE(refused_gathers),
     };
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
-        TCase *c = tcase_create(tests[i]->name);
-        tcase_add_test(c, tests[i]);
-        suite_add_tcase(s, c);
-    }
-    return s;
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, suite); }

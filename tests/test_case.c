@@ -372,35 +372,26 @@ START_TEST(other_types_and_shapes)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("case");
-    TCase *t = tcase_create("parameters");
-    tcase_add_test(t, parameters_from_text);
-    tcase_add_test(t, parameters_refused);
-    tcase_add_test(t, defaults);
-    tcase_add_test(t, lowest_rank_speaks);
-    suite_add_tcase(s, t);
-    t = tcase_create("tensors");
-    tcase_add_loop_test(t, digest_of_any_cut, 0, N_LAYOUTS);
-    tcase_add_loop_test(t, gather_any_cut, 0, N_LAYOUTS);
-    tcase_add_test(t, canonical_bits);
-    tcase_add_test(t, overflowing_dims);
-    suite_add_tcase(s, t);
-    t = tcase_create("checks");
-    tcase_add_test(t, a_good_case);
-    tcase_add_test(t, a_wrong_world);
-    tcase_add_test(t, nan_on_one_rank);
-    suite_add_tcase(s, t);
-    t = tcase_create("comparing");
-    tcase_add_loop_test(t, equal_tensors, 0, 2);
-    tcase_add_loop_test(t, worst_element, 0, 2);
-    tcase_add_loop_test(t, nonfinite_elements, 0, 2);
-    tcase_add_loop_test(t, nothing_decided, 0, 2);
-    tcase_add_loop_test(t, bounds_are_broadcast, 0, 2);
-    tcase_add_loop_test(t, other_types_and_shapes, 0, 2);
-    suite_add_tcase(s, t);
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(parameters_from_text),
+        PFC_ONCE(parameters_refused),
+        PFC_ONCE(defaults),
+        PFC_ONCE(lowest_rank_speaks),
+        PFC_LOOP(digest_of_any_cut, N_LAYOUTS),
+        PFC_LOOP(gather_any_cut, N_LAYOUTS),
+        PFC_ONCE(canonical_bits),
+        PFC_ONCE(overflowing_dims),
+        PFC_ONCE(a_good_case),
+        PFC_ONCE(a_wrong_world),
+        PFC_ONCE(nan_on_one_rank),
+        PFC_LOOP(equal_tensors, 2),
+        PFC_LOOP(worst_element, 2),
+        PFC_LOOP(nonfinite_elements, 2),
+        PFC_LOOP(nothing_decided, 2),
+        PFC_LOOP(bounds_are_broadcast, 2),
+        PFC_LOOP(other_types_and_shapes, 2),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -7,28 +7,20 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define WORLD MPI_COMM_WORLD
 
-static char folder[256]; /* of this test's own, the same on all ranks */
+static char folder[1100];
 
 static const char *at(const char *name)
 {
-    static char path[2][640];
+    static char path[2][1400];
     static int turn;
     turn = !turn;
     snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
     return path[turn];
-}
-
-static void make_folder(void)
-{
-    if (pfc_test_rank() == 0) {
-        strcpy(folder, "test_case_file.XXXXXX");
-        if (!mkdtemp(folder)) folder[0] = '\0';
-    }
-    MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, WORLD);
 }
 
 /* How many files there are; removes them if asked. */
@@ -43,15 +35,6 @@ static int count_files(bool remove_them)
     }
     if (d) closedir(d);
     return n;
-}
-
-static void remove_folder(void)
-{
-    MPI_Barrier(WORLD);
-    if (pfc_test_rank() == 0) {
-        count_files(true);
-        rmdir(folder);
-    }
 }
 
 /* The bytes of a file; *size -1: it cannot be read. */
@@ -176,7 +159,7 @@ START_TEST(failed_write_leaves_nothing)
 {
     pfc_diag d = { 0 };
     PFC_AGREE(WORLD, write_toy(WORLD, at("keep.h5"), 6 * pfc_test_ranks(), 4, EVERYTHING, true) == 0);
-    if (pfc_test_rank() == 0 && link(at("keep.h5"), at("copy.h5"))) folder[0] = '\0';
+    PFC_AGREE(WORLD, pfc_test_rank() > 0 || link(at("keep.h5"), at("copy.h5")) == 0);
     int before = 0, after = 0;
     if (pfc_test_rank() == 0) before = count_files(false);
     MPI_Barrier(WORLD);
@@ -404,27 +387,37 @@ START_TEST(doubles_are_rounded_and_counted)
 }
 END_TEST
 
-static Suite *make(void)
+/* The first test and the last. */
+START_TEST(a_folder_for_them)
 {
-    Suite *s = suite_create("case files");
-    TCase *t = tcase_create("writing");
-    tcase_set_timeout(t, 0);
-    tcase_add_unchecked_fixture(t, make_folder, remove_folder);
-    tcase_add_loop_test(t, round_trip, 0, 3);
-    tcase_add_test(t, same_bytes_from_one_rank);
-    tcase_add_test(t, results_without_inputs);
-    tcase_add_test(t, world_is_written_when_it_matters);
-    tcase_add_test(t, failed_write_leaves_nothing);
-    suite_add_tcase(s, t);
-    t = tcase_create("reading");
-    tcase_add_unchecked_fixture(t, make_folder, remove_folder);
-    tcase_add_loop_test(t, bad_file, 0, sizeof BAD / sizeof BAD[0]);
-    tcase_add_test(t, uneven_batch);
-    tcase_add_test(t, no_case_file_at_all);
-    tcase_add_test(t, half_precision_results);
-    tcase_add_test(t, doubles_are_rounded_and_counted);
-    suite_add_tcase(s, t);
-    return s;
+    snprintf(folder, sizeof folder, "%s", pfc_test_path("case_file"));
+    PFC_AGREE(WORLD, pfc_test_rank() > 0 || mkdir(folder, 0777) == 0);
 }
+END_TEST
 
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }
+START_TEST(nothing_else_is_left)
+{
+    MPI_Barrier(WORLD);
+    if (pfc_test_rank() == 0) count_files(true);
+    PFC_AGREE(WORLD, pfc_test_rank() > 0 || rmdir(folder) == 0);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    const pfc_test tests[] = {
+        PFC_ONCE(a_folder_for_them),
+        PFC_LOOP(round_trip, 3),
+        PFC_ONCE(same_bytes_from_one_rank),
+        PFC_ONCE(results_without_inputs),
+        PFC_ONCE(world_is_written_when_it_matters),
+        PFC_ONCE(failed_write_leaves_nothing),
+        PFC_LOOP(bad_file, sizeof BAD / sizeof BAD[0]),
+        PFC_ONCE(uneven_batch),
+        PFC_ONCE(no_case_file_at_all),
+        PFC_ONCE(half_precision_results),
+        PFC_ONCE(doubles_are_rounded_and_counted),
+        PFC_ONCE(nothing_else_is_left),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
+}

@@ -317,13 +317,10 @@ START_TEST(mistakes_are_named)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("checked");
-    TCase *t = tcase_create("mistakes_are_named");
-    tcase_add_test(t, mistakes_are_named);
-    suite_add_tcase(s, t);
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(mistakes_are_named),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -150,20 +150,11 @@ START_TEST(lanes_do_not_disturb_each_other)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("checked_use");
-    TCase *t;
-#define ADD(name)            \
-    t = tcase_create(#name); \
-    tcase_add_test(t, name); \
-    suite_add_tcase(s, t)
-    ADD(leaks_are_named);
-    ADD(host_access_ends_the_process);
-    ADD(correct_use_passes);
-    ADD(nan_is_a_result);
-    ADD(lanes_do_not_disturb_each_other);
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(leaks_are_named), PFC_ONCE(host_access_ends_the_process),    PFC_ONCE(correct_use_passes),
+        PFC_ONCE(nan_is_a_result), PFC_ONCE(lanes_do_not_disturb_each_other),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -23,15 +23,9 @@ typedef struct state {
     pfc_item items[ITEMS];
 } state;
 
-static char path[1100];
+static const char *path(void) { return pfc_test_path("checkpoint"); }
 
-static pfc_ctx *context(MPI_Comm comm)
-{
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    ck_assert_msg(pfc_ctx_create(comm, NULL, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+static pfc_ctx *context(MPI_Comm comm) { return pfc_test_ctx(comm, (pfc_options){ .mode = PFC_EXACT }); }
 
 static void describe(state *s, const pfc_ctx *ctx)
 {
@@ -103,9 +97,9 @@ START_TEST(any_number_of_ranks)
     pfc_ctx *ctx = context(MPI_COMM_WORLD);
     state s, got;
     fill(&s, ctx);
-    pfc_status st = pfc_checkpoint_write(ctx, path, s.items, ITEMS);
+    pfc_status st = pfc_checkpoint_write(ctx, path(), s.items, ITEMS);
     ck_assert_msg(st == PFC_OK, "%s", pfc_ctx_error(ctx));
-    size_t size = read_file(path, all, sizeof all);
+    size_t size = read_file(path(), all, sizeof all);
     PFC_AGREE(MPI_COMM_WORLD, size > 1000 && size < sizeof all);
     for (int k = 1; k <= pfc_test_ranks(); k++) {
         MPI_Comm some;
@@ -116,10 +110,10 @@ START_TEST(any_number_of_ranks)
             state want;
             fill(&want, few);
             forget(&got, few);
-            good = pfc_checkpoint_read(few, path, got.items, ITEMS) == PFC_OK && same(&got, &want);
+            good = pfc_checkpoint_read(few, path(), got.items, ITEMS) == PFC_OK && same(&got, &want);
             if (k == 1 && good) {
                 char other[1200];
-                snprintf(other, sizeof other, "%s.one", path);
+                snprintf(other, sizeof other, "%s.one", path());
                 good =
                     pfc_checkpoint_write(few, other, want.items, ITEMS) == PFC_OK && read_file(other, one, sizeof one) == size && memcmp(one, all, size) == 0;
                 unlink(other);
@@ -129,6 +123,8 @@ START_TEST(any_number_of_ranks)
         MPI_Comm_free(&some);
         PFC_AGREE(MPI_COMM_WORLD, good);
     }
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (pfc_test_rank() == 0) unlink(path());
     pfc_ctx_destroy(&ctx);
 }
 END_TEST
@@ -136,10 +132,10 @@ END_TEST
 /* Reads with a list that was changed; the text names both values, facts stay as they were. */
 static void refused(pfc_ctx *ctx, const pfc_item *items, int count, const state *s, pfc_status want, const char *text)
 {
-    pfc_status st = pfc_checkpoint_read(ctx, path, items, count);
+    pfc_status st = pfc_checkpoint_read(ctx, path(), items, count);
     ck_assert_msg(st == want, "status %d instead of %d for '%s': %s", (int)st, (int)want, text, pfc_ctx_error(ctx));
     ck_assert_msg(strstr(pfc_ctx_error(ctx), text) != NULL, "'%s' is not in '%s'", text, pfc_ctx_error(ctx));
-    ck_assert(want == PFC_ERR_ARG || strstr(pfc_ctx_error(ctx), "test_checkpoint") != NULL);
+    ck_assert(want == PFC_ERR_ARG || strstr(pfc_ctx_error(ctx), path()) != NULL);
     ck_assert(s->step == 0 && s->word[0] == 0);
 }
 
@@ -150,7 +146,7 @@ START_TEST(lists_that_do_not_fit)
     pfc_item more[ITEMS + 1];
     int64_t x = 3;
     fill(&s, ctx);
-    ck_assert(pfc_checkpoint_write(ctx, path, s.items, ITEMS) == PFC_OK);
+    ck_assert(pfc_checkpoint_write(ctx, path(), s.items, ITEMS) == PFC_OK);
     forget(&s, ctx);
 
     s.classes = 12;
@@ -196,7 +192,9 @@ START_TEST(lists_that_do_not_fit)
     more[ITEMS] = pfc_item_int("mine", &x, 1);
     if (pfc_test_ranks() > 1) refused(ctx, more, ITEMS + 1, &s, PFC_ERR_ARG, "the ranks do not have the same items and facts");
 
-    ck_assert(pfc_checkpoint_read(ctx, path, s.items, ITEMS) == PFC_OK && s.step == 77);
+    ck_assert(pfc_checkpoint_read(ctx, path(), s.items, ITEMS) == PFC_OK && s.step == 77);
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (pfc_test_rank() == 0) unlink(path());
     pfc_ctx_destroy(&ctx);
 }
 END_TEST
@@ -211,7 +209,7 @@ START_TEST(damage)
         pfc_ctx *ctx = context(MPI_COMM_SELF);
         char name[1200];
         state s, got;
-        snprintf(name, sizeof name, "%s.damaged", path);
+        snprintf(name, sizeof name, "%s.damaged", path());
         fill(&s, ctx);
         ck_assert(pfc_checkpoint_write(ctx, name, s.items, ITEMS) == PFC_OK);
         size_t size = read_file(name, whole, sizeof whole);
@@ -243,7 +241,7 @@ START_TEST(folders)
     state s;
     char folder[1200], name[1300], found[1300];
     int64_t step = -1;
-    snprintf(folder, sizeof folder, "%s.dir", path);
+    snprintf(folder, sizeof folder, "%s.dir", path());
     ck_assert(pfc_checkpoint_latest(ctx, folder, found, sizeof found, &step) == PFC_ERR_DATA);
     fill(&s, ctx);
     for (int k = 1; k <= 5; k++) {
@@ -275,22 +273,6 @@ START_TEST(folders)
 }
 END_TEST
 
-static Suite *make(void)
-{
-    Suite *suite = suite_create("checkpoint");
-    TCase *tc = tcase_create("checkpoint");
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, any_number_of_ranks);
-    tcase_add_test(tc, lists_that_do_not_fit);
-    tcase_add_test(tc, damage);
-    tcase_add_test(tc, folders);
-    suite_add_tcase(suite, tc);
-    char folder[900];
-    if (!getcwd(folder, sizeof folder)) return suite;
-    snprintf(path, sizeof path, "%s/tests/test_checkpoint-%d.h5", folder, pfc_test_ranks());
-    return suite;
-}
-
 #ifdef PFC_SANITIZE
 /* HDF5 does not free all that it allocates for objects that it then cannot open: the damaged files. */
 const char *__lsan_default_suppressions(void);
@@ -299,7 +281,11 @@ const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
 
 int main(int argc, char **argv)
 {
-    int status = pfc_test_main(&argc, &argv, make);
-    unlink(path);
-    return status;
+    const pfc_test tests[] = {
+        PFC_ONCE(any_number_of_ranks),
+        PFC_ONCE(lists_that_do_not_fit),
+        PFC_ONCE(damage),
+        PFC_ONCE(folders),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }

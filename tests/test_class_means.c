@@ -10,14 +10,7 @@
 
 enum { D = 256, HELD = 2 };
 
-static pfc_ctx *context(MPI_Comm comm, pfc_mode mode)
-{
-    pfc_options options = { .mode = mode };
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    ck_assert_msg(pfc_ctx_create(comm, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+static pfc_ctx *context(MPI_Comm comm, pfc_mode mode) { return pfc_test_ctx(comm, (pfc_options){ .mode = mode }); }
 
 /* The shipped glyphs, with 101 of their classes: no multiple of the ranks. */
 static pfc_glyph_set *glyphs(pfc_ctx *ctx, pfc_glyphs **g)
@@ -227,17 +220,13 @@ START_TEST(failures)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("class_means");
-    TCase *tc = tcase_create("class_means");
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, accuracy);
-    tcase_add_test(tc, ranks);
-    tcase_add_test(tc, subcenters);
-    tcase_add_test(tc, failures);
-    suite_add_tcase(suite, tc);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(accuracy),
+        PFC_ONCE(ranks),
+        PFC_ONCE(subcenters),
+        PFC_ONCE(failures),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -1,7 +1,7 @@
 /* test_comm.c: the collectives, over the world, over halves of it, and over one rank. */
 #include "backend/backend.h"
 #include "comm/comm.h"
-#include "tests/pfc_test.h"
+#include "pfc_test.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -67,6 +67,18 @@ static void long_sums(pfc_comm *c)
         ok = x[i] == want;
     }
     PFC_AGREE(MPI_COMM_WORLD, ok && x[n] == -7.0);
+    free(x);
+}
+
+/* Longer than one message of a reduction. */
+static void long_maxima(pfc_comm *c)
+{
+    const int64_t n = (1 << 24) + 3;
+    int32_t *x = c->ranks == 2 ? malloc((size_t)n * sizeof *x) : NULL; /* 64 MiB */
+    for (int64_t i = 0; x && i < n; i++) x[i] = (int32_t)(i % 1009) * (c->rank ? 1 : -1);
+    bool ok = c->ranks != 2 || (x && pfc_comm_max(c, x, n, PFC_I32) == PFC_OK);
+    for (int64_t i = 0; x && ok && i < n; i++) ok = x[i] == i % 1009;
+    PFC_AGREE(MPI_COMM_WORLD, ok);
     free(x);
 }
 
@@ -220,6 +232,12 @@ START_TEST(sums_are_taken_in_rank_order)
     with_each(long_sums);
 }
 END_TEST
+START_TEST(messages_have_any_length)
+{
+    with_each(long_maxima);
+}
+END_TEST
+
 START_TEST(each_rank_keeps_its_part_of_the_sum)
 {
     with_each(scattered_sums);
@@ -247,19 +265,13 @@ START_TEST(an_observer_sees_every_collective_once)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("comm");
-    TCase *tcase = tcase_create("comm");
-    suite_add_tcase(suite, tcase);
-    tcase_add_test(tcase, maximum_lets_nan_win);
-    tcase_add_test(tcase, sums_are_taken_in_rank_order);
-    tcase_add_test(tcase, each_rank_keeps_its_part_of_the_sum);
-    tcase_add_test(tcase, gathers_are_in_rank_order);
-    tcase_add_test(tcase, the_first_failure_is_told_to_all);
-    tcase_add_test(tcase, marks_travel_with_accumulators);
-    tcase_add_test(tcase, an_observer_sees_every_collective_once);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(maximum_lets_nan_win),           PFC_ONCE(sums_are_taken_in_rank_order),
+        PFC_ONCE(messages_have_any_length),       PFC_ONCE(each_rank_keeps_its_part_of_the_sum),
+        PFC_ONCE(gathers_are_in_rank_order),      PFC_ONCE(the_first_failure_is_told_to_all),
+        PFC_ONCE(marks_travel_with_accumulators), PFC_ONCE(an_observer_sees_every_collective_once),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

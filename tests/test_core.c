@@ -2,7 +2,7 @@
  * two guards (self-check, floating-point environment). */
 #include "backend/cpu/exact.h"
 #include "core/rng_kernels.h"
-#include "tests/pfc_test.h"
+#include "pfc_test.h"
 
 #include <math.h>
 #include <pfc/pfc.h>
@@ -265,25 +265,16 @@ START_TEST(a_missing_operation_is_named)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("core");
-    TCase *tcase = tcase_create("core");
-    suite_add_tcase(suite, tcase);
-    tcase_add_test(tcase, philox_has_the_published_vectors);
-    tcase_add_test(tcase, normal_numbers_have_their_moments);
-    tcase_add_test(tcase, ranges_hold_the_numbers_of_their_indices);
-    tcase_add_test(tcase, shards_cut_without_gap_or_overlap);
-    tcase_add_test(tcase, wide_integers_round_to_nearest_even);
-    tcase_add_test(tcase, elementwise_functions_are_accurate);
-    tcase_add_test(tcase, elementwise_functions_at_the_edges);
-    tcase_add_test(tcase, scalar_sums_do_not_depend_on_order);
-    tcase_add_test(tcase, self_check_notices_inexact_products);
-    tcase_add_test(tcase, a_missing_operation_is_named);
+    const pfc_test tests[] = {
+        PFC_ONCE(philox_has_the_published_vectors),   PFC_ONCE(normal_numbers_have_their_moments),   PFC_ONCE(ranges_hold_the_numbers_of_their_indices),
+        PFC_ONCE(shards_cut_without_gap_or_overlap),  PFC_ONCE(wide_integers_round_to_nearest_even), PFC_ONCE(elementwise_functions_are_accurate),
+        PFC_ONCE(elementwise_functions_at_the_edges), PFC_ONCE(scalar_sums_do_not_depend_on_order),  PFC_ONCE(self_check_notices_inexact_products),
+        PFC_ONCE(a_missing_operation_is_named),
 #ifdef __SSE2__
-    tcase_add_test(tcase, flushing_subnormals_is_refused);
+        PFC_ONCE(flushing_subnormals_is_refused),
 #endif
-    return suite;
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -1,7 +1,7 @@
 /* test_emulate.c: numbers rounded to tf32, bf16 and f16 against their bit patterns, and products of rounded operands (backend/emulate) against plain products
  * of operands that were rounded here. */
 #include "algo/matrix.h"
-#include "tests/pfc_test.h"
+#include "pfc_test.h"
 
 #include <math.h>
 #include <pfc/rng.h>
@@ -102,9 +102,7 @@ static double get(pfc_view v, int64_t i) { return v.dtype == PFC_F64 ? ((double 
 
 static void make(world *w, pfc_mode mode)
 {
-    pfc_options options = { mode, "cpu", NULL, 2, 0 };
-    char why[256] = "";
-    PFC_AGREE(MPI_COMM_WORLD, pfc_ctx_create(MPI_COMM_WORLD, &options, &w->ctx, why, sizeof why) == PFC_OK);
+    w->ctx = pfc_test_ctx(MPI_COMM_WORLD, (pfc_options){ .mode = mode, .backend = "cpu", .threads = 2 });
     pfc_dtype real = pfc_ctx_real(w->ctx);
     ck_assert(pfc_ws_view(w->ctx, real, N, D, &w->x) == PFC_OK && pfc_ws_view(w->ctx, real, C, D, &w->w) == PFC_OK &&
               pfc_ws_view(w->ctx, real, C, N, &w->h) == PFC_OK);
@@ -250,30 +248,24 @@ END_TEST
 
 START_TEST(only_host_memory_is_emulated)
 {
-    pfc_options options = { PFC_EXACT, "checked", NULL, 1, 0 };
-    pfc_ctx *ctx;
-    char why[256] = "";
-    ck_assert(pfc_ctx_create(MPI_COMM_WORLD, &options, &ctx, why, sizeof why) == PFC_OK);
+    pfc_ctx *ctx = pfc_test_ctx(MPI_COMM_WORLD, (pfc_options){ .mode = PFC_EXACT, .backend = "checked", .threads = 1 });
     ck_assert(pfc_ctx_emulate(ctx, pfc_format_find("bf16"), false) == PFC_ERR_UNSUPPORTED);
     ck_assert_str_eq(pfc_ctx_error(ctx), "backend checked cannot emulate bf16, expected backend cpu");
     pfc_ctx_destroy(&ctx);
 }
 END_TEST
 
-static Suite *make_suite(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("emulate");
-    TCase *t = tcase_create("emulate");
-    suite_add_tcase(s, t);
-    tcase_add_test(t, f16_rounds);
-    tcase_add_test(t, bf16_rounds);
-    tcase_add_test(t, tf32_rounds);
-    tcase_add_test(t, float32_is_no_narrow_type);
-    tcase_add_test(t, products_take_rounded_operands);
-    tcase_add_test(t, exact_operands_change_nothing);
-    tcase_add_test(t, cosines_take_rounded_directions);
-    tcase_add_test(t, only_host_memory_is_emulated);
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(f16_rounds),
+        PFC_ONCE(bf16_rounds),
+        PFC_ONCE(tf32_rounds),
+        PFC_ONCE(float32_is_no_narrow_type),
+        PFC_ONCE(products_take_rounded_operands),
+        PFC_ONCE(exact_operands_change_nothing),
+        PFC_ONCE(cosines_take_rounded_directions),
+        PFC_ONCE(only_host_memory_is_emulated),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make_suite); }

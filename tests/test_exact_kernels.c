@@ -4,7 +4,7 @@
 #include "backend/cpu/exact_kernels.h"
 #include "backend/cpuid.h"
 #include "core/px.h"
-#include "tests/pfc_test.h"
+#include "pfc_test.h"
 
 #include <math.h>
 #include <pfc/rng.h>
@@ -217,15 +217,12 @@ START_TEST(slices_are_the_quantised_value)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("exact kernels");
-    TCase *tcase = tcase_create("exact kernels");
-    suite_add_tcase(suite, tcase);
-    tcase_add_test(tcase, slices_are_the_quantised_value);
-    tcase_add_test(tcase, avx2_equals_scalar);
-    tcase_add_test(tcase, avx512_equals_scalar);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(slices_are_the_quantised_value),
+        PFC_ONCE(avx2_equals_scalar),
+        PFC_ONCE(avx512_equals_scalar),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

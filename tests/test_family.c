@@ -15,8 +15,7 @@
 static pfc_case *setup(pfc_ctx **ctx)
 {
     pfc_diag diag = { 0 };
-    pfc_options options = { .mode = PFC_EXACT };
-    ck_assert_int_eq(pfc_ctx_create(WORLD, &options, ctx, NULL, 0), PFC_OK);
+    *ctx = pfc_test_ctx(WORLD, (pfc_options){ .mode = PFC_EXACT });
     pfc_case *c = case_toy_make(WORLD, 6 * pfc_test_ranks(), 7);
     PFC_AGREE(WORLD, c && pfc_case_check(WORLD, c, &diag) == 0);
     return c;
@@ -194,18 +193,11 @@ START_TEST(given_inputs)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("family");
-    TCase *t = tcase_create("helpers");
-    tcase_add_test(t, results_by_table);
-    tcase_add_test(t, results_beyond_memory);
-    tcase_add_test(t, taps_by_table);
-    tcase_add_test(t, taps_refused);
-    tcase_add_test(t, inputs_and_bounds);
-    tcase_add_test(t, given_inputs);
-    suite_add_tcase(s, t);
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(results_by_table), PFC_ONCE(results_beyond_memory), PFC_ONCE(taps_by_table),
+        PFC_ONCE(taps_refused),     PFC_ONCE(inputs_and_bounds),     PFC_ONCE(given_inputs),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -41,7 +41,7 @@ static void make_file(unsigned char bytes[LENGTH])
     }
 }
 
-static char path[1100];
+static const char *path;
 
 static void put_file(const unsigned char *bytes, size_t length)
 {
@@ -55,10 +55,8 @@ static pfc_ctx *ctx;
 
 static void begin(void)
 {
-    char why[256] = "", folder[1000];
-    ck_assert(getcwd(folder, sizeof folder) != NULL);
-    snprintf(path, sizeof path, "%s/tests/test_glyph_data-%d.tmp", folder, pfc_test_ranks());
-    ck_assert_msg(pfc_ctx_create(MPI_COMM_WORLD, NULL, &ctx, why, sizeof why) == PFC_OK, "%s", why);
+    path = pfc_test_path("glyph_data");
+    ctx = pfc_test_ctx(MPI_COMM_WORLD, (pfc_options){ .mode = PFC_EXACT });
 }
 
 static void end(void)
@@ -163,7 +161,7 @@ static void refused(const char *text)
     pfc_status st = pfc_glyphs_open(ctx, path, &g);
     const char *error = pfc_ctx_error(ctx);
     PFC_AGREE(MPI_COMM_WORLD, st == PFC_ERR_DATA && !g);
-    PFC_AGREE(MPI_COMM_WORLD, strstr(error, "test_glyph_data-") && !strchr(error, '\n'));
+    PFC_AGREE(MPI_COMM_WORLD, strstr(error, path) && !strchr(error, '\n'));
     bool told = strstr(error, text) != NULL;
     ck_assert_msg(pfc_test_agree(MPI_COMM_WORLD, told, &(int){ 0 }), "expected '%s', found '%s'", text, error);
 }
@@ -351,22 +349,11 @@ START_TEST(bad_selections)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("glyph_data");
-    TCase *tc = tcase_create("glyph_data");
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, contents);
-    tcase_add_test(tc, shipped_file);
-    tcase_add_test(tc, damaged);
-    tcase_add_test(tc, lengths);
-    tcase_add_test(tc, no_file);
-    tcase_add_test(tc, every_bit);
-    tcase_add_test(tc, selection);
-    tcase_add_test(tc, some_classes);
-    tcase_add_test(tc, bad_selections);
-    suite_add_tcase(suite, tc);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(contents),  PFC_ONCE(shipped_file), PFC_ONCE(damaged),      PFC_ONCE(lengths),        PFC_ONCE(no_file),
+        PFC_ONCE(every_bit), PFC_ONCE(selection),    PFC_ONCE(some_classes), PFC_ONCE(bad_selections),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

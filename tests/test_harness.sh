@@ -8,11 +8,11 @@ for ranks in 1 3; do
     status=$?
     expect() { grep -qF -- "$1" <<<"$output" || { echo "FAIL $ranks ranks: no '$1'"; failed=1; }; }
     [ "$status" = 1 ] || { echo "FAIL $ranks ranks: status $status, expected 1"; failed=1; }
-    expect "ok 1 - good"
-    expect "not ok 2 - bad"
+    expect "ok 1 - passes"
+    expect "not ok 2 - fails on last"
     expect "rank $((ranks - 1)): "
     expect "the last rank does not like it"
-    expect "not ok 3 - bad"
+    expect "not ok 3 - fails collectively"
     expect "fails on rank 0: pfc_test_rank() != 0"
     expect "# 2 of 3 failed on $ranks ranks"
     [ "$(wc -l <<<"$output")" = 7 ] || { echo "FAIL $ranks ranks: expected 7 lines"; failed=1; }

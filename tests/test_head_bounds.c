@@ -168,14 +168,7 @@ static const setting SETTINGS[] = {
 };
 enum { COUNT = sizeof SETTINGS / sizeof SETTINGS[0] };
 
-static pfc_ctx *context(MPI_Comm comm)
-{
-    pfc_options options = { .mode = PFC_EXACT, .threads = 1 };
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    ck_assert_msg(pfc_ctx_create(comm, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+static pfc_ctx *context(MPI_Comm comm) { return pfc_test_ctx(comm, (pfc_options){ .mode = PFC_EXACT, .threads = 1 }); }
 
 /* The case with its results. Collective. */
 static pfc_case *make_case(pfc_ctx *ctx, MPI_Comm comm, const setting *s)
@@ -317,16 +310,12 @@ START_TEST(overflow_is_undecided)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("head_bounds");
-    TCase *t = tcase_create("head_bounds");
-    tcase_set_timeout(t, 0);
-    tcase_add_test(t, emulated_ports);
-    tcase_add_loop_test(t, same_bits_on_any_split, 0, COUNT);
-    tcase_add_test(t, overflow_is_undecided);
-    suite_add_tcase(suite, t);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(emulated_ports),
+        PFC_LOOP(same_bits_on_any_split, COUNT),
+        PFC_ONCE(overflow_is_undecided),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

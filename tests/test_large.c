@@ -61,10 +61,7 @@ START_TEST(rows_beyond_two_billion_elements)
 {
     static outcome large, small;
     static const int64_t first[DISTINCT] = { 0, 1, 2, 3, 4, 5, 6, 7 };
-    pfc_options options = { .mode = PFC_FAST, .backend = "cpu" };
-    pfc_ctx *ctx = NULL;
-    char why[256];
-    ck_assert_msg(pfc_ctx_create(MPI_COMM_WORLD, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
+    pfc_ctx *ctx = pfc_test_ctx(MPI_COMM_WORLD, (pfc_options){ .mode = PFC_FAST, .backend = "cpu" });
 #ifdef PFC_SANITIZE
     no_space = true; /* the sanitizer's own memory is an eighth of what is allocated */
 #else
@@ -82,18 +79,11 @@ START_TEST(rows_beyond_two_billion_elements)
 }
 END_TEST
 
-static Suite *make(void)
-{
-    Suite *suite = suite_create("large");
-    TCase *tcase = tcase_create("large");
-    suite_add_tcase(suite, tcase);
-    tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, rows_beyond_two_billion_elements);
-    return suite;
-}
-
 int main(int argc, char **argv)
 {
-    int status = pfc_test_main(&argc, &argv, make);
+    const pfc_test tests[] = {
+        PFC_ONCE(rows_beyond_two_billion_elements),
+    };
+    int status = PFC_TEST_MAIN(argc, argv, tests);
     return status == 0 && no_space ? 77 : status;
 }

@@ -11,14 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pfc_ctx *context(MPI_Comm comm, pfc_mode mode)
-{
-    pfc_options options = { .mode = mode, .threads = 1 };
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    ck_assert_msg(pfc_ctx_create(comm, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+static pfc_ctx *context(MPI_Comm comm, pfc_mode mode) { return pfc_test_ctx(comm, (pfc_options){ .mode = mode, .threads = 1 }); }
 
 typedef struct setting {
     const pfc_algorithm *algorithm;
@@ -331,24 +324,10 @@ START_TEST(softmax_errors)
 }
 END_TEST
 
-static void add(Suite *suite, const char *name, const TTest *test)
+int main(int argc, char **argv)
 {
-    TCase *tc = tcase_create(name);
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, test);
-    suite_add_tcase(suite, tc);
+    const pfc_test tests[] = {
+        PFC_ONCE(rounding), PFC_ONCE(softmax_errors), PFC_ONCE(inputs_in_t), PFC_ONCE(moco_in_t), PFC_ONCE(swav_in_t), PFC_ONCE(same_bits_on_any_split),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-static Suite *make(void)
-{
-    Suite *suite = suite_create("low_precision");
-    add(suite, "rounding", rounding);
-    add(suite, "errors of a softmax", softmax_errors);
-    add(suite, "inputs in T", inputs_in_t);
-    add(suite, "moco in T", moco_in_t);
-    add(suite, "swav in T", swav_in_t);
-    add(suite, "same bits on any split", same_bits_on_any_split);
-    return suite;
-}
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

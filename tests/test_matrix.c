@@ -1,7 +1,7 @@
 /* test_matrix.c: the whole-matrix operations (src/algo/matrix.c and the backend's entries behind it): products against long double, the same bits for
  * every number of ranks, marks of non-finite terms, normalising and back, row softmax. Both modes. */
 #include "algo/matrix.h"
-#include "tests/pfc_test.h"
+#include "pfc_test.h"
 
 #include <math.h>
 #include <pfc/rng.h>
@@ -50,9 +50,7 @@ static void fill(world *w, pfc_view v, int which, int64_t first)
 
 static void make(world *w, pfc_mode mode, int threads)
 {
-    pfc_options options = { mode, NULL, NULL, threads, 0 };
-    char why[256] = "";
-    PFC_AGREE(MPI_COMM_WORLD, pfc_ctx_create(MPI_COMM_WORLD, &options, &w->ctx, why, sizeof why) == PFC_OK);
+    w->ctx = pfc_test_ctx(MPI_COMM_WORLD, (pfc_options){ .mode = mode, .threads = threads });
     w->rows = ROWS / pfc_test_ranks();
     w->first = w->rows * pfc_test_rank();
     pfc_dtype real = pfc_ctx_real(w->ctx);
@@ -162,9 +160,7 @@ static void transposed(pfc_ctx *ctx, int64_t first, int64_t rows, bool over_rank
 START_TEST(same_bits_on_any_ranks)
 {
     static double together[K * D], alone[K * D];
-    pfc_ctx *ctx = NULL, *self = NULL;
-    pfc_options two = { PFC_EXACT, NULL, "dgemm", 2, 1 };
-    PFC_AGREE(MPI_COMM_WORLD, pfc_ctx_create(MPI_COMM_WORLD, &two, &ctx, NULL, 0) == PFC_OK && pfc_ctx_create(MPI_COMM_SELF, NULL, &self, NULL, 0) == PFC_OK);
+    pfc_ctx *ctx = pfc_test_ctx(MPI_COMM_WORLD, (pfc_options){ PFC_EXACT, NULL, "dgemm", 2, 1 }), *self = pfc_test_ctx(MPI_COMM_SELF, (pfc_options){ 0 });
     int64_t rows = ROWS / pfc_test_ranks();
     transposed(ctx, rows * pfc_test_rank(), rows, true, together);
     transposed(self, 0, ROWS, false, alone);
@@ -353,17 +349,12 @@ START_TEST(isas_agree)
 }
 END_TEST
 
-static Suite *suite(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("matrix");
-    const TTest *tests[] = { products_exact, products_fast, same_bits_on_any_ranks, marks_exact, marks_fast, normalise_exact,
-                             normalise_fast, isas_agree,    softmax_exact,          softmax_fast };
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
-        TCase *c = tcase_create(tests[i]->name);
-        tcase_add_test(c, tests[i]);
-        suite_add_tcase(s, c);
-    }
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(products_exact), PFC_ONCE(products_fast),   PFC_ONCE(same_bits_on_any_ranks), PFC_ONCE(marks_exact),
+        PFC_ONCE(marks_fast),     PFC_ONCE(normalise_exact), PFC_ONCE(normalise_fast),         PFC_ONCE(isas_agree),
+        PFC_ONCE(softmax_exact),  PFC_ONCE(softmax_fast),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, suite); }

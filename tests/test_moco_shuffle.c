@@ -7,14 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pfc_ctx *make_ctx(MPI_Comm comm)
-{
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    pfc_options options = { PFC_EXACT, NULL, NULL, 1, 0 };
-    ck_assert_msg(pfc_ctx_create(comm, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+static pfc_ctx *make_ctx(MPI_Comm comm) { return pfc_test_ctx(comm, (pfc_options){ .mode = PFC_EXACT, .threads = 1 }); }
 
 /* Byte i of the global matrix: any pattern will do, so that NaN with payloads, -0 and subnormals occur. */
 static unsigned char byte_at(int64_t i)
@@ -192,17 +185,13 @@ START_TEST(what_is_refused)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("moco_shuffle");
-    TCase *t = tcase_create("exchange");
-    tcase_add_test(t, exchange_is_the_gather);
-    tcase_add_test(t, uneven_ranks);
-    tcase_add_test(t, drawn_permutation);
-    tcase_add_test(t, what_is_refused);
-    tcase_set_timeout(t, 0);
-    suite_add_tcase(suite, t);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(exchange_is_the_gather),
+        PFC_ONCE(uneven_ranks),
+        PFC_ONCE(drawn_permutation),
+        PFC_ONCE(what_is_refused),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

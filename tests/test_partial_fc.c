@@ -394,6 +394,31 @@ START_TEST(nonfinite_inputs)
 }
 END_TEST
 
+/* A dropped row takes no part, whatever it holds: the bits of a row of zeros, and no gradient for it. */
+START_TEST(dropped_rows_may_hold_anything)
+{
+    for (int mode = PFC_EXACT; mode <= PFC_FAST; mode++) {
+        pfc_ctx *ctx = make_ctx(MPI_COMM_WORLD, (pfc_mode)mode, NULL, 1);
+        pfc_partial_fc_config o = problem_config(9, 5);
+        o.unowned_label = PFC_UNOWNED_IGNORE;
+        problem *p = problem_new(&o, 3 * pfc_test_ranks(), 1, false, 60);
+        p->labels[1] = -1;
+        for (int k = 0; k < 5; k++) p->x[5 + k] = 0;
+        outcome *want = problem_library(MPI_COMM_WORLD, ctx, p, false);
+        p->x[5] = NAN, p->x[6] = INFINITY;
+        outcome *got = problem_library(MPI_COMM_WORLD, ctx, p, false);
+        ck_assert(got->status == PFC_OK && want->status == PFC_OK);
+        int k = first_difference(got, want);
+        ck_assert_msg(k < 0, "mode %d: %s differs", mode, k < 0 ? "" : RESULT_NAMES[k]);
+        for (int i = 0; i < 5; i++) ck_assert(same_bits(&got->v[X_GRAD][5 + i], &(double){ 0.0 }, 1));
+        outcome_free(got);
+        outcome_free(want);
+        problem_free(p);
+        pfc_ctx_destroy(&ctx);
+    }
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 static pfc_status create_with(pfc_ctx *ctx, pfc_partial_fc_config o)
@@ -443,28 +468,20 @@ START_TEST(refused)
 }
 END_TEST
 
-static void add(Suite *suite, const char *name, const TTest *test)
+int main(int argc, char **argv)
 {
-    TCase *tc = tcase_create(name);
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, test);
-    suite_add_tcase(suite, tc);
+    const pfc_test tests[] = {
+        PFC_ONCE(exact_table),
+        PFC_ONCE(fast_table),
+        PFC_ONCE(golden_numbers),
+        PFC_ONCE(golden_numbers_fast),
+        PFC_ONCE(golden_sampled),
+        PFC_ONCE(exact_zero_rows_and_poles),
+        PFC_ONCE(fast_zero_rows_and_poles),
+        PFC_ONCE(cosines_beyond_one),
+        PFC_ONCE(nonfinite_inputs),
+        PFC_ONCE(dropped_rows_may_hold_anything),
+        PFC_ONCE(refused),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-static Suite *make(void)
-{
-    Suite *suite = suite_create("partial_fc");
-    add(suite, "exact against dense", exact_table);
-    add(suite, "fast against dense", fast_table);
-    add(suite, "golden numbers", golden_numbers);
-    add(suite, "golden numbers, fast", golden_numbers_fast);
-    add(suite, "golden numbers, sampled", golden_sampled);
-    add(suite, "zero rows and poles, exact", exact_zero_rows_and_poles);
-    add(suite, "zero rows and poles, fast", fast_zero_rows_and_poles);
-    add(suite, "cosines beyond one", cosines_beyond_one);
-    add(suite, "non-finite inputs", nonfinite_inputs);
-    add(suite, "refused", refused);
-    return suite;
-}
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -9,14 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pfc_ctx *context(MPI_Comm comm, pfc_mode mode)
-{
-    pfc_options options = { .mode = mode, .threads = 1 };
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    ck_assert_msg(pfc_ctx_create(comm, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+static pfc_ctx *context(MPI_Comm comm, pfc_mode mode) { return pfc_test_ctx(comm, (pfc_options){ .mode = mode, .threads = 1 }); }
 
 typedef struct setting {
     const char *fill;
@@ -296,23 +289,11 @@ START_TEST(poles_are_undecided)
 }
 END_TEST
 
-static void add(Suite *suite, const char *name, const TTest *test)
+int main(int argc, char **argv)
 {
-    TCase *tc = tcase_create(name);
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, test);
-    suite_add_tcase(suite, tc);
+    const pfc_test tests[] = {
+        PFC_ONCE(fast_mode_passes),       PFC_ONCE(wrong_parameters_are_caught), PFC_ONCE(wrong_programs_are_caught),
+        PFC_ONCE(same_bits_on_any_split), PFC_ONCE(poles_are_undecided),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-static Suite *make(void)
-{
-    Suite *suite = suite_create("partial_fc_bounds");
-    add(suite, "fast mode passes", fast_mode_passes);
-    add(suite, "wrong parameters are caught", wrong_parameters_are_caught);
-    add(suite, "wrong programs are caught", wrong_programs_are_caught);
-    add(suite, "same bits on any split", same_bits_on_any_split);
-    add(suite, "poles are undecided", poles_are_undecided);
-    return suite;
-}
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

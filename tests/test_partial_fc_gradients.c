@@ -114,20 +114,11 @@ START_TEST(straight_through)
 }
 END_TEST
 
-static void add(Suite *suite, const char *name, const TTest *test)
+int main(int argc, char **argv)
 {
-    TCase *tc = tcase_create(name);
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, test);
-    suite_add_tcase(suite, tc);
+    const pfc_test tests[] = {
+        PFC_ONCE(finite_differences),
+        PFC_ONCE(straight_through),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-static Suite *make(void)
-{
-    Suite *suite = suite_create("partial_fc_gradients");
-    add(suite, "finite differences", finite_differences);
-    add(suite, "straight-through", straight_through);
-    return suite;
-}
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

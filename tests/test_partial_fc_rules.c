@@ -401,30 +401,21 @@ START_TEST(saturated_rows)
 }
 END_TEST
 
-static void add(Suite *suite, const char *name, const TTest *test)
+int main(int argc, char **argv)
 {
-    TCase *tc = tcase_create(name);
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, test);
-    suite_add_tcase(suite, tc);
+    const pfc_test tests[] = {
+        PFC_ONCE(same_bits_on_any_split),
+        PFC_ONCE(linear_is_plain_softmax),
+        PFC_ONCE(sum_rules),
+        PFC_ONCE(factor_of_ranks),
+        PFC_ONCE(gradients_are_tangential),
+        PFC_ONCE(lengths_do_not_matter),
+        PFC_ONCE(sampled_classes),
+        PFC_ONCE(all_sampled_is_full),
+        PFC_ONCE(own_keys),
+        PFC_ONCE(state_is_rounded_before_a_step),
+        PFC_ONCE(order_does_not_matter),
+        PFC_ONCE(saturated_rows),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-static Suite *make(void)
-{
-    Suite *suite = suite_create("partial_fc_rules");
-    add(suite, "same bits on any split", same_bits_on_any_split);
-    add(suite, "linear head is plain softmax", linear_is_plain_softmax);
-    add(suite, "sum rules", sum_rules);
-    add(suite, "factor of ranks", factor_of_ranks);
-    add(suite, "gradients are tangential", gradients_are_tangential);
-    add(suite, "lengths do not matter", lengths_do_not_matter);
-    add(suite, "sampled classes", sampled_classes);
-    add(suite, "all sampled is full", all_sampled_is_full);
-    add(suite, "own keys", own_keys);
-    add(suite, "state is rounded before a step", state_is_rounded_before_a_step);
-    add(suite, "order does not matter", order_does_not_matter);
-    add(suite, "saturated rows", saturated_rows);
-    return suite;
-}
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

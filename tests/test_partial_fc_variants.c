@@ -51,11 +51,8 @@ static void one_step(pfc_partial_fc *layer, const pfc_partial_fc_config *cfg, in
 
 static outcome run(pfc_mode mode, pfc_partial_fc_config cfg, variant how)
 {
-    char why[256];
-    pfc_options options = { .mode = mode, .threads = how.threads };
-    pfc_ctx *ctx = NULL;
+    pfc_ctx *ctx = pfc_test_ctx(MPI_COMM_WORLD, (pfc_options){ .mode = mode, .threads = how.threads });
     pfc_partial_fc *layer = NULL;
-    ck_assert_msg(pfc_ctx_create(MPI_COMM_WORLD, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
     int rank = pfc_test_rank();
     outcome o = { .real = pfc_ctx_real(ctx), .classes = pfc_shard_of(CLASSES, pfc_test_ranks(), rank).count };
     size_t state = (size_t)(o.classes * WIDTH) * 8;
@@ -129,15 +126,11 @@ START_TEST(exact_variants)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("partial_fc_variants");
-    TCase *tc = tcase_create("variants");
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, fast_variants);
-    tcase_add_test(tc, exact_variants);
-    suite_add_tcase(suite, tc);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(fast_variants),
+        PFC_ONCE(exact_variants),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

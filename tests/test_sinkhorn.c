@@ -7,15 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pfc_ctx *context(MPI_Comm comm, pfc_mode mode, int threads)
-{
-    pfc_options o = { .mode = mode, .threads = threads };
-    char why[256];
-    pfc_ctx *ctx;
-    pfc_status st = pfc_ctx_create(comm, &o, &ctx, why, sizeof why);
-    ck_assert_msg(st == PFC_OK, "%s", why);
-    return ctx;
-}
+static pfc_ctx *context(MPI_Comm comm, pfc_mode mode, int threads) { return pfc_test_ctx(comm, (pfc_options){ .mode = mode, .threads = threads }); }
 
 /* This rank's n rows of scores (n*P,K) through the library; the assignments of all ranks, as doubles, into q (n*P,K). */
 static pfc_status library(MPI_Comm comm, pfc_mode mode, int threads, const pfc_sinkhorn_config *cfg, int64_t n, int64_t K, const double *scores, double *q)
@@ -410,27 +402,23 @@ START_TEST(refusals)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("sinkhorn");
-    TCase *t = tcase_create("sinkhorn");
-    tcase_set_timeout(t, 0);
-    tcase_add_test(t, golden_numbers);
-    tcase_add_loop_test(t, every_switch, 0, 32);
-    tcase_add_test(t, samples_have_mass_one);
-    tcase_add_test(t, versions_agree_and_shifts_do_not_matter);
-    tcase_add_test(t, prototypes_reach_their_share);
-    tcase_add_test(t, a_permutation);
-    tcase_add_test(t, same_bits);
-    tcase_add_test(t, overflow);
-    tcase_add_test(t, a_prototype_that_nobody_wants);
-    tcase_add_test(t, a_sample_that_vanishes);
-    tcase_add_test(t, everything_vanishes);
-    tcase_add_test(t, infinities_and_nan);
-    tcase_add_test(t, tiny_masses);
-    tcase_add_test(t, refusals);
-    suite_add_tcase(s, t);
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(golden_numbers),
+        PFC_LOOP(every_switch, 32),
+        PFC_ONCE(samples_have_mass_one),
+        PFC_ONCE(versions_agree_and_shifts_do_not_matter),
+        PFC_ONCE(prototypes_reach_their_share),
+        PFC_ONCE(a_permutation),
+        PFC_ONCE(same_bits),
+        PFC_ONCE(overflow),
+        PFC_ONCE(a_prototype_that_nobody_wants),
+        PFC_ONCE(a_sample_that_vanishes),
+        PFC_ONCE(everything_vanishes),
+        PFC_ONCE(infinities_and_nan),
+        PFC_ONCE(tiny_masses),
+        PFC_ONCE(refusals),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

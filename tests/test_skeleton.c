@@ -8,7 +8,6 @@
 #include "pfc_test.h"
 
 #include <pfc/batch_norm.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,11 +142,9 @@ END_TEST
 static void gather(pfc_backend *be, bool wild, double out[ROWS])
 {
     double in[ROWS];
-    char why[256] = "";
-    pfc_ctx *ctx = NULL;
-    const pfc_options options = { .mode = PFC_EXACT, .backend = "cpu" };
+    char why[256];
+    pfc_ctx *ctx = pfc_test_ctx(MPI_COMM_WORLD, (pfc_options){ .mode = PFC_EXACT, .backend = "cpu" });
     fill(in, ROWS, wild, 100 + (uint64_t)pfc_test_rank());
-    PFC_AGREE(MPI_COMM_WORLD, pfc_ctx_create(MPI_COMM_WORLD, &options, &ctx, why, sizeof why) == PFC_OK);
     if (be) {
         pfc_backend_close(ctx->be);
         ctx->be = be;
@@ -172,15 +169,12 @@ START_TEST(group_gather_runs_on_it)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("skeleton");
-    TCase *tests = tcase_create("skeleton");
-    tcase_add_test(tests, filled_operations_have_the_bits_of_the_cpu);
-    tcase_add_test(tests, missing_operations_are_named);
-    tcase_add_test(tests, group_gather_runs_on_it);
-    suite_add_tcase(suite, tests);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(filled_operations_have_the_bits_of_the_cpu),
+        PFC_ONCE(missing_operations_are_named),
+        PFC_ONCE(group_gather_runs_on_it),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -11,13 +11,7 @@
 enum { MOST = 1 << 24 };
 
 /* Limits do not depend on the backend, and memory of this size is slow in the one that checks every word. */
-static pfc_ctx *context(pfc_mode mode)
-{
-    pfc_options options = { .mode = mode, .backend = "cpu", .threads = 1 };
-    pfc_ctx *ctx = NULL;
-    PFC_AGREE(WORLD, pfc_ctx_create(WORLD, &options, &ctx, NULL, 0) == PFC_OK);
-    return ctx;
-}
+static pfc_ctx *context(pfc_mode mode) { return pfc_test_ctx(WORLD, (pfc_options){ .mode = mode, .backend = "cpu", .threads = 1 }); }
 
 /* rows x 1 of memory that nobody may look at. */
 static pfc_view tall(pfc_dtype dtype, int64_t rows)
@@ -159,19 +153,10 @@ START_TEST(channels)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("sum_lengths");
-    TCase *t = tcase_create("sum_lengths");
-    tcase_set_timeout(t, 0);
-    tcase_add_test(t, the_limit);
-    tcase_add_test(t, configurations);
-    tcase_add_test(t, batches);
-    tcase_add_test(t, samples);
-    tcase_add_test(t, crops);
-    tcase_add_test(t, channels);
-    suite_add_tcase(s, t);
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(the_limit), PFC_ONCE(configurations), PFC_ONCE(batches), PFC_ONCE(samples), PFC_ONCE(crops), PFC_ONCE(channels),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

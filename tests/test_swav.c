@@ -7,13 +7,7 @@
 #include <string.h>
 
 /* For tests that call operations on host memory: of the cpu backend, whatever the environment says. */
-static pfc_ctx *cpu_context(void)
-{
-    pfc_ctx *ctx = NULL;
-    pfc_options options = { PFC_EXACT, "cpu", NULL, 1, 0 };
-    ck_assert(pfc_ctx_create(MPI_COMM_SELF, &options, &ctx, NULL, 0) == PFC_OK);
-    return ctx;
-}
+static pfc_ctx *cpu_context(void) { return pfc_test_ctx(MPI_COMM_SELF, (pfc_options){ .mode = PFC_EXACT, .backend = "cpu", .threads = 1 }); }
 
 static double gen(int seed, int64_t i) { return sin(1.0 + 0.7 * (double)i + 1.3 * seed); }
 
@@ -216,20 +210,11 @@ START_TEST(threads_do_not_matter)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("swav");
-    TCase *t = tcase_create("swav");
-    tcase_set_timeout(t, 0);
-    tcase_add_loop_test(t, every_switch, 0, 36);
-    tcase_add_test(t, golden_numbers);
-    tcase_add_loop_test(t, finite_differences, 0, 2);
-    tcase_add_test(t, loss_and_gradient);
-    tcase_add_test(t, zero_embeddings);
-    tcase_add_test(t, ranks_do_not_matter);
-    tcase_add_test(t, threads_do_not_matter);
-    suite_add_tcase(s, t);
-    return s;
+    const pfc_test tests[] = {
+        PFC_LOOP(every_switch, 36), PFC_ONCE(golden_numbers),      PFC_LOOP(finite_differences, 2), PFC_ONCE(loss_and_gradient),
+        PFC_ONCE(zero_embeddings),  PFC_ONCE(ranks_do_not_matter), PFC_ONCE(threads_do_not_matter),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -50,6 +50,17 @@ START_TEST(the_flag_is_carried)
 }
 END_TEST
 
+/* A last row of NaN is not zero: the queue is in use. */
+START_TEST(nan_is_not_zero)
+{
+    make_problem(&p, 2, 1, 2, 4, true, 69);
+    for (int r = 0; r < pfc_test_ranks(); r++)
+        for (int d = 0; d < MAX_D; d++) p.queue[(r * 4 + 3) * MAX_D + d] = d ? 0 : NAN;
+    compare(&p, &exact, 2e-5);
+    PFC_AGREE(MPI_COMM_WORLD, exact.use == 1);
+}
+END_TEST
+
 START_TEST(ranks_that_disagree)
 {
     if (pfc_test_ranks() == 1) return;
@@ -226,22 +237,11 @@ START_TEST(schedule)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *s = suite_create("swav_state");
-    TCase *t = tcase_create("swav_state");
-    tcase_set_timeout(t, 0);
-    tcase_add_test(t, vanishing_probabilities);
-    tcase_add_test(t, one_crop);
-    tcase_add_test(t, the_flag_is_carried);
-    tcase_add_test(t, ranks_that_disagree);
-    tcase_add_test(t, queues_that_differ);
-    tcase_add_test(t, refusals);
-    tcase_add_test(t, life_of_the_queue);
-    tcase_add_loop_test(t, optimiser, 0, 4);
-    tcase_add_test(t, schedule);
-    suite_add_tcase(s, t);
-    return s;
+    const pfc_test tests[] = {
+        PFC_ONCE(vanishing_probabilities), PFC_ONCE(one_crop), PFC_ONCE(the_flag_is_carried), PFC_ONCE(nan_is_not_zero), PFC_ONCE(ranks_that_disagree),
+        PFC_ONCE(queues_that_differ),      PFC_ONCE(refusals), PFC_ONCE(life_of_the_queue),   PFC_LOOP(optimiser, 4),    PFC_ONCE(schedule),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -3,21 +3,13 @@
 
 #include <math.h>
 #include <pfc/pfc.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { C = 29, D = 5, E = 60, N = 12, STEPS = 12 };
 
-static pfc_ctx *context(MPI_Comm comm, pfc_mode mode)
-{
-    pfc_options options = { .mode = mode };
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    ck_assert_msg(pfc_ctx_create(comm, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+static pfc_ctx *context(MPI_Comm comm, pfc_mode mode) { return pfc_test_ctx(comm, (pfc_options){ .mode = mode }); }
 
 static pfc_train_config config(void)
 {
@@ -273,9 +265,8 @@ END_TEST
 /* 12 steps on all ranks, and 5 there, 7 on one: the same bits. What cannot be loaded leaves the trainer as it was. */
 START_TEST(resume)
 {
-    char folder[1100], path[1200];
-    ck_assert(getcwd(folder, 1000) != NULL);
-    snprintf(folder + strlen(folder), 60, "/tests/test_train-%d.dir", pfc_test_ranks());
+    const char *folder = pfc_test_path("train");
+    char path[1200];
     pfc_ctx *ctx = context(MPI_COMM_WORLD, PFC_EXACT);
     pfc_train_config c = config();
     pfc_trainer *whole = NULL, *part = NULL;
@@ -317,20 +308,10 @@ START_TEST(resume)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("train");
-    TCase *tc = tcase_create("train");
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, rates);
-    tcase_add_test(tc, order);
-    tcase_add_test(tc, steps);
-    tcase_add_test(tc, arcface_step);
-    tcase_add_test(tc, nearest);
-    tcase_add_test(tc, nearest_unknown);
-    tcase_add_test(tc, resume);
-    suite_add_tcase(suite, tc);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(rates), PFC_ONCE(order), PFC_ONCE(steps), PFC_ONCE(arcface_step), PFC_ONCE(nearest), PFC_ONCE(nearest_unknown), PFC_ONCE(resume),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

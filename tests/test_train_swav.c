@@ -13,14 +13,7 @@ enum { N = 120, D = 4, K = 5, V = 2, A = 2, G = 3, IN = 6, HIDDEN = 40 };
 
 static const int64_t assigned[A] = { 0, 1 };
 
-static pfc_ctx *context(MPI_Comm comm, pfc_mode mode)
-{
-    pfc_options options = { .mode = mode };
-    pfc_ctx *ctx = NULL;
-    char why[256] = "";
-    ck_assert_msg(pfc_ctx_create(comm, &options, &ctx, why, sizeof why) == PFC_OK, "%s", why);
-    return ctx;
-}
+static pfc_ctx *context(MPI_Comm comm, pfc_mode mode) { return pfc_test_ctx(comm, (pfc_options){ .mode = mode }); }
 
 static pfc_swav *layer(pfc_ctx *ctx, int64_t queue_length)
 {
@@ -77,9 +70,7 @@ START_TEST(queue)
 {
     static float moved[A * G * N * D], own[A * G * N * D];
     static double q[A * N * K], again[A * N * K];
-    char path[] = "/tmp/pfc_swav_XXXXXX";
-    if (pfc_test_rank() == 0) close(mkstemp(path));
-    MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
+    const char *path = pfc_test_path("train_swav");
     for (int m = 0; m < 2; m++) {
         pfc_mode mode = m ? PFC_FAST : PFC_EXACT;
         pfc_ctx *ctx = context(MPI_COMM_WORLD, mode);
@@ -118,9 +109,7 @@ END_TEST
 /* Before its first epoch there is no queue, after a checkpoint either; a queue shorter than the batch is none, and has no items. */
 START_TEST(no_queue_yet)
 {
-    char path[] = "/tmp/pfc_swav_XXXXXX";
-    if (pfc_test_rank() == 0) close(mkstemp(path));
-    MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
+    const char *path = pfc_test_path("train_swav");
     pfc_ctx *ctx = context(MPI_COMM_WORLD, PFC_FAST);
     pfc_swav *l = layer(ctx, G * N), *without = layer(ctx, N - 1);
     step(ctx, l, 0, NULL);
@@ -291,16 +280,12 @@ START_TEST(gradients)
 }
 END_TEST
 
-static Suite *make(void)
+int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("train_swav");
-    TCase *tc = tcase_create("train_swav");
-    tcase_set_timeout(tc, 0);
-    tcase_add_test(tc, queue);
-    tcase_add_test(tc, no_queue_yet);
-    tcase_add_test(tc, gradients);
-    suite_add_tcase(suite, tc);
-    return suite;
+    const pfc_test tests[] = {
+        PFC_ONCE(queue),
+        PFC_ONCE(no_queue_yet),
+        PFC_ONCE(gradients),
+    };
+    return PFC_TEST_MAIN(argc, argv, tests);
 }
-
-int main(int argc, char **argv) { return pfc_test_main(&argc, &argv, make); }

@@ -4,6 +4,7 @@ mpi_programs += \
     tests/test_checkpoint \
     tests/test_class_means \
     tests/test_encoder \
+    tests/test_encoder_state \
     tests/test_glyph_data \
     tests/test_train \
     tests/test_train_swav
@@ -18,6 +19,9 @@ MPI_TESTS += \
     tests/test_encoder-4.mpi \
     tests/test_encoder-5.mpi \
     tests/test_encoder-8.mpi \
+    tests/test_encoder_state-1.mpi \
+    tests/test_encoder_state-3.mpi \
+    tests/test_encoder_state-4.mpi \
     tests/test_class_means-1.mpi \
     tests/test_class_means-3.mpi \
     tests/test_class_means-5.mpi \
@@ -31,7 +35,9 @@ MPI_TESTS += \
     tests/test_train_swav-5.mpi
 ## What tests/peer_encoder.sh runs.
 check_PROGRAMS += tests/encoder_steps
-tests_test_encoder_SOURCES = tests/test_encoder.c tests/dense_encoder.c tests/dense_encoder.h
+encoder_problem = tests/encoder_problem.c tests/encoder_problem.h tests/dense_encoder.h
+tests_test_encoder_SOURCES = tests/test_encoder.c tests/dense_encoder.c $(encoder_problem)
+tests_test_encoder_state_SOURCES = tests/test_encoder_state.c $(encoder_problem)
 SCRIPT_TESTS += \
     tests/driver_train.sh \
     tests/driver_train_damage.sh \
