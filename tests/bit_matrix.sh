@@ -2,13 +2,13 @@
 # The promise of exact mode: one SHA-256 of every result for every number of ranks and threads, instruction set, OpenBLAS core and product engine.
 # Without arguments a selection in which every pair of settings occurs; --other: another one; --full: all combinations.
 set -u
-: "${PFC_TOP_SRCDIR:=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}" "${PFC_REF:=./pfc_ref}" "${MPIRUN:=mpirun}" "${MPIRUN_FLAGS:=-q}" "${PYTHON:=python3}"
+: "${PFC_TOP_SRCDIR:=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}" "${PFC_REF:=./pfc_ref}" "${MPIRUN:=mpirun}" "${MPIRUN_FLAGS:=-q}"
 . "$PFC_TOP_SRCDIR/tests/env.sh"
-"$PYTHON" -c 'import h5py, numpy' 2>/dev/null || { echo "needs Python with h5py and numpy"; exit 77; }
+need_python "h5py, numpy"
 
 work=$(mktemp -d ./bit_matrix.XXXXXX) || exit 99
 trap 'rm -rf "$work"' EXIT
-"$PYTHON" "$PFC_TOP_SRCDIR/tests/make_matrix_cases.py" "$work/cases" || exit 99
+"$python" "$PFC_TOP_SRCDIR/tests/make_matrix_cases.py" "$work/cases" || exit 99
 
 ranks=(1 2 3 5 8) threads=(1 2) isas=(scalar avx2 avx512) cores=(Prescott Haswell SkylakeX)
 combinations() {

@@ -114,6 +114,7 @@ EXTRA_DIST += \
     tests/float32_ports.py \
     tests/make_bad_cases.py \
     tests/make_tiny_cases.py \
+    tests/peer_lib.py \
     tests/suite_table.py
 
 ## The stub of an MPI test only carries its name.

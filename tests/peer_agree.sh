@@ -7,10 +7,5 @@ here=$(cd "$(dirname "$0")" && pwd)
 : "${PFC_REF:=./pfc_ref}"
 export PFC_REF
 [ -x "$PFC_REF" ] || { echo "no program $PFC_REF"; exit 99; }
-for python in "${PYTHON:-}" python3 /usr/bin/python3; do
-    "${python:-false}" -c 'import h5py, torch' 2>/dev/null || continue
-    "$python" "$PFC_TOP_SRCDIR/tools/peer_torch.py" --agree
-    exit
-done
-echo "skipped: no Python 3 with torch and h5py"
-exit 77
+need_python "h5py, torch"
+exec "$python" "$PFC_TOP_SRCDIR/tools/peer_torch.py" --agree

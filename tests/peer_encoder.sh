@@ -6,11 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/env.sh"
 : "${MPIRUN:=mpirun}" "${MPIRUN_FLAGS:=}"
 
-python=
-for candidate in "${PYTHON:-}" python3 /usr/bin/python3; do
-    [ -n "$candidate" ] && "$candidate" -c 'import h5py, numpy, torch' 2>/dev/null && python=$candidate && break
-done
-[ -n "$python" ] || { echo "skipped: no Python 3 with torch, h5py and numpy"; exit 77; }
+need_python "h5py, numpy, torch"
 command -v "${MPIRUN%% *}" >/dev/null || { echo "skipped: ${MPIRUN%% *} not found"; exit 77; }
 work=$(mktemp -d ./peer_encoder.XXXXXX) || exit 99
 trap 'rm -rf "$work"' EXIT

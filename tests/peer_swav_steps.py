@@ -9,13 +9,12 @@ The run: augment none, norm plain, constant rate, all characters, no LARC, the f
 import sys
 
 try:
-    import numpy as np
     import torch
 except ImportError as missing:
     print("skipped: %s" % missing)
     sys.exit(77)
 from exact_v1_core import philox4x32
-from peer_moco_steps import EXAMPLE, Encoder, images_of, order, read
+from peer_moco_steps import EXAMPLE, Encoder, compare, images_of, order
 
 AUGMENT = 8  # stream
 NORMALISE = torch.nn.functional.normalize
@@ -131,17 +130,7 @@ def replay(glyphs, ranks, before, fact, steps):
 
 
 def main(glyphs, ranks, first, second):
-    before, fact = read(first)
-    after, end = read(second)
-    want, in_use = replay(glyphs, int(ranks), before, fact, int(end["step"]))
-    good = set(want) == set(after) and in_use == bool(end.get("use_the_queue", 0))
-    for name in sorted(after):
-        worst, size = np.max(np.abs(after[name] - want[name])), np.max(np.abs(want[name]))
-        if not worst <= 2e-5 * size:
-            print("FAIL %s: differs by %g, largest value %g" % (name, worst, size))
-            good = False
-    print("steps %d to %d: %d tensors compared, %s" % (fact["step"], end["step"], len(after), "alike" if good else "not alike"))
-    return 0 if good else 1
+    return compare(first, second, lambda *state: replay(glyphs, int(ranks), *state), lambda in_use, end: in_use == bool(end.get("use_the_queue", 0)))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/env.sh"
 : "${PFC_REF:=./pfc_ref}" "${MPIRUN:=mpirun}" "${MPIRUN_FLAGS:=}"
 
-python=
-for candidate in "${PYTHON:-}" python3 /usr/bin/python3; do
-    [ -n "$candidate" ] && "$candidate" -c 'import h5py, numpy, torch' 2>/dev/null && python=$candidate && break
-done
-[ -n "$python" ] || { echo "skipped: no Python 3 with torch, h5py and numpy"; exit 77; }
+need_python "h5py, numpy, torch"
 command -v "${MPIRUN%% *}" >/dev/null || { echo "skipped: ${MPIRUN%% *} not found"; exit 77; }
 [ -x "$PFC_REF" ] || { echo "no program $PFC_REF"; exit 99; }
 

@@ -8,12 +8,8 @@ One process for all rows; and with P = 2 and gloo at hand two processes with hal
 how the source is run: class sharding must not be seen.
 Exit status: 0 all close, 1 something differs, 77 no PyTorch.
 """
-import argparse
 import math
-import multiprocessing
-import os
 import sys
-import tempfile
 
 try:
     import h5py
@@ -26,9 +22,10 @@ except ImportError as missing:
     sys.exit(77)
 
 import exact_v1
-from exact_v1 import compare_near
+import peer_lib
 from exact_v1_arcface import DEFAULTS, MARGINS
 from exact_v1_core import with_defaults
+from peer_lib import check_distributed, same
 
 F64 = torch.float64
 
@@ -111,14 +108,7 @@ def read(path):
         return algorithm, with_defaults(param, MARGINS if algorithm == "adaptive_margins" else DEFAULTS), inputs, {k: v[()] for k, v in h5["out"].items()}
 
 
-def worker(path, ranks, rank, store, queue):
-    try:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        torch.set_num_threads(1)
-        dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=ranks)
-    except Exception as error:  # no gloo, no socket: nothing to compare with
-        queue.put((rank, None, str(error)))
-        return
+def one_process(path, ranks, rank):
     _, param, inputs, _ = read(path)
     b = len(inputs["features"]) // ranks
     part = run(param, inputs, slice(rank * b, (rank + 1) * b))
@@ -127,59 +117,24 @@ def worker(path, ranks, rank, store, queue):
             mean = torch.tensor(part[name])
             dist.all_reduce(mean)
             part[name] = mean.numpy() / ranks
-    queue.put((rank, dict(part, x_grad=part["x_grad"] / ranks), ""))
-    dist.barrier()
-    dist.destroy_process_group()
+    return dict(part, x_grad=part["x_grad"] / ranks)
 
 
-def run_distributed(path, ranks):
-    """The parts of all ranks put together, or None with a reason."""
-    if not dist.is_available():
-        return None, "PyTorch without gloo"
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        queue = context.Queue()
-        workers = [context.Process(target=worker, args=(path, ranks, r, os.path.join(folder, "store"), queue)) for r in range(ranks)]
-        for w in workers:
-            w.start()
-        parts = dict((r, (part, why)) for r, part, why in (queue.get(timeout=120) for _ in workers))
-        for w in workers:
-            w.join()
-    failed = [why for part, why in parts.values() if part is None]
-    if failed:
-        return None, failed[0]
-    parts = [parts[r][0] for r in range(ranks)]
-    return dict(parts[0], **{name: np.concatenate([part[name] for part in parts]) for name in ("logits", "subcenter", "x_grad")}), ""
+def whole(parts):
+    """The parts of all ranks put together."""
+    return dict(parts[0], **{name: np.concatenate([part[name] for part in parts]) for name in ("logits", "subcenter", "x_grad")})
 
 
-def same(want, peer):
-    return set(want) == set(peer) and all([compare_near("/out/" + name, want[name], peer[name]) for name in sorted(peer)])
-
-
-def check(path, ranks):
+def check(path):
     algorithm, param, inputs, want = read(path)
     print("%s: autograd, one process" % path)
-    if algorithm == "adaptive_margins":
-        return same(want, adaptive_margins(param, inputs["class_counts"]))
-    good = same(want, run(param, inputs, slice(None)))
-    if ranks == 2:
-        peer, why = run_distributed(path, ranks)
-        print("%s: two processes, gloo%s" % (path, "" if peer else ": skipped, " + why))
-        good = good and (peer is None or same(want, peer))
-    return good
+    return same(want, adaptive_margins(param, inputs["class_counts"]) if algorithm == "adaptive_margins" else run(param, inputs, slice(None)))
 
 
-def main():
-    parser = argparse.ArgumentParser(description="PyTorch as a peer of arcface_head")
-    parser.add_argument("file", nargs="*", metavar="RESULT.h5")
-    parser.add_argument("--ranks", type=int, default=1)
-    parser.add_argument("--cases", action="store_true", help="list the tiny cases to run")
-    options = parser.parse_args()
-    for ranks, names in CASES.items() if options.cases else ():
-        for name in names:
-            print(ranks, name)
-    return 0 if all([check(path, options.ranks) for path in options.file]) else 1
+def check_all(paths, ranks):
+    good = all([check(path) for path in paths])
+    return good and (ranks != 2 or check_distributed(one_process, whole, paths, {path: read(path)[3] for path in paths}))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(peer_lib.main("arcface_head", CASES, check_all))

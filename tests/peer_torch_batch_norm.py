@@ -7,7 +7,6 @@
 All ranks in one process: plain and sub through torch's own batch_norm, sync by the source's mean and mean of squares, summed over the group.
 Exit status: 0 all close, 1 something differs, 77 no PyTorch.
 """
-import argparse
 import math
 import sys
 
@@ -21,9 +20,10 @@ except ImportError as missing:
     sys.exit(77)
 
 import exact_v1
-from exact_v1 import compare_near
+import peer_lib
 from exact_v1_batch_norm import DEFAULTS
 from exact_v1_core import with_defaults
+from peer_lib import one_by_one, same
 
 CASES = {1: ["any_plain", "any_plain_vectors", "any_sub", "any_sub_one", "any_sync"],
          2: ["w2_plain_cumulative", "w2_plain_eval", "w2_sub_cumulative", "w2_sync_cumulative", "w2_sync_eval"],
@@ -132,20 +132,8 @@ def check(path, ranks):
     p = with_defaults(param, DEFAULTS)
     print("%s: autograd, one process" % path)
     out = run(p, inputs, ranks)
-    return set(want) == set(out) and all([compare_near("/out/" + name, want[name], out[name]) for name in sorted(out)])
-
-
-def main():
-    parser = argparse.ArgumentParser(description="PyTorch as a peer of batch_norm")
-    parser.add_argument("file", nargs="*", metavar="RESULT.h5")
-    parser.add_argument("--ranks", type=int, default=1)
-    parser.add_argument("--cases", action="store_true", help="list the tiny cases to run")
-    options = parser.parse_args()
-    for ranks, names in CASES.items() if options.cases else ():
-        for name in names:
-            print(ranks, name)
-    return 0 if all([check(path, options.ranks) for path in options.file]) else 1
+    return same(want, out)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(peer_lib.main("batch_norm", CASES, one_by_one(check)))

@@ -8,11 +8,7 @@ VISSL hooks/moco_hooks.py and losses/moco_loss.py: momentum update, shuffle by g
 the positive first, gradient by autograd, keys gathered into the queue. The permutation is the case's: torch's own random numbers are not part of it.
 /out is compared to 1e-9 of each tensor's largest value. Exit status: 0 all close, 1 something differs, 77 no PyTorch.
 """
-import argparse
-import multiprocessing
-import os
 import sys
-import tempfile
 
 try:
     import h5py
@@ -24,9 +20,11 @@ except ImportError as missing:
     print("skipped: %s" % missing)
     sys.exit(77)
 
-from exact_v1 import compare_near, read_case
+import peer_lib
+from exact_v1 import read_case
 from exact_v1_core import with_defaults
 from exact_v1_moco import DEFAULTS, shuffle_key
+from peer_lib import same
 
 CASES = {
     1: ["any_shuffle_seed", "any_moco_zero", "w1_moco_one"],
@@ -103,64 +101,25 @@ def run_moco(param, inputs):
             "key": concat_all_gather(key), "queue": loss.queue.T, "queue_ptr": torch.tensor(loss.queue_ptr)}
 
 
-def worker(paths, ranks, rank, store, results):
-    try:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        torch.set_num_threads(1)
-        dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=ranks)
-    except Exception as error:  # no gloo, no socket: nothing to compare with
-        results.put(str(error))
-        return
-    made = []
-    for path in paths:
-        with h5py.File(path, "r") as h5:
-            algorithm, param, inputs = read_case(h5)
-        out = (run_shuffle if algorithm == "moco_shuffle" else run_moco)(param, inputs)
-        made.append({name: x.numpy().copy() for name, x in out.items()})
-    if rank == 0:
-        results.put(made)
-    dist.barrier()
-    dist.destroy_process_group()
+def one_process(path, _ranks, _rank):
+    with h5py.File(path, "r") as h5:
+        algorithm, param, inputs = read_case(h5)
+    out = (run_shuffle if algorithm == "moco_shuffle" else run_moco)(param, inputs)
+    return {name: x.numpy().copy() for name, x in out.items()}
 
 
-def run_all(paths, ranks):
-    """Results of every file, or a reason why there are none."""
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        results = context.Queue()
-        workers = [context.Process(target=worker, args=(paths, ranks, r, os.path.join(folder, "store"), results)) for r in range(ranks)]
-        for w in workers:
-            w.start()
-        made = results.get(timeout=240)
-        for w in workers:
-            w.join()
-    return made
-
-
-def main():
-    parser = argparse.ArgumentParser(description="PyTorch as a peer of pfc_ref, moco_shuffle and moco")
-    parser.add_argument("file", nargs="*", metavar="RESULT.h5")
-    parser.add_argument("--cases", action="store_true", help="list the cases to run")
-    parser.add_argument("--ranks", type=int, default=1, help="ranks of the run")
-    options = parser.parse_args()
-    if options.cases:
-        print(*["%d %s" % (ranks, name) for ranks in CASES for name in CASES[ranks]], sep="\n")
-        return 0
-    if not dist.is_available():
-        print("skipped: PyTorch without torch.distributed")
-        return 77
-    made = run_all(options.file, options.ranks)
-    if isinstance(made, str):
-        print("skipped: " + made)
-        return 77
+def check_all(paths, ranks):
+    made, why = peer_lib.distributed(one_process, paths, ranks)
+    if made is None:
+        return why
     good = True
-    for path, peer in zip(options.file, made):
+    for path, parts in zip(paths, made):
         print(path)
         with h5py.File(path, "r") as h5:
             want = {name: h5["out"][name][()] for name in h5["out"]}
-        good = set(want) == set(peer) and all([compare_near("/out/" + name, want[name], peer[name]) for name in sorted(peer)]) and good
-    return 0 if good else 1
+        good = same(want, parts[0]) and good
+    return good
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(peer_lib.main("moco_shuffle and moco", CASES, check_all))

@@ -8,12 +8,8 @@ Once in a single process with textbook operations; and, with P = 2 and gloo at h
 published code does: gather of features and labels, all-reduced maximum, sum and target probability, summed feature gradient.
 Exit status: 0 all close, 1 something differs, 77 no PyTorch.
 """
-import argparse
 import math
-import multiprocessing
-import os
 import sys
-import tempfile
 
 try:
     import h5py
@@ -26,9 +22,10 @@ except ImportError as missing:
     sys.exit(77)
 
 import exact_v1
-from exact_v1 import compare_near
+import peer_lib
 from exact_v1_core import class_key, shard
 from exact_v1_partial_fc import case_of, samples
+from peer_lib import check_distributed, same
 
 F64 = torch.float64
 
@@ -210,75 +207,34 @@ def run(case, comm):
             "sampled": result[3].numpy(), "weight": weight.numpy(), "weight_momentum": momentum.numpy()}
 
 
-def worker(path, ranks, rank, store, queue):
-    try:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        torch.set_num_threads(1)
-        dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=ranks)
-    except Exception as error:  # no gloo, no socket: nothing to compare with
-        queue.put((rank, None, str(error)))
-        return
+def one_process(path, ranks, rank):
     with h5py.File(path, "r") as h5:
         case = read_case(h5)
-    queue.put((rank, run(case, Gloo(ranks, rank)), ""))
-    dist.barrier()
-    dist.destroy_process_group()
+    return run(case, Gloo(ranks, rank))
 
 
-def run_distributed(path, ranks, has_steps):
-    """The parts of all ranks put together, or None with a reason."""
-    if not (dist.is_available() and dist.is_gloo_available() if hasattr(dist, "is_gloo_available") else dist.is_available()):
-        return None, "PyTorch without gloo"
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        queue = context.Queue()
-        workers = [context.Process(target=worker, args=(path, ranks, r, os.path.join(folder, "store"), queue)) for r in range(ranks)]
-        for w in workers:
-            w.start()
-        parts = dict((r, (part, why)) for r, part, why in (queue.get(timeout=120) for _ in workers))
-        for w in workers:
-            w.join()
-    failed = [why for part, why in parts.values() if part is None]
-    if failed:
-        return None, failed[0]
-    parts = [parts[r][0] for r in range(ranks)]
+def whole(parts):
+    """The parts of all ranks put together."""
     assert all(np.array_equal(part["loss"], parts[0]["loss"], equal_nan=True) for part in parts), "the ranks disagree on the loss"
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in ("weight_grad", "weight", "weight_momentum", "sampled")}
-    whole["x_grad"] = np.concatenate([part["x_grad"] for part in parts], axis=1 if has_steps else 0)
-    return dict(whole, loss=parts[0]["loss"]), ""
+    out = {name: np.concatenate([part[name] for part in parts]) for name in ("weight_grad", "weight", "weight_momentum", "sampled")}
+    return dict(out, x_grad=np.concatenate([part["x_grad"] for part in parts], axis=-2), loss=parts[0]["loss"])
+
+
+def read(path):
+    with h5py.File(path, "r") as h5:
+        return read_case(h5), {name: h5["out"][name][()] for name in h5["out"]}
 
 
 def check(path, ranks):
-    with h5py.File(path, "r") as h5:
-        case = read_case(h5)
-        want = {name: h5["out"][name][()] for name in h5["out"]}
+    case, want = read(path)
     print("%s: autograd, one process" % path)
-    peer = run(case, Alone(ranks))
-    good = set(want) == set(peer) and all([compare_near("/out/" + name, want[name], peer[name]) for name in sorted(peer)])
-    if ranks == 2:
-        peer, why = run_distributed(path, ranks, case["x_grad_has_steps"])
-        print("%s: two processes, gloo%s" % (path, "" if peer else ": skipped, " + why))
-        good = good and (peer is None or all([compare_near("/out/" + name, want[name], peer[name]) for name in sorted(peer)]))
-    return good
+    return same(want, run(case, Alone(ranks)))
 
 
-def main():
-    parser = argparse.ArgumentParser(description="PyTorch as a peer of pfc_ref, partial_fc")
-    parser.add_argument("file", nargs="*", metavar="RESULT.h5")
-    parser.add_argument("--cases", action="store_true", help="list the cases to run")
-    parser.add_argument("--ranks", type=int, default=0, help="ranks of the run; default /param/world or 1")
-    options = parser.parse_args()
-    if options.cases:
-        print(*["%d %s" % (ranks, name) for ranks in CASES for name in CASES[ranks]], sep="\n")
-        return 0
-    torch.set_num_threads(1)
-    good = True
-    for path in options.file:
-        with h5py.File(path, "r") as h5:
-            ranks = options.ranks or read_case(h5)["param"].get("world") or 1
-        good = check(path, ranks) and good
-    return 0 if good else 1
+def check_all(paths, ranks):
+    good = all([check(path, ranks) for path in paths])
+    return good and (ranks != 2 or check_distributed(one_process, whole, paths, {path: read(path)[1] for path in paths}))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(peer_lib.main("partial_fc", CASES, check_all))

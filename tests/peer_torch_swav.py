@@ -7,7 +7,6 @@
 All ranks in one process: what the sources all-reduce is a sum over a list. main_swav.py 77f7185 (v1), 9a2dc80 (v2); vissl swav_loss.py.
 Exit status: 0 all close, 1 something differs, 77 no PyTorch.
 """
-import argparse
 import sys
 
 try:
@@ -20,7 +19,8 @@ except ImportError as missing:
     sys.exit(77)
 
 import exact_v1
-from exact_v1 import compare_near
+import peer_lib
+from peer_lib import one_by_one, same
 
 DEFAULTS = {"epsilon": 0.05, "iterations": 3, "stabilise": 1, "version": "v1", "temperature": 0.1, "freeze_prototypes": 0, "use_the_queue": 0,
             "log_softmax": "source"}
@@ -115,20 +115,8 @@ def check(path, ranks):
         out = swav(p, inputs)
     else:
         out = {"assignment": torch.cat(sinkhorn(p, torch.tensor(np.array(inputs["scores"]), dtype=torch.float64).chunk(ranks))).numpy()}
-    return set(want) == set(out) and all([compare_near("/out/" + name, want[name], out[name]) for name in sorted(out)])
-
-
-def main():
-    parser = argparse.ArgumentParser(description="PyTorch as a peer of sinkhorn and swav")
-    parser.add_argument("file", nargs="*", metavar="RESULT.h5")
-    parser.add_argument("--ranks", type=int, default=1)
-    parser.add_argument("--cases", action="store_true", help="list the tiny cases to run")
-    options = parser.parse_args()
-    for ranks, names in CASES.items() if options.cases else ():
-        for name in names:
-            print(ranks, name)
-    return 0 if all([check(path, options.ranks) for path in options.file]) else 1
+    return same(want, out)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(peer_lib.main("sinkhorn and swav", CASES, one_by_one(check)))

@@ -1,11 +1,7 @@
 #!/usr/bin/env bash
 # examples/torch_port.py is right, also on a golden made here, and hears of a margin that is 2 % off; skipped without PyTorch.
 . "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99
-python=
-for candidate in "${PYTHON:-}" python3 /usr/bin/python3; do
-    [ -n "$candidate" ] && "$candidate" -c 'import h5py, numpy, torch' 2>/dev/null && python=$candidate && break
-done
-[ -n "$python" ] || { echo "skipped: no Python 3 with torch, h5py and numpy"; exit 77; }
+need_python "h5py, numpy, torch"
 port=$PFC_TOP_SRCDIR/examples/torch_port.py
 
 expect 0 alone golden partial_fc --size N=24,C=50,D=32 --name arc --steps --param head=arc,scale=16,margin=0.5,lr=0.1,weight_decay=0.01,xgrad_scale=1 -o "$work"

@@ -45,7 +45,6 @@ SCRIPT_TESTS += \
     tests/driver_train_moco.sh \
     tests/driver_train_swav.sh \
     tests/peer_encoder.sh \
-    tests/peer_moco_train.sh \
-    tests/peer_swav_train.sh \
+    tests/peer_train.sh \
     tests/train_kills.sh
 EXTRA_DIST += tests/fuzz/seeds/checkpoint.h5 tests/peer_encoder_steps.py tests/peer_moco_steps.py tests/peer_swav_steps.py
