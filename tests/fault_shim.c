@@ -2,11 +2,13 @@
  *
  *   PFC_FAULT_CLASS  comm    collectives and messages, of the program and of HDF5
  *                    file    MPI_File_ calls that open, write, read, sync, close
+ *                    bytes   writes of contiguous bytes
  *                    rename  a file gets its final name
  *   PFC_FAULT_RANK   of MPI_COMM_WORLD
  *   PFC_FAULT_AT     which of its calls of that class, from 1; 0: none
  *   PFC_FAULT_KIND   kill   SIGKILL          exit   the process ends without MPI_Finalize
  *                    error  the call fails   delay  it comes 2 s late
+ *                    spoil  class bytes: the middle byte comes out wrong, and the call says that all is well
  *   PFC_FAULT_NOTE   this file gets the name of the call that failed
  *   PFC_FAULT_COUNT  PFC_FAULT_COUNT.RANK gets a line "CLASS CALLS" for each class, at MPI_Finalize */
 #define _GNU_SOURCE
@@ -19,8 +21,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { COMM, FILES, RENAME, CLASSES };
-static const char *const classes[] = { "comm", "file", "rename" };
+enum { COMM, FILES, BYTES, RENAME, CLASSES };
+static const char *const classes[] = { "comm", "file", "bytes", "rename" };
 static long calls[CLASSES];
 
 static const char *setting(const char *name)
@@ -68,7 +70,18 @@ static int strike(int class, const char *name)
     if (strcmp(kind, "kill") == 0) raise(SIGKILL);
     if (strcmp(kind, "exit") == 0) _exit(0);
     if (strcmp(kind, "delay") == 0) sleep(2);
-    return strcmp(kind, "error") == 0;
+    return strcmp(kind, "error") == 0 || strcmp(kind, "spoil") == 0;
+}
+
+/* What is written in the place of n elements; nobody frees it. */
+static const void *to_write(const void *bytes, int n, MPI_Datatype type, const char *name)
+{
+    if (type != MPI_BYTE || n == 0 || !strike(BYTES, name)) return bytes;
+    char *wrong = malloc((size_t)n);
+    if (!wrong) abort();
+    memcpy(wrong, bytes, (size_t)n);
+    wrong[n / 2] ^= 1;
+    return wrong;
 }
 
 int MPI_Finalize(void)
@@ -127,8 +140,9 @@ OVER_FILE(*f, 1, close, (MPI_File * f), (f))
 OVER_FILE(f, 1, sync, (MPI_File f), (f))
 OVER_FILE(f, 1, set_size, (MPI_File f, MPI_Offset size), (f, size))
 OVER_FILE(f, 1, set_view, (MPI_File f, MPI_Offset at, MPI_Datatype e, MPI_Datatype t, const char *rep, MPI_Info info), (f, at, e, t, rep, info))
-OVER_FILE(f, 0, write_at, (MPI_File f, MPI_Offset at, const void *b, int n, MPI_Datatype t, MPI_Status *s), (f, at, b, n, t, s))
-OVER_FILE(f, 1, write_at_all, (MPI_File f, MPI_Offset at, const void *b, int n, MPI_Datatype t, MPI_Status *s), (f, at, b, n, t, s))
+OVER_FILE(f, 0, write_at, (MPI_File f, MPI_Offset at, const void *b, int n, MPI_Datatype t, MPI_Status *s), (f, at, to_write(b, n, t, "File_write_at"), n, t, s))
+OVER_FILE(f, 1, write_at_all, (MPI_File f, MPI_Offset at, const void *b, int n, MPI_Datatype t, MPI_Status *s),
+          (f, at, to_write(b, n, t, "File_write_at_all"), n, t, s))
 OVER_FILE(f, 0, read_at, (MPI_File f, MPI_Offset at, void *b, int n, MPI_Datatype t, MPI_Status *s), (f, at, b, n, t, s))
 OVER_FILE(f, 1, read_at_all, (MPI_File f, MPI_Offset at, void *b, int n, MPI_Datatype t, MPI_Status *s), (f, at, b, n, t, s))
 

@@ -57,6 +57,21 @@ fault() {
     done < <(find "$folder" -type f)
 }
 
+# spoil AT: a byte of rank 0's write AT comes out wrong. It is noticed before the file gets its name, unless nobody ever reads that byte.
+spoil() {
+    local folder=$work/f
+    rm -rf "$folder"
+    mkdir "$folder"
+    job "$folder" PFC_FAULT_CLASS=bytes PFC_FAULT_RANK=0 PFC_FAULT_AT="$1" PFC_FAULT_KIND=spoil
+    if [ "$status" = 0 ]; then
+        "$PFC_REF" check "$work/whole/${names[0]}" "$folder/${names[0]}" --dtype exact -q || fail "$command_line: a wrong byte was not noticed"
+    else
+        [ "$status" = 5 ] && [ "$(grep -c '^pfc_ref: ' "$work/err")" = 1 ] || fail "$command_line: status $status: $(head -c 900 "$work/err")"
+        [ ! -e "$folder/${names[0]}" ] || fail "$command_line: $(cat "$work/err"), and there is a file"
+        ! grep -q 'read back differs' "$work/err" || differ=$((differ + 1))
+    fi
+}
+
 # some LAST COUNT: so many of 1..LAST, with both ends.
 some() {
     [ "$1" -ge 1 ] || return
@@ -99,6 +114,9 @@ round() {
         fault rename 0 "$at" error
     done
     fault comm 1 $((comm / 2)) delay
+    differ=0
+    for at in $(some "$(sed -n 's/^bytes //p' "$work/count.0")" 4); do spoil "$at"; done
+    [ $differ -gt 0 ] || fail "$command_line: no wrong byte was found by reading back"
 }
 
 data=$PFC_TOP_SRCDIR/data

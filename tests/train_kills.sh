@@ -123,6 +123,15 @@ if ! nm -D "$PFC_REF" 2>/dev/null | grep __asan >/dev/null; then # the sanitizer
             esac
         done
     done
+    differ=0
+    for at in $(seq "$(sed -n 's/^bytes //p' "$work/count.0")"); do # a wrong byte is found by reading back, or nobody reads it
+        faulty PFC_FAULT_CLASS=bytes PFC_FAULT_RANK=0 PFC_FAULT_AT="$at" PFC_FAULT_KIND=spoil
+        ! grep -q 'read back differs' "$work/err" || differ=$((differ + 1))
+        for file in "$work"/faults/step-*.h5; do
+            [ ! -e "$file" ] || expect 0 alone inspect "$file" -q
+        done
+    done
+    [ $differ -gt 0 ] || fail "no wrong byte was found by reading back"
 fi
 
 # ---- stopped: after the step, with a checkpoint, status 0 ----
