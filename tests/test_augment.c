@@ -258,6 +258,11 @@ START_TEST(sizes)
         ck_assert(pfc_augment_rows(ctx, &a, UINT32_MAX, 15, 1, from, number, row) == PFC_OK);
         int middle = size / 2 * size + size / 2;
         ck_assert(fabs(row[middle] - 1) < (size < 16 ? 0.7 : 0.01));
+        a.stretch = a.translation = 1.0; /* far beyond the image is paper, on all sides */
+        for (int view = 0; view < 16; view++) {
+            ck_assert(pfc_augment_rows(ctx, &a, UINT32_MAX, view, 1, from, number, row) == PFC_OK);
+            for (int i = 0; i < size * size; i++) ck_assert(row[i] >= -0.002f && row[i] <= 1.002f);
+        }
     }
     pfc_ctx_destroy(&ctx);
 }
