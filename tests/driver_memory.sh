@@ -19,12 +19,12 @@ within() {
     [ "$peak" -le $((2 * weights + cosines + slack)) ] || fail "$command_line: peak $peak, promised $((2 * weights + cosines + slack))"
 }
 
-within 1 4 192 200000 128 --mode fast
-within 2 4 192 360000 128 --mode fast
-within 3 4 192 540000 128 --mode fast
+within 1 4 96 200000 128 --mode fast
+within 2 4 96 360000 128 --mode fast
+within 3 4 96 540000 128 --mode fast
 within 1 4 192 200000 128 --mode fast --param sample_rate=0.5
 within 2 4 192 400000 128 --mode fast --param sample_rate=0.5,sample_rule=global
-within 1 4 192 200000 128 --mode fast --threads 2
+within 1 4 96 200000 128 --mode fast --threads 2
 within 1 8 96 100000 96 --mode exact
 
 # Without stored cosines two copies of the weights and 64 MiB are all.
