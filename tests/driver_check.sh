@@ -47,12 +47,14 @@ with h5py.File(work + "/other.h5", "w") as f:
     f["out/loss"] = golden["out/loss"][()]
 END
 # A golden whose data no longer has its digest; one without bounds.
-for spoiled in damaged boundless; do cp "$golden" "$work/$spoiled.h5"; done
+for spoiled in damaged damaged_step boundless; do cp "$golden" "$work/$spoiled.h5"; done
 "$PYTHON" - "$work" <<'END'
 import sys
 import h5py
 with h5py.File(sys.argv[1] + "/damaged.h5", "r+") as f:
     f["out/x_grad"][0, 0] *= 1.5
+with h5py.File(sys.argv[1] + "/damaged_step.h5", "r+") as f:
+    f["step/cosine"][0, 0] *= 1.5
 with h5py.File(sys.argv[1] + "/boundless.h5", "r+") as f:
     del f["bound"]
 END
@@ -117,8 +119,10 @@ expect 3 alone check "$golden" "$work/nothing.h5"
 expect 3 alone check "$golden" "$work/other.h5"
 expect 3 alone check "$golden" "$work/none.h5"
 expect 3 alone check "$work/f32.h5" "$work/none.h5"
-expect 3 alone check "$work/damaged.h5" "$work/f64.h5"
-says err "sha256"
+for spoiled in damaged damaged_step; do
+    expect 3 alone check "$work/$spoiled.h5" "$work/f64.h5"
+    says err "sha256"
+done
 expect 3 alone check "$work/boundless.h5" "$work/f32.h5"
 says err "/bound/f32"
 expect 3 alone check "$golden" "$work/f16.h5"

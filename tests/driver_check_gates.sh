@@ -5,6 +5,11 @@
 head=head=arc,scale=16,margin=0.5,lr=0.1
 expect 0 3 golden partial_fc --size N=12,C=31,D=16 --name golden --steps --param $head --dtype f32 -o "$work"
 expect 0 alone golden arcface_head --size N=6,C=7,D=8 --name arcface --param scale=8,num_subcenters=3 --dtype f32 -o "$work"
+expect 0 alone golden arcface_head --size N=8,C=40,D=8 --name rows --steps --param scale=8 --dtype f32 -o "$work"
+expect 0 2 golden moco --size N=8,K=24,D=16 --name moco --dtype f32 -o "$work"
+expect 0 2 golden swav --size B=4,K=20,D=16 --param crops=3 --name swav --dtype f32 -o "$work"
+expect 0 alone golden sinkhorn --size N=8,K=20 --name sinkhorn --dtype f32 -o "$work"
+expect 0 alone golden sinkhorn --size N=120,K=1 --name ones --dtype f32 -o "$work"
 export PFC_REF
 "$PYTHON" - "$work" "$PFC_TOP_SRCDIR/tests" <<'END2' || fail "gates"
 import shutil
@@ -52,6 +57,18 @@ t, j = says("along", {"x_grad": along}, 1, "G4")
 assert "orthogonal" in t["invariant"] and "projection" in t["hints"][0], t
 w = g.out["weight_grad"]
 says("along_w", {"weight_grad": w + 0.9 * bounds["weight_grad"] * sign(g.inputs["weight"]) * rng.choice([-1.0, 1.0], (len(w), 1))}, 1, "G4")
+# So it is in every family, with lengths and sums that are known.
+for name, tensor, along, steps in (("moco", "query_grad", "query", ()), ("moco", "key", None, ()), ("swav", "embedding_grad", "embedding", ()),
+                                   ("swav", "prototypes", None, ()), ("sinkhorn", "assignment", 1.0, ()), ("rows", "prob", 1.0, ("prob",))):
+    family = Golden("%s/%s.h5" % (work, name))
+    want, room = {**family.out, **family.step}[tensor], np.where(np.isfinite(family.bound[tensor]), family.bound[tensor], 0)
+    direction = want if along is None else family.inputs[along] if isinstance(along, str) else along
+    rows = np.where(np.arange(want.size // want.shape[-1]) % 2, 1.0, -1.0).reshape(*want.shape[:-1], 1)
+    says("along_" + name, {tensor: want + 0.9 * room * sign(direction) * rows}, 1, "G4", steps=steps, golden=family)
+# Equal numbers have equal errors, which may all point one way.
+ones = Golden(work + "/ones.h5")
+t, j = says("biased_ones", {"assignment": 1 + 0.9 * ones.bound["assignment"]}, 0, golden=ones)
+assert t["gates"]["G3"] == "n/a", t
 # Probabilities that do not add up, by less than any bound.
 d, e = g.step["dlogits"], bounds["dlogits"]
 t, j = says("sums", {"dlogits": d + 0.3 * e * rng.choice([-1.0, 1.0], (len(d), 1))}, 1, "G4", steps=["dlogits"])

@@ -99,6 +99,7 @@ M = n.inputs["x"].size // n.inputs["x"].shape[1]
 for factor, piece in ((M / (M - 1), "times M/(M-1) with M = %d" % M), ((M - 1) / M, "times (M-1)/M with M = %d" % M)):
     hint(n, "running_var", (1 - mu) * old + mu * factor * var, piece)
 hint(n, "var", n.step["var"] * M / (M - 1), "M/(M-1) with M = %d" % M, steps=["var"])
+hint(n, "var", 1.37 * n.step["var"], None, steps=["var"])  # 3.7 samples there are not
 
 s = Golden(work + "/swav_w2.h5")
 clusters = s.inputs["prototypes"].shape[0]

@@ -366,8 +366,17 @@ START_TEST(other_types_and_shapes)
     PFC_AGREE(WORLD, compare(&q, p.bound).verdict == PFC_BAD_DTYPE);
     q.want = q.got;
     PFC_AGREE(WORLD, compare(&q, NULL).verdict == PFC_PASS);
+    q.got = indexed(&p.list, "one_off", PFC_I64, 2, p.want->dims, PFC_DIST_CLASS, _i, count_up);
+    for (int64_t i = 0; i < pfc_tensor_local(q.got); i++)
+        ((int64_t *)q.got->data)[i] += (int64_t)1 << 60, ((int64_t *)q.want->data)[i] += ((int64_t)1 << 60) + 1;
+    PFC_AGREE(WORLD, compare(&q, NULL).verdict == PFC_FAIL); /* beyond 2^53 too */
     q.got = NULL;
     PFC_AGREE(WORLD, compare(&q, NULL).verdict == PFC_MISSING);
+    for (int64_t n = 1; n <= 3; n += 2) { /* one number, and a vector of one or of three */
+        q.want = indexed(&p.list, "number", PFC_F64, 0, NULL, PFC_DIST_NONE, 0, shrink);
+        q.got = indexed(&p.list, n == 1 ? "one" : "three", PFC_F64, 1, &n, PFC_DIST_NONE, 0, shrink);
+        PFC_AGREE(WORLD, compare(&q, NULL).verdict == (n == 1 ? PFC_PASS : PFC_BAD_SHAPE));
+    }
     pfc_tensor_list_free(&p.list);
 }
 END_TEST
