@@ -3,6 +3,7 @@ mpi_programs += \
     tests/test_arcface \
     tests/test_arcface_rules \
     tests/test_head_bounds
+tests_test_head_bounds_SOURCES = tests/test_head_bounds.c tests/same_bounds.c tests/same_bounds.h
 tests_test_arcface_SOURCES = tests/test_arcface.c tests/arcface_problem.c tests/arcface_problem.h
 tests_test_arcface_rules_SOURCES = tests/test_arcface_rules.c tests/arcface_problem.c tests/arcface_problem.h
 MPI_TESTS += \

@@ -9,23 +9,16 @@
 
 const char *const ARC_NAMES[ARC_RESULTS] = { "logits", "subcenter", "loss", "x_grad", "weight_grad", "bias_grad", "cosine", "prob" };
 
-static void *zeros(int64_t count)
-{
-    void *p = calloc((size_t)count + 1, 8);
-    ck_assert_ptr_nonnull(p);
-    return p;
-}
-
 static double *normals(int64_t seed, uint32_t step, int64_t count, double scale)
 {
-    double *v = zeros(count);
+    double *v = pfc_test_zeros(count);
     for (int64_t i = 0; i < count; i++) v[i] = (double)(float)(scale * pfc_normal(seed, i, step, PFC_STREAM_FILL));
     return v;
 }
 
 static double *uniforms(int64_t seed, uint32_t step, int64_t count, double low, double high)
 {
-    double *v = zeros(count);
+    double *v = pfc_test_zeros(count);
     for (int64_t i = 0; i < count; i++) v[i] = (double)(float)(low + (high - low) * pfc_uniform(seed, i, step, PFC_STREAM_FILL));
     return v;
 }
@@ -42,13 +35,13 @@ pfc_arcface_config arc_config(int64_t c, int64_t d, int64_t k)
 
 arc_problem *arc_problem_new(const pfc_arcface_config *cfg, int64_t n, int optional, int64_t seed)
 {
-    arc_problem *p = zeros(sizeof *p / 8 + 1);
+    arc_problem *p = pfc_test_zeros(sizeof *p / 8 + 1);
     int64_t c = cfg->num_classes, d = cfg->embedding_size, rows = c * cfg->num_subcenters;
     p->cfg = *cfg;
     p->n = n;
     p->x = normals(seed, 0, n * d, cfg->feature_norm ? 1 : 0.3); /* products of rows as they are stay near (-1, 1) */
     p->weight = normals(seed, 1, rows * d, cfg->weight_norm ? 1 : 0.3);
-    p->labels = zeros(n);
+    p->labels = pfc_test_zeros(n);
     for (int64_t i = 0; i < n; i++) p->labels[i] = (int64_t)((double)c * pfc_uniform(seed, i, 2, PFC_STREAM_FILL));
     if (optional & ARC_BIAS) p->bias = normals(seed, 3, rows, 0.05);
     if (optional & ARC_MARGINS) p->margins = uniforms(seed, 4, c, 0.05, 0.6);
@@ -78,10 +71,10 @@ static arc_outcome *outcome_new(const arc_problem *p)
 {
     int64_t n = p->n, c = p->cfg.num_classes, d = p->cfg.embedding_size, rows = c * p->cfg.num_subcenters;
     const int64_t size[ARC_RESULTS] = { n * c, n * c, 1, n * d, rows * d, rows, n * c, n * c };
-    arc_outcome *o = zeros(sizeof *o / 8 + 1);
+    arc_outcome *o = pfc_test_zeros(sizeof *o / 8 + 1);
     for (int k = 0; k < ARC_RESULTS; k++) {
         o->size[k] = size[k];
-        o->v[k] = zeros(size[k]);
+        o->v[k] = pfc_test_zeros(size[k]);
     }
     return o;
 }
@@ -93,20 +86,6 @@ void arc_outcome_free(arc_outcome *o)
 }
 
 /* ---- the library ---- */
-
-static double element(pfc_view v, int64_t i, int64_t j)
-{
-    int64_t at = i * v.ld + j;
-    if (v.dtype == PFC_F32) return (double)((const float *)v.data)[at];
-    return v.dtype == PFC_F64 ? ((const double *)v.data)[at] : (double)((const int64_t *)v.data)[at];
-}
-
-/* local into the whole (rows x cols) matrix at (row, col). */
-static void place(double *whole, int64_t cols, pfc_view local, int64_t row, int64_t col)
-{
-    for (int64_t i = 0; i < local.rows; i++)
-        for (int64_t j = 0; j < local.cols; j++) whole[(row + i) * cols + col + j] = element(local, i, j);
-}
 
 typedef struct tap {
     const arc_problem *p;
@@ -121,7 +100,7 @@ static void keep(void *user, const char *name, pfc_view local, pfc_layout layout
     if (strcmp(name, ARC_NAMES[k]) != 0 || layout != PFC_CLASS_COLS || local.rows != t->p->n || local.cols != t->shard.count)
         t->o->status = PFC_ERR_SHAPE;
     else
-        place(t->o->v[k], t->p->cfg.num_classes, local, 0, t->shard.start);
+        pfc_test_place(t->o->v[k], t->p->cfg.num_classes, local, 0, t->shard.start);
 }
 
 /* Rows [first, first + rows) of a (.., cols) matrix; without data where there is none. */
@@ -130,7 +109,7 @@ static pfc_view rows_of(const double *whole, int64_t first, int64_t rows, int64_
     return pfc_view_make(whole ? (void *)(uintptr_t)(whole + first * cols) : NULL, PFC_F64, rows, cols);
 }
 
-static pfc_view memory(pfc_dtype dtype, int64_t rows, int64_t cols) { return pfc_view_make(zeros(rows * cols), dtype, rows, cols); }
+static pfc_view memory(pfc_dtype dtype, int64_t rows, int64_t cols) { return pfc_view_make(pfc_test_zeros(rows * cols), dtype, rows, cols); }
 
 static void add_over_ranks(MPI_Comm comm, arc_outcome *o)
 {
@@ -166,11 +145,11 @@ arc_outcome *arc_library(MPI_Comm comm, pfc_ctx *ctx, const arc_problem *p)
     if (o->status == PFC_OK) o->status = st;
     pfc_ctx_set_tap(ctx, NULL, NULL);
     pfc_arcface_destroy(&head);
-    place(o->v[ARC_LOGITS], c, r.logits, 0, s.start);
-    place(o->v[ARC_SUBCENTER], c, r.subcenter, 0, s.start);
-    place(o->v[ARC_X_GRAD], d, r.x_grad, b * rank, 0);
-    place(o->v[ARC_WEIGHT_GRAD], d, r.weight_grad, s.start * k, 0);
-    place(o->v[ARC_BIAS_GRAD], 1, r.bias_grad, s.start * k, 0);
+    pfc_test_place(o->v[ARC_LOGITS], c, r.logits, 0, s.start);
+    pfc_test_place(o->v[ARC_SUBCENTER], c, r.subcenter, 0, s.start);
+    pfc_test_place(o->v[ARC_X_GRAD], d, r.x_grad, b * rank, 0);
+    pfc_test_place(o->v[ARC_WEIGHT_GRAD], d, r.weight_grad, s.start * k, 0);
+    pfc_test_place(o->v[ARC_BIAS_GRAD], 1, r.bias_grad, s.start * k, 0);
     o->v[ARC_LOSS][0] = p->eval ? 0 : r.loss;
     free(r.logits.data);
     free(r.subcenter.data);

@@ -140,7 +140,8 @@ OVER_FILE(*f, 1, close, (MPI_File * f), (f))
 OVER_FILE(f, 1, sync, (MPI_File f), (f))
 OVER_FILE(f, 1, set_size, (MPI_File f, MPI_Offset size), (f, size))
 OVER_FILE(f, 1, set_view, (MPI_File f, MPI_Offset at, MPI_Datatype e, MPI_Datatype t, const char *rep, MPI_Info info), (f, at, e, t, rep, info))
-OVER_FILE(f, 0, write_at, (MPI_File f, MPI_Offset at, const void *b, int n, MPI_Datatype t, MPI_Status *s), (f, at, to_write(b, n, t, "File_write_at"), n, t, s))
+OVER_FILE(f, 0, write_at, (MPI_File f, MPI_Offset at, const void *b, int n, MPI_Datatype t, MPI_Status *s),
+          (f, at, to_write(b, n, t, "File_write_at"), n, t, s))
 OVER_FILE(f, 1, write_at_all, (MPI_File f, MPI_Offset at, const void *b, int n, MPI_Datatype t, MPI_Status *s),
           (f, at, to_write(b, n, t, "File_write_at_all"), n, t, s))
 OVER_FILE(f, 0, read_at, (MPI_File f, MPI_Offset at, void *b, int n, MPI_Datatype t, MPI_Status *s), (f, at, b, n, t, s))

@@ -13,6 +13,7 @@ mpi_programs += \
     tests/test_partial_fc_rules \
     tests/test_partial_fc_variants
 tests_test_partial_fc_SOURCES = tests/test_partial_fc.c tests/partial_fc_problem.c tests/partial_fc_problem.h
+tests_test_partial_fc_bounds_SOURCES = tests/test_partial_fc_bounds.c tests/same_bounds.c tests/same_bounds.h
 tests_test_partial_fc_gradients_SOURCES = tests/test_partial_fc_gradients.c tests/partial_fc_problem.c tests/partial_fc_problem.h
 tests_test_partial_fc_rules_SOURCES = tests/test_partial_fc_rules.c tests/partial_fc_problem.c tests/partial_fc_problem.h
 MPI_TESTS += \

@@ -10,23 +10,16 @@
 const char *const RESULT_NAMES[RESULTS] = { "loss",   "x_grad", "weight_grad", "weight",  "weight_momentum", "sampled",
                                             "cosine", "logits", "row_max",     "row_sum", "prob_target",     "dlogits" };
 
-static void *zeros(int64_t count)
-{
-    void *p = calloc((size_t)count + 1, 8);
-    ck_assert_ptr_nonnull(p);
-    return p;
-}
-
 static double *normals(int64_t seed, uint32_t step, int64_t count)
 {
-    double *v = zeros(count);
+    double *v = pfc_test_zeros(count);
     for (int64_t i = 0; i < count; i++) v[i] = (double)(float)pfc_normal(seed, i, step, PFC_STREAM_FILL);
     return v;
 }
 
 problem *problem_new(const pfc_partial_fc_config *cfg, int64_t n, int64_t steps, bool with_keys, int64_t seed)
 {
-    problem *p = zeros(sizeof *p / 8 + 1);
+    problem *p = pfc_test_zeros(sizeof *p / 8 + 1);
     int64_t c = cfg->num_classes, d = cfg->embedding_size;
     p->cfg = *cfg;
     p->n = n;
@@ -34,9 +27,9 @@ problem *problem_new(const pfc_partial_fc_config *cfg, int64_t n, int64_t steps,
     p->x = normals(seed, 0, steps * n * d);
     p->weight = normals(seed, 1, c * d);
     p->momentum = normals(seed, 2, c * d);
-    p->labels = zeros(steps * n);
+    p->labels = pfc_test_zeros(steps * n);
     for (int64_t i = 0; i < steps * n; i++) p->labels[i] = (int64_t)((double)c * pfc_uniform(seed, i, 3, PFC_STREAM_FILL));
-    if (with_keys) p->keys = zeros(steps * c);
+    if (with_keys) p->keys = pfc_test_zeros(steps * c);
     for (int64_t i = 0; with_keys && i < steps * c; i++) p->keys[i] = floor(8 * pfc_uniform(seed, i, 4, PFC_STREAM_FILL)) / 8; /* with ties */
     return p;
 }
@@ -70,10 +63,10 @@ static outcome *outcome_new(const problem *p)
 {
     int64_t n = p->n, c = p->cfg.num_classes, d = p->cfg.embedding_size;
     const int64_t size[RESULTS] = { p->steps, p->steps * n * d, c * d, c * d, c * d, c, n * c, n * c, n, n, n, n * c };
-    outcome *o = zeros(sizeof *o / 8 + 1);
+    outcome *o = pfc_test_zeros(sizeof *o / 8 + 1);
     for (int k = 0; k < RESULTS; k++) {
         o->size[k] = size[k];
-        o->v[k] = zeros(size[k]);
+        o->v[k] = pfc_test_zeros(size[k]);
     }
     o->labels_kept = true;
     return o;
@@ -86,20 +79,6 @@ void outcome_free(outcome *o)
 }
 
 /* ---- the library ---- */
-
-static double element(pfc_view v, int64_t i, int64_t j)
-{
-    int64_t at = i * v.ld + j;
-    if (v.dtype == PFC_F32) return (double)((const float *)v.data)[at];
-    return v.dtype == PFC_F64 ? ((const double *)v.data)[at] : (double)((const int64_t *)v.data)[at];
-}
-
-/* local into the whole (rows x cols) matrix at (row, col). */
-static void place(double *whole, int64_t cols, pfc_view local, int64_t row, int64_t col)
-{
-    for (int64_t i = 0; i < local.rows; i++)
-        for (int64_t j = 0; j < local.cols; j++) whole[(row + i) * cols + col + j] = element(local, i, j);
-}
 
 typedef struct tap {
     const problem *p;
@@ -123,13 +102,13 @@ static void keep(void *user, const char *name, pfc_view local, pfc_layout layout
     t->order = k;
     ck_assert_int_eq(layout, t->o->size[k] == t->p->n && k != COSINE && k != LOGITS && k != DLOGITS ? PFC_REPLICATED : PFC_CLASS_COLS);
     ck_assert_int_eq(local.rows, t->p->n);
-    if (layout == PFC_CLASS_COLS) place(t->o->v[k], t->p->cfg.num_classes, local, 0, t->shard.start);
-    if (layout == PFC_REPLICATED && t->rank == 0) place(t->o->v[k], 1, local, 0, 0);
+    if (layout == PFC_CLASS_COLS) pfc_test_place(t->o->v[k], t->p->cfg.num_classes, local, 0, t->shard.start);
+    if (layout == PFC_REPLICATED && t->rank == 0) pfc_test_place(t->o->v[k], 1, local, 0, 0);
 }
 
 static float *floats(const double *v, int64_t count)
 {
-    float *f = zeros(count);
+    float *f = pfc_test_zeros(count);
     for (int64_t i = 0; i < count; i++) f[i] = (float)v[i];
     return f;
 }
@@ -145,12 +124,13 @@ static pfc_status one_step(pfc_ctx *ctx, pfc_partial_fc *layer, const problem *p
     int64_t d = p->cfg.embedding_size, c = p->cfg.num_classes, first = me->rank * me->b;
     pfc_dtype real = pfc_ctx_real(ctx);
     float *x = floats(p->x + (t * p->n + first) * d, me->b * d);
-    int64_t *labels = zeros(me->b);
+    int64_t *labels = pfc_test_zeros(me->b);
     memcpy(labels, p->labels + t * p->n + first, (size_t)me->b * 8);
     pfc_view features = pfc_view_make(x, PFC_F32, me->b, d), y = pfc_view_make(labels, PFC_I64, me->b, 1);
     pfc_view keys = pfc_view_make(p->keys ? p->keys + t * c + me->shard.start : NULL, PFC_F64, p->keys ? me->shard.count : 0, 1);
-    pfc_partial_fc_result r = { 0, pfc_view_make(zeros(me->b * d), real, me->b, d), pfc_view_make(zeros(me->shard.count * d), real, me->shard.count, d),
-                                pfc_view_make(zeros(me->shard.count), PFC_I64, me->shard.count, 1) };
+    pfc_partial_fc_result r = { 0, pfc_view_make(pfc_test_zeros(me->b * d), real, me->b, d),
+                                pfc_view_make(pfc_test_zeros(me->shard.count * d), real, me->shard.count, d),
+                                pfc_view_make(pfc_test_zeros(me->shard.count), PFC_I64, me->shard.count, 1) };
     pfc_status status;
     if (halves) {
         status = pfc_partial_fc_start(layer, y);
@@ -160,10 +140,10 @@ static pfc_status one_step(pfc_ctx *ctx, pfc_partial_fc *layer, const problem *p
     }
     if (status == PFC_OK) {
         if (me->rank == 0) o->v[LOSS][t] = r.loss;
-        place(o->v[X_GRAD] + t * p->n * d, d, r.x_grad, first, 0);
+        pfc_test_place(o->v[X_GRAD] + t * p->n * d, d, r.x_grad, first, 0);
         if (t == p->steps - 1) {
-            place(o->v[WEIGHT_GRAD], d, r.weight_grad, me->shard.start, 0);
-            place(o->v[SAMPLED], 1, r.sampled, me->shard.start, 0);
+            pfc_test_place(o->v[WEIGHT_GRAD], d, r.weight_grad, me->shard.start, 0);
+            pfc_test_place(o->v[SAMPLED], 1, r.sampled, me->shard.start, 0);
         }
     }
     o->labels_kept = o->labels_kept && memcmp(labels, p->labels + t * p->n + first, (size_t)me->b * 8) == 0;
@@ -190,10 +170,10 @@ static pfc_status set_and_run(pfc_ctx *ctx, pfc_partial_fc *layer, const problem
     }
     pfc_ctx_set_tap(ctx, NULL, NULL);
     if (status != PFC_OK) return status;
-    pfc_view weight = pfc_view_make(zeros(count * d), real, count, d), momentum = pfc_view_make(zeros(count * d), real, count, d);
+    pfc_view weight = pfc_view_make(pfc_test_zeros(count * d), real, count, d), momentum = pfc_view_make(pfc_test_zeros(count * d), real, count, d);
     status = pfc_partial_fc_get_state(layer, weight, momentum);
-    place(o->v[WEIGHT], d, weight, me->shard.start, 0);
-    place(o->v[MOMENTUM], d, momentum, me->shard.start, 0);
+    pfc_test_place(o->v[WEIGHT], d, weight, me->shard.start, 0);
+    pfc_test_place(o->v[MOMENTUM], d, momentum, me->shard.start, 0);
     free(weight.data);
     free(momentum.data);
     return status;

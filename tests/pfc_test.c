@@ -38,6 +38,25 @@ const char *pfc_test_path(const char *name)
     return path;
 }
 
+void *pfc_test_zeros(int64_t count)
+{
+    void *p = calloc((size_t)count + 1, 8);
+    ck_assert_ptr_nonnull(p);
+    return p;
+}
+
+void pfc_test_place(double *whole, int64_t cols, pfc_view local, int64_t row, int64_t col)
+{
+    for (int64_t i = 0; i < local.rows; i++)
+        for (int64_t j = 0; j < local.cols; j++) {
+            int64_t at = i * local.ld + j;
+            double *to = &whole[(row + i) * cols + col + j];
+            *to = local.dtype == PFC_F32   ? (double)((const float *)local.data)[at]
+                  : local.dtype == PFC_F64 ? ((const double *)local.data)[at]
+                                           : (double)((const int64_t *)local.data)[at];
+        }
+}
+
 bool pfc_test_agree(MPI_Comm comm, bool ok, int *first)
 {
     int rank, ranks;

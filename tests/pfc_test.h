@@ -1,4 +1,4 @@
-/* pfc_test.h: a program of Check tests that runs on all ranks at once, and what such programs share: a context, the name of a file.
+/* pfc_test.h: a program of Check tests that runs on all ranks at once, and what such programs share.
  *
  * Every rank runs every test, in one process (no fork after MPI_Init). A test passes if it passes on all ranks. Rank 0 prints one TAP line per
  * test, with its name, and, for a failure, the text of the first failing rank.
@@ -17,6 +17,7 @@
 #include <check.h>
 #include <mpi.h>
 #include <pfc/ctx.h>
+#include <pfc/view.h>
 #include <stdbool.h>
 
 typedef struct pfc_test {
@@ -47,6 +48,11 @@ pfc_ctx *pfc_test_ctx(MPI_Comm comm, pfc_options options);
 
 /* The absolute path of a file or folder that only this program on this number of ranks writes, in a static place until the next call. */
 const char *pfc_test_path(const char *name);
+
+/* count numbers of 8 bytes, all 0. */
+void *pfc_test_zeros(int64_t count);
+/* local into the whole (rows, cols) matrix at (row, col), as doubles. */
+void pfc_test_place(double *whole, int64_t cols, pfc_view local, int64_t row, int64_t col);
 
 /* Collective assertion: fails on all ranks if it fails on one, so that none is left waiting. */
 #define PFC_AGREE(comm, condition)                                                                                       \
