@@ -43,16 +43,18 @@ make_case arc 1 arcface_head --size N=24,C=37,D=8 --param num_subcenters=2
 make_case swav 2 swav --size B=6,K=10,D=8 --param crops=3
 make_case moco 1 moco --size N=12,K=60,D=8
 for type in tf32 bf16 f16; do
+    pairs=()
     for case in fc linear arc swav moco; do
         [ $case = swav ] && np=2 || np=1
-        expect 0 $np run "$work/$case.h5" -o "$work/$case.$type.h5" --mode exact --emulate $type --steps
-        numpy ports $type "$work/$case.$type.h5"
+        expect 0 $np run "$work/$case.h5" -o "$work/$case.plain.h5" --mode exact --emulate $type --steps
         expect 0 $np run "$work/$case.h5" -o "$work/$case.stored.h5" --mode exact --emulate $type-stored --steps
-        numpy ports $type-stored "$work/$case.stored.h5"
-        numpy rms $type "$work/$case.h5" "$work/$case.stored.h5"
-        expect 0 $np run "$work/$case.h5" -o "$work/$case.stored.h5" --emulate $type-stored --steps
-        expect 0 alone check "$work/$case.h5" "$work/$case.stored.h5" --dtype $type
+        expect 0 $np run "$work/$case.h5" -o "$work/fast.h5" --emulate $type-stored --steps
+        expect 0 alone check "$work/$case.h5" "$work/fast.h5" --dtype $type
+        pairs+=("$work/$case.h5" "$work/$case.stored.h5")
     done
+    numpy ports $type "$work"/*.plain.h5
+    numpy ports $type-stored "$work"/*.stored.h5
+    numpy rms $type "${pairs[@]}"
 done
 
 # ---- those without: the inputs are rounded, and nothing else ----
@@ -61,13 +63,15 @@ make_case bn 1 batch_norm --size N=6,C=3,L=5
 make_case gather 1 group_gather --size M=40 --param num_sync_devices=1,num_groups=1
 make_case shuffle 1 moco_shuffle --size N=10,L=4
 for type in tf32 bf16 f16; do
+    pairs=()
     for case in sinkhorn bn gather shuffle; do
         numpy rounded $type "$work/$case.h5" "$work/rounded.h5"
         expect 0 alone run "$work/rounded.h5" -o "$work/plain.h5" --mode exact --steps
         expect 0 alone run "$work/$case.h5" -o "$work/$case.$type.h5" --mode exact --emulate $type --steps
         numpy same "$work/plain.h5" "$work/$case.$type.h5"
-        numpy rms $type "$work/$case.h5" "$work/$case.$type.h5"
+        pairs+=("$work/$case.h5" "$work/$case.$type.h5")
     done
+    numpy rms $type "${pairs[@]}"
 done
 expect 0 alone run "$PFC_TOP_SRCDIR/data/lr_default.h5" -o "$work/lr.h5" --emulate f16
 expect 0 alone run "$PFC_TOP_SRCDIR/data/lr_default.h5" -o "$work/plain.h5" --mode fast

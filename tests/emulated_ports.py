@@ -1,7 +1,7 @@
 """What a port in tf32, bf16 or f16 computes, in float64 NumPy with rounded operands, for tests/driver_emulate.sh.
 
     emulated_ports.py ports TYPE RESULT...            results of `run --mode exact --emulate TYPE --steps` have these numbers; TYPE also with -stored
-    emulated_ports.py rms TYPE GOLDEN RESULT          attribute rms of the golden's bounds says how far such a result is from the golden
+    emulated_ports.py rms TYPE (GOLDEN RESULT)...     attribute rms of a golden's bounds says how far such a result is from the golden
     emulated_ports.py rounded TYPE CASE OUT           the case with its narrow inputs rounded, to be run as it is
     emulated_ports.py same FILE FILE NAME...          datasets have the same bits
 
@@ -144,7 +144,7 @@ if __name__ == "__main__":
     if command == "same":
         ok = same(args[0], args[1], args[2:])
     elif command == "rms":
-        ok = rms(*args)
+        ok = all([rms(args[0], *pair) for pair in zip(args[1::2], args[2::2])])
     elif command == "ports":
         to = rounder(args[0].replace("-stored", ""))
         if args[0].endswith("-stored"):

@@ -282,6 +282,26 @@ static void step_from(pfc_partial_fc *layer, const problem *p, double *w)
     ck_assert_int_eq(pfc_partial_fc_get_state(layer, weight, none), PFC_OK);
 }
 
+START_TEST(minus_zero_is_no_large_key)
+{
+    pfc_partial_fc_config o = problem_config(40, 5);
+    o.sample_rate = 0.4;
+    for (int rule = PFC_SAMPLE_SHARD; rule <= PFC_SAMPLE_GLOBAL; rule++) {
+        o.sample_rule = (pfc_sample_rule)rule;
+        problem *p = problem_new(&o, pfc_test_ranks(), 1, true, 31);
+        for (int64_t i = 0; i < p->n; i++) p->labels[i] = 0;
+        p->keys[7] = 0.0;
+        outcome *want = run_world(p);
+        p->keys[7] = -0.0;
+        outcome *got = run_world(p);
+        ck_assert(first_difference(got, want) < 0 && got->v[SAMPLED][7] == 0.0);
+        outcome_free(want);
+        outcome_free(got);
+        problem_free(p);
+    }
+}
+END_TEST
+
 /* A step starts from float32 weights, whatever was put in; what it leaves is float64. Twice, so that a state already rounded is replaced. */
 START_TEST(state_is_rounded_before_a_step)
 {
@@ -413,6 +433,7 @@ int main(int argc, char **argv)
         PFC_ONCE(sampled_classes),
         PFC_ONCE(all_sampled_is_full),
         PFC_ONCE(own_keys),
+        PFC_ONCE(minus_zero_is_no_large_key),
         PFC_ONCE(state_is_rounded_before_a_step),
         PFC_ONCE(order_does_not_matter),
         PFC_ONCE(saturated_rows),
