@@ -103,6 +103,7 @@ hostile = {
     "code": dict(header=good.replace("False", "__import__('os')")),
     "nul": dict(header=good[:20] + "\0" + good[21:]),
     "rest": dict(header=good + "; x"),
+    "padded": dict(header=good + " " * 70000, version=b"\x02\x00"),
 }
 for name, what in hostile.items():
     raw("bad_" + name, **what)
@@ -164,4 +165,28 @@ for damaged in "$work"/random_*; do # right, wrong or refused, but never a crash
     run alone check "$golden" "$damaged"
     [ "$status" = 0 ] || [ "$status" = 1 ] || [ "$status" = 3 ] || fail "$(basename "$damaged"): status $status"
 done
+
+# What float16 holds below its normal numbers.
+PYTHONPATH=$PFC_TOP_SRCDIR/tools "$PYTHON" - "$work/tiny.h5" <<'END' || fail "cannot write a case"
+import sys
+import numpy as np
+from write_case import write_case
+numbers = (np.arange(1, 41) * 2.0 ** -24).astype("<f4")
+write_case(sys.argv[1], "group_gather", dict(num_sync_devices=1, num_groups=1), dict(input=numbers[None], grad_output=numbers[None]))
+END
+mkdir "$work/made"
+expect 0 1 golden "$work/tiny.h5" --dtype f32 -o "$work/made"
+"$PYTHON" - "$work" <<'END' || fail "cannot write tiny numbers"
+import os
+import sys
+import h5py
+import numpy as np
+for name, off in (("tiny", 0), ("tiny_off", 2)):
+    os.mkdir("%s/%s" % (sys.argv[1], name))
+    with h5py.File(sys.argv[1] + "/made/tiny.h5") as f:
+        for n, x in f["out"].items():
+            np.save("%s/%s/%s.npy" % (sys.argv[1], name, n), (x[()] + off * 2.0 ** -24).astype("<f2"))
+END
+expect 0 alone check "$work/made/tiny.h5" "$work/tiny" --dtype f32
+expect 1 alone check "$work/made/tiny.h5" "$work/tiny_off" --dtype f32
 finish

@@ -35,4 +35,10 @@ printf '1\nnan\n0\n0\n0\n' >"$work/nan.txt"
 bad 3 "/in/sample_keys: found nan at (1)" sample_keys="$work/nan.txt"
 bad 3 "cannot be opened" sample_keys="$work/none.txt"
 bad 2 "expected NAME=FILE.txt" sample_keys
+printf '1\n2\n99999999999999999999\n0\n' >"$work/large.txt" # no int64
+bad 3 "/in/labels: found real numbers, expected integers" labels="$work/large.txt"
+expect 2 2 run "$golden" -o "$work/bad.h5" --in labels="$work/three.txt" --in labels="$work/three.txt"
+says err "given twice"
+awk 'BEGIN { for (i = 0; i < 3000; i++) print i / 4096 }' >"$work/many.txt"
+expect 0 1 golden partial_fc --size N=4,C=3000,D=4 --param head=cos,scale=4,margin=0.1,sample_rate=0.5 --name many --in sample_keys="$work/many.txt" -o "$work"
 finish

@@ -161,7 +161,9 @@ START_TEST(many_parameters)
         PFC_AGREE(MPI_COMM_WORLD, pfc_moco_hook(m, theta, images, row_wise, NULL, 0, t, keys) == PFC_OK);
     }
     ck_assert(pfc_moco_get_params(m, pfc_view_make(got, PFC_F32, 1, PARAMS)) == PFC_OK);
-    for (int i = 0; i < PARAMS; i++) ck_assert_msg(got[i] == (float)(2 * (i % 1009)), "parameter %d is %g", i, got[i]);
+    int wrong = 0; /* an assertion for each would take a second */
+    while (wrong < PARAMS && got[wrong] == (float)(2 * (wrong % 1009))) wrong++;
+    ck_assert_msg(wrong == PARAMS, "parameter %d is wrong", wrong);
     pfc_moco_destroy(&m);
     pfc_ctx_destroy(&ctx);
     free(q);

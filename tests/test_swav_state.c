@@ -214,11 +214,10 @@ END_TEST
 
 START_TEST(schedule)
 {
-    static const pfc_lr_config table[] = {
-        { 4.8, 0.0048, 0.3, 2, 7, 11 }, { 4.8, 0, 0, 0, 5, 3 }, { 1, .1, 0, 4, 4, 2 }, { 2, 0, 1, 1, 3, 1 }, { 1, 1, 1, 2, 5, 3 }
-    };
+    static const pfc_lr_config table[] = { { 4.8, 0.0048, 0.3, 2, 7, 11 }, { 4.8, 0, 0, 0, 5, 3 }, { 1, .1, 0, 4, 4, 2 },
+                                           { 2, 0, 1, 1, 3, 1 },           { .3, 0, .1, 4, 5, 1 }, { 1, 1, 1, 2, 5, 3 } };
     double lr[77], want_lr[77];
-    for (int i = 0; i < 5; i++) {
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         const pfc_lr_config *c = &table[i];
         int64_t n = c->epochs * c->steps_per_epoch, rise = c->warmup_epochs * c->steps_per_epoch;
         ck_assert(pfc_lr_schedule(c, lr) == PFC_OK);
