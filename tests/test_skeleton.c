@@ -128,10 +128,73 @@ START_TEST(filled_operations_have_the_bits_of_the_cpu)
 }
 END_TEST
 
+/* The products of a batch with a block of chosen classes. */
+enum { BATCH = 21, CLASSES = 9 };
+typedef struct products {
+    double cosine[CLASSES * BATCH], gradient[CLASSES * COLS];
+} products;
+
+static void fill_products(bool wild, double *x, double *w, double *h, double *dot)
+{
+    fill(x, BATCH * COLS, wild, 2);
+    fill(w, COUNT, wild, 3);
+    fill(h, CLASSES * BATCH, wild, 4);
+    fill(dot, CLASSES, wild, 5);
+    for (int j = 0; j < COLS; j++) {
+        x[3 * COLS + j] *= px_pow2(-70), w[(ROWS - 5) * COLS + j] *= px_pow2(-70); /* below the clamp of the norm */
+        x[4 * COLS + j] = 0;
+    }
+    for (int64_t i = 0; i < CLASSES * BATCH; i++) h[i] *= 1.0 / 3.0; /* gradients are doubles */
+}
+
+static void multiply(pfc_backend *be, bool wild, int normalised, products *out)
+{
+    const pfc_ops *ops = be->ops;
+    double x[BATCH * COLS], w[COUNT], h[CLASSES * BATCH], dot[CLASSES];
+    int64_t index[CLASSES];
+    pfc_operand *op = NULL;
+    fill_products(wild, x, w, h, dot);
+    for (int i = 0; i < CLASSES; i++) index[i] = ROWS - 1 - 2 * i;
+    pfc_view xv = matrix(be, BATCH, COLS, x), wv = matrix(be, ROWS, COLS, w), hv = matrix(be, CLASSES, BATCH, h), dv = matrix(be, CLASSES, 1, dot);
+    pfc_view xnorm = matrix(be, BATCH, 1, NULL), wnorm = matrix(be, CLASSES, 1, NULL), z = matrix(be, CLASSES, BATCH, NULL),
+             dw = matrix(be, CLASSES, COLS, NULL);
+    int32_t *xexpo = upload(be, NULL, BATCH * sizeof *xexpo), *wexpo = upload(be, NULL, CLASSES * sizeof *wexpo);
+    int64_t *chosen = upload(be, index, sizeof index);
+    pfc_rowset batch = { xv, NULL, 0, BATCH }, classes = { wv, chosen, 0, CLASSES };
+    ck_assert_msg(ops->row_norms(be, batch, xnorm, xexpo) == PFC_OK && ops->row_norms(be, classes, wnorm, wexpo) == PFC_OK, "%s", be->error);
+    ck_assert_msg(ops->operand_create(be, xv, xnorm, xexpo, &op) == PFC_OK, "%s", be->error);
+    ck_assert_msg(ops->cosines(be, 0, op, classes, wnorm, wexpo, normalised, z) == PFC_OK, "%s", be->error);
+    ck_assert_msg(ops->weight_grad(be, 0, op, hv, classes, wnorm, dv, normalised, dw) == PFC_OK, "%s", be->error);
+    ops->operand_destroy(be, op);
+    take_reals(be, out->cosine, z);
+    take_reals(be, out->gradient, dw);
+    void *rest[] = { xv.data, wv.data, hv.data, dv.data, xnorm.data, wnorm.data, xexpo, wexpo, chosen };
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) ops->free(be, rest[i]);
+}
+
+START_TEST(products_have_the_bits_of_the_cpu)
+{
+    for (int kind = 0; kind < 4; kind++) {
+        products want, got;
+        pfc_backend *cpu = open_cpu();
+        multiply(cpu, kind & 1, kind >> 1, &want);
+        pfc_backend_close(cpu);
+        for (int checked = 0; checked < 2; checked++) {
+            char why[256] = "";
+            pfc_backend *be = open_skeleton(checked);
+            multiply(be, kind & 1, kind >> 1, &got);
+            ck_assert_msg(memcmp(want.cosine, got.cosine, sizeof got.cosine) == 0, "cosines, kind %d, checked %d", kind, checked);
+            ck_assert_msg(memcmp(want.gradient, got.gradient, sizeof got.gradient) == 0, "weight_grad, kind %d, checked %d", kind, checked);
+            ck_assert_msg(pfc_backend_finish(be, why, sizeof why) == PFC_OK, "%s", why);
+        }
+    }
+}
+END_TEST
+
 START_TEST(missing_operations_are_named)
 {
     pfc_backend *be = open_skeleton(false);
-    ck_assert_str_eq(pfc_ops_missing(be->ops), "operand_create");
+    ck_assert_str_eq(pfc_ops_missing(be->ops), "row_max");
     pfc_acc *acc = NULL;
     ck_assert_int_eq(be->ops->acc_create(be, PFC_ACC_PRODUCT, 1, 1, &acc), PFC_ERR_UNSUPPORTED);
     ck_assert_msg(strstr(be->error, "sums of products"), "%s", be->error);
@@ -177,6 +240,7 @@ static Suite *make(void)
     Suite *suite = suite_create("skeleton");
     TCase *tests = tcase_create("skeleton");
     tcase_add_test(tests, filled_operations_have_the_bits_of_the_cpu);
+    tcase_add_test(tests, products_have_the_bits_of_the_cpu);
     tcase_add_test(tests, missing_operations_are_named);
     tcase_add_test(tests, group_gather_runs_on_it);
     suite_add_tcase(suite, tests);
