@@ -336,7 +336,7 @@ static const pfc_ops exact_ops = {
     .row_norms = skeleton_row_norms,
     .round_state = skeleton_round_state,
     /* products: integers on grids, 1.2 and 3.2, plain (skeleton_products.c). The largest piece of work is to make them fast: int8 or double matrix units on
-     * slices, doc/exact.md, amendment A1, then 2.2 and 2.7 */
+     * slices, doc/exact.md, amendment 1, then 2.2 and 2.7 */
     .operand_create = skeleton_operand_create,
     .operand_destroy = skeleton_operand_destroy,
     .rows_ahead = NULL, /* optional */
