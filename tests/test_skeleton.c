@@ -3,7 +3,9 @@
 #include "skeleton_backend.h"
 
 #include "backend/checked/checked.h"
+#include "case/case.h"
 #include "core/ctx.h"
+#include "skeleton_device.h"
 #include "core/px.h"
 #include "pfc_test.h"
 
@@ -191,6 +193,51 @@ START_TEST(products_have_the_bits_of_the_cpu)
 }
 END_TEST
 
+/* Whether a shipped golden has its digests where the cpu's table has the skeleton's products in the place of its own. */
+static bool has_its_digests(const char *name)
+{
+    const pfc_options options = { .mode = PFC_EXACT, .backend = "cpu" };
+    char path[1024], why[256] = "";
+    pfc_diag d = { 0 };
+    pfc_case *c = NULL;
+    pfc_ctx *ctx = NULL;
+    const char *data = getenv("PFC_DATA");
+    snprintf(path, sizeof path, "%s/%s.h5", data ? data : "data", name);
+    PFC_AGREE(MPI_COMM_WORLD, pfc_ctx_create(MPI_COMM_WORLD, &options, &ctx, why, sizeof why) == PFC_OK);
+    pfc_ops mixed = *ctx->be->ops;
+    mixed.operand_create = skeleton_operand_create;
+    mixed.operand_destroy = skeleton_operand_destroy;
+    mixed.cosines = skeleton_cosines;
+    mixed.weight_grad = skeleton_weight_grad;
+    mixed.weight_update = NULL;
+    ctx->be->ops = &mixed;
+    PFC_AGREE(MPI_COMM_WORLD, pfc_case_read(MPI_COMM_WORLD, path, PFC_READ_INPUTS | PFC_READ_RESULTS, &c, &d) == 0);
+    pfc_tensor_list want = c->out;
+    c->out = (pfc_tensor_list){ 0 };
+    bool same = want.count > 0 && c->algorithm->run(ctx, c, false, &d) == 0;
+    for (int i = 0; same && i < want.count; i++) {
+        pfc_tensor *mine = pfc_tensor_find(&c->out, want.items[i].name);
+        same = mine && pfc_tensor_digest(MPI_COMM_WORLD, mine, &d) == 0 && strcmp(mine->sha256, want.items[i].sha256) == 0;
+    }
+    pfc_tensor_list_free(&want);
+    pfc_case_free(c);
+    pfc_ctx_destroy(&ctx);
+    return same;
+}
+
+START_TEST(products_are_enough_for_the_goldens)
+{
+    static const char *const alone[] = { "pfc_full_arc", "pfc_full_linear", "arc_k3_margins", "swav_w1", "moco_plain_w1", NULL };
+    static const char *const three[] = { "pfc_full_circle", "arc_wide", "swav_carried_w3", "moco_plain_w3", NULL };
+    const char *const *names = pfc_test_ranks() == 1 ? alone : three;
+    for (int i = 0; names[i]; i++) {
+        bool same = has_its_digests(names[i]);
+        if (!same) fprintf(stderr, "%s differs\n", names[i]);
+        PFC_AGREE(MPI_COMM_WORLD, same);
+    }
+}
+END_TEST
+
 START_TEST(missing_operations_are_named)
 {
     pfc_backend *be = open_skeleton(false);
@@ -241,6 +288,7 @@ static Suite *make(void)
     TCase *tests = tcase_create("skeleton");
     tcase_add_test(tests, filled_operations_have_the_bits_of_the_cpu);
     tcase_add_test(tests, products_have_the_bits_of_the_cpu);
+    tcase_add_test(tests, products_are_enough_for_the_goldens);
     tcase_add_test(tests, missing_operations_are_named);
     tcase_add_test(tests, group_gather_runs_on_it);
     suite_add_tcase(suite, tests);
