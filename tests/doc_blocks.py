@@ -3,7 +3,8 @@
 
     doc_blocks.py [FILE.md...]      default: README.md and every doc/*.md with the line <!-- run by tests/doc_blocks.py -->
 
-Fenced blocks, in order, in a fresh folder with pfc_ref, mpirun and python3 in PATH and tools/ in PATH and PYTHONPATH:
+Fenced blocks, in order, in a fresh folder with pfc_ref, mpirun and python3 in PATH, tools/ in PATH and PYTHONPATH, and
+the shipped goldens in PFC_DATA:
 
     ```sh       run by bash; it must succeed ("; echo $?" shows a status that is not 0)
     ```text     what the sh block before it prints, stdout and stderr, from the first line to the last. "..." alone on a line is any number of lines, inside a
@@ -154,7 +155,7 @@ def run_all(paths):
     tools, ran = os.path.join(TOP, "tools"), 0
     try:
         path = os.pathsep.join([programs(os.path.join(work, "bin")), tools, os.environ["PATH"]])
-        environment = {**os.environ, "PATH": path, "PYTHONPATH": tools, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": tools, "PYTHONDONTWRITEBYTECODE": "1", "PFC_DATA": os.path.join(TOP, "data")}
         for document in paths:
             folder = os.path.join(work, os.path.basename(document))
             os.mkdir(folder)

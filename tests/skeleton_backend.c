@@ -1,7 +1,8 @@
-/* skeleton_backend.c: a backend to begin with. Copy it, put your device's runtime in the place of the first group, and fill the table at the end, group by
- * group (doc/backend.md says in which order, and what tests each). What is filled here is complete and has the bits of the cpu backend
+/* skeleton_backend.c: a backend to begin with. Copy it and its neighbours, put your device's runtime into skeleton_device.h, and fill the table at the end,
+ * group by group (doc/backend.md says in which order, and what tests each). What is filled here is complete and has the bits of the cpu backend
  * (tests/test_skeleton.c); what is NULL is to be written. Exact mode; a fast table is a second one, with real = PFC_F32 and doubles on the wire. */
 #include "skeleton_backend.h"
+#include "skeleton_device.h"
 
 #include "backend/host_sums.h"
 #include "backend/mean_loss.h"
@@ -10,33 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the device: your runtime's calls go here ----
- *
- * Everything below asks for no more than memory, copies both ways, and a loop whose iterations may run at the same time. Nothing outside `run` looks into
- * device memory. Here the device is the host, and the loop is one. */
-
+/* What a real backend has here: the device's queue, a handle of its BLAS, scratch memory. */
 typedef struct device {
-    int number; /* among the machine's; a real one has its queue, its BLAS handle and scratch memory here */
+    int number; /* among the machine's */
 } device;
 
 static device *device_of(pfc_backend *be) { return be->state; }
-
-static void *device_malloc(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
-static void device_free(void *p) { free(p); }
-static void to_device(void *to, const void *host, size_t bytes) { memcpy(to, host, bytes); }
-static void to_host(void *host, const void *from, size_t bytes) { memcpy(host, from, bytes); }
 static void device_wait(const device *d) { (void)d; }
-
-typedef void (*body_fn)(void *arg, int64_t i);
-/* body(arg, 0..n-1), in any order or at once: a kernel launch. arg is copied to the device. */
-static void run(int64_t n, body_fn body, void *arg)
-{
-    for (int64_t i = 0; i < n; i++) body(arg, i);
-}
 
 /* ---- memory ---- */
 
-static pfc_status no_memory(pfc_backend *be, size_t bytes)
+pfc_status skeleton_no_memory(pfc_backend *be, size_t bytes)
 {
     snprintf(be->error, sizeof be->error, "skeleton: out of memory: %zu bytes", bytes);
     return PFC_ERR_NOMEM;
@@ -45,7 +30,7 @@ static pfc_status no_memory(pfc_backend *be, size_t bytes)
 static pfc_status skeleton_alloc(pfc_backend *be, size_t bytes, void **out)
 {
     *out = device_malloc(bytes);
-    return *out ? PFC_OK : no_memory(be, bytes);
+    return *out ? PFC_OK : skeleton_no_memory(be, bytes);
 }
 
 static void skeleton_free(pfc_backend *be, void *p)
@@ -116,7 +101,7 @@ static pfc_status skeleton_row_norms(pfc_backend *be, pfc_rowset a, pfc_view nor
 {
     norms k = { a, norm.data, expo };
     (void)be;
-    run(a.count, row_norm, &k);
+    device_run(a.count, row_norm, &k);
     return PFC_OK;
 }
 
@@ -156,10 +141,10 @@ static void scale_one(void *arg, int64_t i)
     *x = PX_MUL(*x, k->number);
 }
 
-static pfc_status each_element(body_fn body, pfc_view to, double number)
+static pfc_status each_element(device_body body, pfc_view to, double number)
 {
     elements k = { .to = to, .number = number };
-    run(to.rows * to.cols, body, &k);
+    device_run(to.rows * to.cols, body, &k);
     return PFC_OK;
 }
 
@@ -223,7 +208,7 @@ static pfc_status skeleton_acc_create(pfc_backend *be, int kind, int64_t rows, i
         return PFC_ERR_UNSUPPORTED;
     }
     pfc_acc *acc = calloc(1, sizeof *acc);
-    if (!acc) return no_memory(be, sizeof *acc);
+    if (!acc) return skeleton_no_memory(be, sizeof *acc);
     *acc = (pfc_acc){ .kind = kind, .rows = rows, .cols = cols, .lanes = 1, .words = 2, .wire = PFC_I64, .place = PFC_HOST };
     acc->data = calloc(n + 1, 2 * sizeof(int64_t));
     acc->expo = malloc(((size_t)rows + 1) * sizeof *acc->expo);
@@ -231,9 +216,9 @@ static pfc_status skeleton_acc_create(pfc_backend *be, int kind, int64_t rows, i
     if (s) s->a = device_malloc(8 * n), s->b = device_malloc(8 * n), s->mark = device_malloc(n);
     if (!acc->data || !acc->expo || !s || !s->a || !s->b || !s->mark) {
         skeleton_acc_destroy(be, acc);
-        return no_memory(be, 24 * n);
+        return skeleton_no_memory(be, 24 * n);
     }
-    run((int64_t)n, clear_sum, s);
+    device_run((int64_t)n, clear_sum, s);
     for (int64_t i = 0; i < rows; i++) acc->expo[i] = PFC_EXPO_MIN;
     *out = acc;
     return PFC_OK;
@@ -250,7 +235,7 @@ static pfc_status skeleton_acc_fold(pfc_backend *be, pfc_acc *acc, const pfc_row
     acc->special = calloc(n + 1, 1);
     if (!b || !acc->special) {
         free(b);
-        return no_memory(be, 9 * n);
+        return skeleton_no_memory(be, 9 * n);
     }
     to_host(word, s->a, 8 * n);
     to_host(b, s->b, 8 * n);
@@ -270,7 +255,7 @@ static pfc_status skeleton_acc_value(pfc_backend *be, const pfc_acc *acc, int64_
 {
     size_t n = (size_t)(count * acc->cols);
     double *value = malloc(8 * n + 1);
-    if (!value) return no_memory(be, 8 * n);
+    if (!value) return skeleton_no_memory(be, 8 * n);
     for (size_t i = 0; i < n; i++) value[i] = pfc_acc_number(acc, first * acc->cols + (int64_t)i);
     for (int64_t r = 0; r < count; r++) to_device((double *)out.data + r * out.ld, value + r * acc->cols, 8 * (size_t)acc->cols);
     free(value);
@@ -297,10 +282,10 @@ static pfc_status skeleton_gather_add(pfc_backend *be, pfc_view x, pfc_acc *acc)
 {
     size_t bytes = (size_t)x.rows * sizeof *acc->expo;
     int32_t *expo = device_malloc(bytes); /* acc->expo is in host memory */
-    if (!expo) return no_memory(be, bytes);
+    if (!expo) return skeleton_no_memory(be, bytes);
     to_device(expo, acc->expo, bytes);
     terms k = { x, expo, *(const sums *)acc->state };
-    run(x.rows, add_term, &k);
+    device_run(x.rows, add_term, &k);
     device_free(expo);
     return PFC_OK;
 }
@@ -321,14 +306,15 @@ static pfc_status skeleton_gather_expo(pfc_backend *be, pfc_view x, pfc_acc *acc
 {
     size_t bytes = (size_t)x.rows * sizeof *acc->expo;
     exponents k = { x, device_malloc(bytes) };
-    if (!k.expo) return no_memory(be, bytes);
-    run(x.rows, term_expo, &k);
+    if (!k.expo) return skeleton_no_memory(be, bytes);
+    device_run(x.rows, term_expo, &k);
     to_host(acc->expo, k.expo, bytes);
     device_free(k.expo);
     return PFC_OK;
 }
 
-/* ---- the table, in the order of backend.h. Sections are those of doc/exact-v1.md; "optional": may stay NULL ---- */
+/* ---- the table, in the order of backend.h. Sections are those of doc/exact-v1.md; "optional": may stay NULL; "exact only": NULL in a
+ * fast table ---- */
 /* clang-format off */
 static const pfc_ops exact_ops = {
     .name = "skeleton",
@@ -349,26 +335,27 @@ static const pfc_ops exact_ops = {
     /* rows */
     .row_norms = skeleton_row_norms,
     .round_state = skeleton_round_state,
-    /* products: integers on grids, 1.2 and 3.2. The largest piece of work: int8 or double matrix units on slices, doc/exact.md 2.2 and 2.7 */
-    .operand_create = NULL,
-    .operand_destroy = NULL,
+    /* products: integers on grids, 1.2 and 3.2, plain (skeleton_products.c). The largest piece of work is to make them fast: int8 or double matrix units on
+     * slices, doc/exact.md, amendment 1, then 2.2 and 2.7 */
+    .operand_create = skeleton_operand_create,
+    .operand_destroy = skeleton_operand_destroy,
     .rows_ahead = NULL, /* optional */
-    .cosines = NULL,
+    .cosines = skeleton_cosines,
     /* logits and softmax: 3.3 to 3.6, elementwise functions of core/px.h; sums as in gather_add, with the exponent 0 */
     .row_max = NULL,
     .row_max_fold = NULL,
-    .row_sum = NULL, /* optional for fast mode, which sums while it looks for the maximum; exact mode needs it */
+    .row_sum = NULL, /* exact only: a fast table sums while it looks for the maximum */
     .target_prob = NULL,
     .mean_loss = pfc_mean_loss,
     /* what a tap shows: needed by golden --steps, verify and explain */
     .logits = NULL,
     .dlogits = NULL,
     /* gradients: 3.8 to 3.10; the first two raise the exponents that the sums are then taken on */
-    .grad_expo = NULL,     /* optional for fast mode */
-    .acc_expo_fold = NULL, /* optional for fast mode */
+    .grad_expo = NULL,     /* exact only */
+    .acc_expo_fold = NULL, /* exact only */
     .logit_grad = NULL,
-    .feature_grad = NULL,
-    .weight_grad = NULL,
+    .feature_grad = NULL, /* as weight_grad, summed over classes into an accumulator of products */
+    .weight_grad = skeleton_weight_grad,
     .feature_grad_finish = NULL,
     /* update: 3.11 */
     .weight_update = NULL, /* optional */
@@ -377,20 +364,20 @@ static const pfc_ops exact_ops = {
     .normalise = NULL,
     .normalise_backward = NULL,
     .softmax_rows = NULL,
-    .column_expo = NULL, /* optional for fast mode */
-    /* arcface_head: 8.2 to 8.6 */
+    .column_expo = NULL, /* exact only */
+    /* arcface_head: 8.3 to 8.7 */
     .subcenter_max = NULL,
     .angular_logits = NULL,
     .softmax_prob = NULL,
-    .aims_expo = NULL, /* optional for fast mode */
+    .aims_expo = NULL, /* exact only */
     .aims_sum = NULL,
     .subcenter_grad = NULL,
-    /* sinkhorn, swav: 5.1 to 5.9 */
+    /* sinkhorn, swav: 5.1 to 5.11 */
     .sinkhorn_create = NULL,
     .sinkhorn_destroy = NULL,
     .sinkhorn_exp = NULL,
-    .sinkhorn_expo = NULL, /* optional for fast mode */
-    .sinkhorn_own_sums = NULL, /* this one in fast mode, or the next two */
+    .sinkhorn_expo = NULL, /* exact only */
+    .sinkhorn_own_sums = NULL, /* fast tables alone: this one, or the next two */
     .sinkhorn_sums = NULL,
     .sinkhorn_total = NULL,
     .sinkhorn_divide = NULL,
@@ -407,18 +394,18 @@ static const pfc_ops exact_ops = {
     .swav_dlogits = NULL,
     .scale = skeleton_scale,
     .decay_scale = NULL,
-    /* moco: 6.2 to 6.7 */
+    /* moco: 6.1 to 6.7 */
     .momentum_update = NULL,
     .positive_logits = NULL,
     .positive_max = NULL,
     .positive_sum = NULL,
     .positive_grad = NULL,
-    /* batch_norm: 7.2 to 7.5; bn_moments and bn_values are pfc_acc_moments and pfc_acc_bn_values of host_sums.h */
+    /* batch_norm: 7.2, 7.3, 7.6, 7.7; bn_moments and bn_values are pfc_acc_moments and pfc_acc_bn_values of host_sums.h */
     .bn_grid = NULL,
     .bn_sums = NULL,
     .bn_moments = NULL,
     .bn_normalise = NULL,
-    .bn_grad_grid = NULL, /* optional for fast mode */
+    .bn_grad_grid = NULL, /* exact only */
     .bn_grad_sums = NULL,
     .bn_values = NULL,
     .bn_backward = NULL,
@@ -451,7 +438,7 @@ pfc_status skeleton_open(pfc_backend *be, pfc_mode mode)
         return PFC_ERR_UNSUPPORTED;
     }
     be->state = calloc(1, sizeof(device));
-    if (!be->state) return no_memory(be, sizeof(device));
+    if (!be->state) return skeleton_no_memory(be, sizeof(device));
     device_of(be)->number = be->site.local_rank; /* modulo how many there are */
     be->ops = &exact_ops;
     be->threads = be->lanes = 1;

@@ -259,9 +259,30 @@ START_TEST(a_missing_operation_is_named)
     WITHOUT(positive_grad);
     WITHOUT(gather_add);
     WITHOUT(acc_value);
-    part = whole;
-    part.sinkhorn_expo = NULL; /* of exact mode alone */
-    ck_assert_ptr_null(pfc_ops_missing(&part));
+}
+END_TEST
+
+/* Without these exact mode would sum on grids that fit nothing; fast tables have none of them. */
+START_TEST(exact_tables_need_their_grids)
+{
+    const pfc_ops whole = pfc_ops_exact_scalar;
+    pfc_ops part, fast = pfc_ops_fast_scalar;
+    WITHOUT(row_sum);
+    WITHOUT(grad_expo);
+    WITHOUT(acc_expo_fold);
+    WITHOUT(column_expo);
+    WITHOUT(aims_expo);
+    WITHOUT(sinkhorn_expo);
+    WITHOUT(sinkhorn_sums);
+    WITHOUT(sinkhorn_total);
+    WITHOUT(bn_grad_grid);
+    WITHOUT(gather_expo);
+    ck_assert(!fast.row_sum && !fast.grad_expo && !fast.gather_expo && !pfc_ops_missing(&fast));
+    fast.sinkhorn_own_sums = NULL; /* the other two in its place */
+    ck_assert_str_eq(pfc_ops_missing(&fast), "sinkhorn_sums");
+    fast.sinkhorn_sums = whole.sinkhorn_sums;
+    fast.sinkhorn_total = whole.sinkhorn_total;
+    ck_assert_ptr_null(pfc_ops_missing(&fast));
 }
 END_TEST
 
@@ -271,7 +292,7 @@ int main(int argc, char **argv)
         PFC_ONCE(philox_has_the_published_vectors),   PFC_ONCE(normal_numbers_have_their_moments),   PFC_ONCE(ranges_hold_the_numbers_of_their_indices),
         PFC_ONCE(shards_cut_without_gap_or_overlap),  PFC_ONCE(wide_integers_round_to_nearest_even), PFC_ONCE(elementwise_functions_are_accurate),
         PFC_ONCE(elementwise_functions_at_the_edges), PFC_ONCE(scalar_sums_do_not_depend_on_order),  PFC_ONCE(self_check_notices_inexact_products),
-        PFC_ONCE(a_missing_operation_is_named),
+        PFC_ONCE(a_missing_operation_is_named),       PFC_ONCE(exact_tables_need_their_grids),
 #ifdef __SSE2__
         PFC_ONCE(flushing_subnormals_is_refused),
 #endif

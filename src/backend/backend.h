@@ -4,8 +4,8 @@
  * pfc_ops) per numeric mode and instruction set, instantiated with designated initialisers at the end of the backend's main file, and an
  * object (struct pfc_backend) with its private state. Algorithms call the table and comm, nothing else.
  *
- * Real storage ("real") is double in exact tables and float in fast tables. Unless an entry says "optional", NULL is an error that names the entry
- * (pfc_ops_missing).
+ * Real storage ("real") is double in exact tables and float in fast tables. Unless an entry says "optional", or "exact only" in a
+ * fast table, NULL is an error that names the entry (pfc_ops_missing).
  *
  * Memory. Every view and rowset, and every pointer that is not named host here, is memory of this backend (alloc), or part of it; algorithms do not read
  * or write it themselves but upload and download. Host memory are: structs passed by address and what they hold as plain members, data, special and
@@ -194,7 +194,7 @@ typedef struct pfc_ops {
     pfc_status (*row_max)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum);
     /* rows->max = maximum over the lanes; -inf if there was no block. NaN wins. */
     pfc_status (*row_max_fold)(pfc_backend *be, pfc_acc *sum, pfc_view max);
-    /* optional: sum_n += exp(l - max_n) over the block (3.5); the mode needs a pass of its own for it. */
+    /* exact only: sum_n += exp(l - max_n) over the block (3.5). */
     pfc_status (*row_sum)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_acc *sum);
     /* prob_n (double, N) = p at the target, 0 where this rank does not own it (3.6). Host result. */
     pfc_status (*target_prob)(pfc_backend *be, const pfc_rows_info *rows, int64_t n_rows, double *prob);
@@ -208,10 +208,10 @@ typedef struct pfc_ops {
     pfc_status (*dlogits)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view g);
 
     /* ---- gradients (steps 8-10) ---- */
-    /* optional: raises feature->expo and dot->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (3.9). Fast: NULL. */
+    /* exact only: raises feature->expo and dot->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (3.9). */
     pfc_status (*grad_expo)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view wnorm,
                             const int32_t *wexpo, pfc_acc *feature, pfc_acc *dot);
-    /* optional: feature->expo, dot->expo = maximum over lanes, in host memory, ready to be all-reduced. Fast: NULL. */
+    /* exact only: feature->expo, dot->expo = maximum over lanes, in host memory, ready to be all-reduced. */
     pfc_status (*acc_expo_fold)(pfc_backend *be, pfc_acc *acc);
     /* h (classes, N) = G * slope (3.8); dot_n += h z over the block; wdot_c = sum_n h z (3.10, real). dot and wdot only if normalised. */
     pfc_status (*logit_grad)(pfc_backend *be, int lane, const pfc_head *head, pfc_view z, int64_t c0, const pfc_rows_info *rows, pfc_view h, pfc_acc *dot,
@@ -242,7 +242,7 @@ typedef struct pfc_ops {
     pfc_status (*normalise_backward)(pfc_backend *be, pfc_view g, pfc_view unit, pfc_view norm, pfc_view out);
     /* max_n = max_k a_nk / t, sum_n = sum_k exp(a_nk / t - max_n) (4.4); real (rows,1) each. */
     pfc_status (*softmax_rows)(pfc_backend *be, pfc_view a, double t, pfc_view max, pfc_view sum);
-    /* optional: raises acc->expo of every column k of a (host arrays of the lane, folded by acc_expo_fold) to cover a_nk 2^(expo_n) (4.3). Fast: NULL. */
+    /* exact only: raises acc->expo of every column k of a (host arrays of the lane, folded by acc_expo_fold) to cover a_nk 2^(expo_n) (4.3). */
     pfc_status (*column_expo)(pfc_backend *be, int lane, pfc_view a, const int32_t *expo, pfc_acc *acc);
 
     /* ---- arcface_head ---- */
@@ -253,7 +253,7 @@ typedef struct pfc_ops {
     pfc_status (*angular_logits)(pfc_backend *be, int lane, const pfc_angular *head, pfc_view cosine, int64_t c0, const pfc_rows_info *rows, pfc_view l);
     /* p (classes, N) = exp(l - max) / sum (8.5). p may be l. */
     pfc_status (*softmax_prob)(pfc_backend *be, int lane, pfc_view l, const pfc_rows_info *rows, pfc_view p);
-    /* optional: raises total->expo and loss->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (8.6). Fast: NULL. */
+    /* exact only: raises total->expo and loss->expo (host arrays of the lane, folded by acc_expo_fold) to cover the block's terms (8.6). */
     pfc_status (*aims_expo)(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);
     /* total_n += q, loss_n += q (log sum_n - (l - max_n)) over the block (8.6). */
     pfc_status (*aims_sum)(pfc_backend *be, int lane, pfc_view l, int64_t c0, const pfc_rows_info *rows, const pfc_aims *aims, pfc_acc *total, pfc_acc *loss);
@@ -271,9 +271,9 @@ typedef struct pfc_ops {
     void (*sinkhorn_destroy)(pfc_backend *be, pfc_sinkhorn_plan *plan);
     /* Q = exp(score/epsilon - shift), infinities replaced as the version does (5.1). extremes: of all ranks. Not for log. */
     pfc_status (*sinkhorn_exp)(pfc_backend *be, pfc_sinkhorn_plan *plan, const double extremes[2]);
-    /* optional: raises acc->expo (K, host, not lanes) to cover Q (5.2). Fast: NULL. */
+    /* exact only: raises acc->expo (K, host, not lanes) to cover Q (5.2). */
     pfc_status (*sinkhorn_expo)(pfc_backend *be, pfc_sinkhorn_plan *plan, pfc_acc *acc);
-    /* Sums of Q over this rank's samples (5.2): a table has the first of these, or the other two.
+    /* Sums of Q over this rank's samples (5.2): an exact table has the last two of these, a fast one the first or the last two.
      * sums (K+1, host) = the sums, then their total, where doubles will do;
      * acc (K scalars) += the sums; host: sums (K) of an accumulator that all ranks have added, and their total. */
     pfc_status (*sinkhorn_own_sums)(pfc_backend *be, pfc_sinkhorn_plan *plan, double *sums);
@@ -329,7 +329,7 @@ typedef struct pfc_ops {
     pfc_status (*bn_moments)(pfc_backend *be, const pfc_acc *acc, const double *grid, int64_t count, double *mean, double *var);
     /* y = ((x - mean) inv) weight + bias (7.3). */
     pfc_status (*bn_normalise)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, const pfc_bn_units *units, pfc_view y);
-    /* optional: grid (host, 2*C) = largest finite |g| of channel c, and of |g x^|, x^ = (x - mean) inv (7.6). Fast: NULL. */
+    /* exact only: grid (host, 2*C) = largest finite |g| of channel c, and of |g x^|, x^ = (x - mean) inv (7.6). */
     pfc_status (*bn_grad_grid)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double *grid);
     /* acc (2*S*C rows) += g in row u, g x^ in row S*C + u (7.6). */
     pfc_status (*bn_grad_sums)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, const double *grid, pfc_acc *acc);
@@ -346,7 +346,7 @@ typedef struct pfc_ops {
      * x_grad.data NULL: the sums only. */
     pfc_status (*bn_backward_alone)(pfc_backend *be, pfc_bn_shape shape, pfc_view x, pfc_view g, const pfc_bn_units *units, double divisor, double *sums,
                                     pfc_view x_grad);
-    /* optional: acc->expo of row i (host) = grid exponent of x_i. Fast: NULL. */
+    /* exact only: acc->expo of row i (host) = grid exponent of x_i. */
     pfc_status (*gather_expo)(pfc_backend *be, pfc_view x, pfc_acc *acc);
     /* acc (scalar, one column) += x (rows,1) (7.1). */
     pfc_status (*gather_add)(pfc_backend *be, pfc_view x, pfc_acc *acc);
@@ -386,7 +386,7 @@ struct pfc_backend {
     void (*close)(pfc_backend *be); /* frees state; what it finds wrong goes to error */
 };
 
-/* Name of the first required entry that is NULL, or NULL if the table is complete. */
+/* Name of the first entry that is NULL and that the table's mode needs, or NULL if the table is complete. */
 const char *pfc_ops_missing(const pfc_ops *ops);
 
 /* The registry (registry.c). Picks a table by backend name, mode and what the machine can run, capped by PFC_MAX_ISA. On failure the reason is in

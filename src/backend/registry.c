@@ -90,33 +90,36 @@ static const cpu_tables tables[] = {
     { NULL, NULL, NULL, NULL },
 };
 
-/* What every table must have. A new required operation is one more name here. */
+/* What every table must have, and what exact ones must. A new required operation is one more name here. */
 /* clang-format off */
-#define OP(name) { #name, offsetof(pfc_ops, name) }
+#define OP(name) { #name, offsetof(pfc_ops, name), false }
+#define EXACT(name) { #name, offsetof(pfc_ops, name), true }
 static const struct {
     const char *name;
     size_t at;
+    bool exact_only; /* finds grids, or sums on them */
 } required[] = {
     /* every family, partial_fc */
     OP(alloc), OP(free), OP(upload), OP(download), OP(sync), OP(for_lanes), OP(row_norms), OP(round_state),
-    OP(operand_create), OP(operand_destroy), OP(cosines), OP(row_max), OP(row_max_fold), OP(target_prob), OP(mean_loss),
-    OP(logits), OP(dlogits), OP(logit_grad), OP(feature_grad), OP(weight_grad), OP(feature_grad_finish), OP(sgd_rows),
-    OP(normalise), OP(normalise_backward), OP(softmax_rows), OP(acc_create), OP(acc_destroy), OP(acc_fold),
+    OP(operand_create), OP(operand_destroy), OP(cosines), OP(row_max), OP(row_max_fold), EXACT(row_sum), OP(target_prob), OP(mean_loss),
+    OP(logits), OP(dlogits), EXACT(grad_expo), EXACT(acc_expo_fold), OP(logit_grad), OP(feature_grad), OP(weight_grad), OP(feature_grad_finish), OP(sgd_rows),
+    OP(normalise), OP(normalise_backward), OP(softmax_rows), EXACT(column_expo), OP(acc_create), OP(acc_destroy), OP(acc_fold),
     OP(acc_value),
     /* arcface_head */
-    OP(subcenter_max), OP(angular_logits), OP(softmax_prob), OP(aims_sum), OP(subcenter_grad),
+    OP(subcenter_max), OP(angular_logits), OP(softmax_prob), EXACT(aims_expo), OP(aims_sum), OP(subcenter_grad),
     /* sinkhorn, swav */
-    OP(sinkhorn_create), OP(sinkhorn_destroy), OP(sinkhorn_exp), OP(sinkhorn_divide), OP(sinkhorn_add),
-    OP(sinkhorn_scale), OP(sinkhorn_finish), OP(sinkhorn_log_max),
+    OP(sinkhorn_create), OP(sinkhorn_destroy), OP(sinkhorn_exp), EXACT(sinkhorn_expo), EXACT(sinkhorn_sums), EXACT(sinkhorn_total), OP(sinkhorn_divide),
+    OP(sinkhorn_add), OP(sinkhorn_scale), OP(sinkhorn_finish), OP(sinkhorn_log_max),
     OP(sinkhorn_log_sums), OP(sinkhorn_log_scale), OP(copy_rows), OP(zero), OP(divide), OP(swav_row_loss),
     OP(swav_dlogits), OP(scale), OP(decay_scale),
     /* moco */
     OP(momentum_update), OP(positive_logits), OP(positive_max), OP(positive_sum), OP(positive_grad),
     /* batch_norm, group_gather */
-    OP(bn_grid), OP(bn_sums), OP(bn_moments), OP(bn_normalise), OP(bn_grad_sums), OP(bn_values), OP(bn_backward),
-    OP(gather_add),
+    OP(bn_grid), OP(bn_sums), OP(bn_moments), OP(bn_normalise), EXACT(bn_grad_grid), OP(bn_grad_sums), OP(bn_values), OP(bn_backward),
+    EXACT(gather_expo), OP(gather_add),
 };
 #undef OP
+#undef EXACT
 /* clang-format on */
 
 const char *pfc_ops_missing(const pfc_ops *ops)
@@ -124,10 +127,10 @@ const char *pfc_ops_missing(const pfc_ops *ops)
     for (size_t i = 0; i < sizeof required / sizeof *required; i++) {
         void (*operation)(void); /* whatever its type is, it is as large as this one */
         memcpy(&operation, (const char *)ops + required[i].at, sizeof operation);
-        if (!operation) return required[i].name;
+        if (!operation && (ops->mode == PFC_EXACT || !required[i].exact_only)) return required[i].name;
     }
-    if (!ops->sinkhorn_own_sums && !ops->sinkhorn_sums) return "sinkhorn_sums";
-    return ops->sinkhorn_own_sums || ops->sinkhorn_total ? NULL : "sinkhorn_total";
+    if (ops->mode == PFC_EXACT || ops->sinkhorn_own_sums) return NULL;
+    return !ops->sinkhorn_sums ? "sinkhorn_sums" : !ops->sinkhorn_total ? "sinkhorn_total" : NULL;
 }
 
 /* option, else environment, else default. */
@@ -213,6 +216,15 @@ static const struct {
 } backends[] = { { "cpu", open_cpu }, { "checked", open_checked }, { "cuda", open_cuda } };
 enum { BACKENDS = sizeof backends / sizeof *backends };
 
+static void say_unknown(const char *name, char *why, size_t size)
+{
+    snprintf(why, size, "backend '%s' is not in this build; available:", name);
+    for (int i = 0; i < BACKENDS; i++) {
+        size_t n = strlen(why);
+        snprintf(why + n, size - n, "%s %s", i ? "," : "", backends[i].name);
+    }
+}
+
 pfc_status pfc_backend_open(const pfc_options *options, pfc_backend **out, char *why, size_t size)
 {
     const pfc_site site = { 0, true, false };
@@ -228,7 +240,7 @@ pfc_status pfc_backend_open_at(const pfc_options *options, pfc_site site, pfc_ba
     *out = NULL;
     while (which < BACKENDS && strcmp(name, backends[which].name) != 0) which++;
     if (which == BACKENDS) {
-        snprintf(why, size, "backend '%s' is not in this build; available: cpu, checked, cuda", name);
+        say_unknown(name, why, size);
         return PFC_ERR_UNSUPPORTED;
     }
     pfc_backend *be = calloc(1, sizeof *be);

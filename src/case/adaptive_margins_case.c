@@ -81,7 +81,7 @@ static int dense(MPI_Comm comm, const pfc_case *c, pfc_tensor_list *out, pfc_dia
     return diag->exit_status;
 }
 
-/* f = n^power by exp(power log n) in float32 is off by e f (2 + |power| log n); the rest follows the formula (doc/numerics.md 13). */
+/* f = n^power by exp(power log n) in float32 is off by U f (2 + |power| log n); the rest follows the formula (doc/numerics.md 13). */
 static void margin_bounds(const pfc_adaptive_margins_config *cfg, const int64_t *counts, int64_t classes, const double *margin, double *bound)
 {
     double least = PX_INF, most = -PX_INF, eleast = 0, emost = 0, spread = fabs(cfg->margin_max - cfg->margin_min);

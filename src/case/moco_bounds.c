@@ -1,7 +1,8 @@
 /* moco_bounds.c: the bounds of a moco case's results and intermediate results (doc/numerics.md sections 11 and 14.3).
  *
  * Rank 0 goes through the step again with an error beside every number, in plain double and a fixed order, elementary functions of px.h only, so the bounds
- * have the same bits everywhere; the other ranks get them from it. Letters as in numerics.md: e = 2^-22, E in front: the bound of the letter. */
+ * have the same bits everywhere; the other ranks get them from it. Letters as in numerics.md, section 11; E in front: the bound of the letter; E alone: U of
+ * numerics.md, 2^-22. */
 #include "case/moco_case.h"
 #include "case/round.h"
 #include "core/ctx.h"

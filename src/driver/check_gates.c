@@ -1,5 +1,5 @@
 /* check_gates.c: is a tensor right as a whole? Every element within its bound is gate G1 (case/compare.c). Errors that all point the same way hide there, as
- * long as each is small. doc/numerics.md, "Gates", says why no correct port fails:
+ * long as each is small. doc/numerics.md, section 16, says why no correct port fails:
  *
  *   G2  rms(got - want) <= 3 rms_T + rms(bound f32) + rms(storing)       rms_T: of the oracle's own emulation of type T, attribute rms
  *   G3  |sum (got - want) want| / sum want^2 <= sum b' |want| / sum want^2     b' = half the bound, more where there are few elements, + storing
