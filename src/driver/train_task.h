@@ -52,7 +52,7 @@ struct pfc_task {
     int (*step)(pfc_train *t, pfc_train_step *step);
     /* At the end of an epoch and of the run: measures, and says so by pfc_train_tell. NULL: nothing to measure. */
     int (*evaluate)(pfc_train *t);
-    /* All items of a checkpoint, pfc_plan_items among them, with the state as it is now; tensors have memory of the list. Local. */
+    /* All items of a checkpoint but the task's name, pfc_plan_items among them, with the state as it is now; tensors have memory of the list. Local. */
     pfc_status (*items)(pfc_train *t, pfc_items *items);
     /* Goes on from what a checkpoint has put into the list, pfc_plan_take first. Collective. */
     pfc_status (*take)(pfc_train *t, const char *path, const pfc_items *items);
