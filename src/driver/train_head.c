@@ -92,9 +92,10 @@ static int fill_config(pfc_train *t)
         pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_sample: found %lld, expected 0 or more", (long long)pfc_param_int(s->values, "num_sample"));
     if (pfc_settings_refuse(s, arcface ? of_partial_fc : of_arcface, why, t->diag)) return t->diag->exit_status;
     if (t->cli->glyphs && s->config.num_classes > 0) return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_classes: with --glyphs it is `classes`");
-    if (t->cli->glyphs) return 0;
-    return pfc_settings_refuse(s, pfc_settings_of_glyphs, "is for --glyphs", t->diag) ||
-           pfc_settings_refuse(s, pfc_settings_of_encoder, "is for --glyphs", t->diag);
+    if (!t->cli->glyphs && (pfc_settings_refuse(s, pfc_settings_of_glyphs, "is for --glyphs", t->diag) ||
+                            pfc_settings_refuse(s, pfc_settings_of_encoder, "is for --glyphs", t->diag)))
+        return t->diag->exit_status;
+    return pfc_settings_check_effect(s, t->diag);
 }
 
 /* ---- open and close ---- */

@@ -92,8 +92,9 @@ static bool overruled(const pfc_assignments *a, const pfc_assignment *one)
     return false;
 }
 
-static int apply(const pfc_assignments *a, pfc_settings *s, pfc_diag *diag)
+static int apply(pfc_settings *s, pfc_diag *diag)
 {
+    const pfc_assignments *a = &s->written;
     for (int i = 0; i < a->count && !diag->exit_status; i++) {
         const pfc_assignment *one = &a->list[i];
         if (overruled(a, one)) continue;
@@ -143,22 +144,21 @@ static int check_run(const pfc_settings *s, pfc_diag *diag)
 
 int pfc_settings_read(const pfc_cli *cli, pfc_settings *s, pfc_diag *diag)
 {
-    pfc_assignments a;
     memset(s, 0, sizeof *s);
     s->config = pfc_train_defaults();
-    if (!pfc_assignments_read(cli, &a, diag)) {
-        s->task = task_of(&a);
-        if (!make_table(s, diag) && !apply(&a, s, diag) && !pfc_case_apply_defaults(s->values, diag)) {
+    if (!pfc_assignments_read(cli, &s->written, diag)) {
+        s->task = task_of(&s->written);
+        if (!make_table(s, diag) && !apply(s, diag) && !pfc_case_apply_defaults(s->values, diag)) {
             fill_run(s);
             check_run(s, diag);
         }
     }
-    pfc_assignments_free(&a);
     return pfc_diag_agree(cli->comm, diag);
 }
 
 void pfc_settings_free(pfc_settings *s)
 {
+    pfc_assignments_free(&s->written);
     pfc_case_free(s->values);
     free((void *)s->table.params);
     s->values = NULL;
