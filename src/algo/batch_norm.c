@@ -18,6 +18,9 @@
  *   8  sums          bias_grad = sum g, weight_grad = sum g x^ of this rank; allreduce SUM  sums (2U)     32 U exact, 16 U fast
  *   9  gradient      dx = weight/sqrt(var + eps) (g - sum g / D - x^ sum g x^ / D)   dx (n, C, L)         -
  *
+ * Besides, all ranks of the context agree that none has failed: forward on what was handed in, on memory, before step 3's exchange and at the end; backward on
+ * the first two at once, before step 8's exchange and at the end. Step 5 is done after that: an error leaves the running statistics alone.
+ *
  * The source moves 2C floats of every one of the G ranks of the machine to every other (GroupGather, 8 C G bytes), forward and backward, and keeps
  * those of its sub-group; the sum over the sub-group needs no more than it. D = M where every element counts the same; with equal weights of the
  * ranks D = d times the elements of this rank, which is what goes back through the mean of means. */
