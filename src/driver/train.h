@@ -43,6 +43,8 @@ int pfc_settings_read(const pfc_cli *cli, pfc_settings *s, pfc_diag *diag);
 void pfc_settings_free(pfc_settings *s);
 /* A given setting of this table is an error, as it would be overlooked: "NAME: WHY". Local. */
 int pfc_settings_refuse(const pfc_settings *s, const pfc_param_spec *table, const char *why, pfc_diag *diag);
+/* An integer that is there and below least is an error. Local. */
+int pfc_settings_at_least(const pfc_settings *s, const char *name, int64_t least, pfc_diag *diag);
 /* One that is given but does nothing, because of another one's value: "NAME: without effect with OTHER=VALUE". Local. */
 int pfc_settings_check_effect(const pfc_settings *s, pfc_diag *diag);
 /* Given or by default; else -1. Local. */

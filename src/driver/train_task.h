@@ -1,11 +1,18 @@
 /* train_task.h: what `pfc_ref train` trains, behind a few functions. cmd_train.c is the loop around it: steps, epochs, signals, checkpoints, log.
  *
- * To add a task: a table of its settings and a pfc_task in a file of its own; a line in pfc_tasks (train_settings.c). */
+ * To add a task: a table of its settings (those that an algorithm has, too, by PFC_SETTING_OF) and a pfc_task in a file of its own; a line in `tasks`
+ * (train_settings.c). */
 #ifndef PFC_DRIVER_TRAIN_TASK_H
 #define PFC_DRIVER_TRAIN_TASK_H
 
 #include "driver/train.h"
 #include "train/plan.h"
+
+/* In a table of settings: described as the parameter of that name of an algorithm of `pfc_ref list`. */
+#define PFC_SETTING_OF(algorithm, name)            \
+    {                                              \
+        name, PFC_PARAM_INT, NULL, NULL, algorithm \
+    }
 
 typedef struct pfc_train_accuracy {
     char name[64];
