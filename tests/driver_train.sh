@@ -41,7 +41,9 @@ last() { find "$1" -name 'step-*.h5' | sort | tail -n 1; }
 for head in linear cos arc circle arcface_head; do
     more=",sample_rate=0.5,sample_rule=global,momentum_rule=dense"
     [ $head != arcface_head ] || more=",num_subcenters=2"
-    settings=(--mode exact --steps 20 --param "head=$head,$common$more,schedule=cosine,warmup_steps=3" -q)
+    own=$common
+    [ $head != linear ] || own=${common/margin=0.2,/}
+    settings=(--mode exact --steps 20 --param "head=$head,$own$more,schedule=cosine,warmup_steps=3" -q)
     expect 0 2 train "${data[@]}" "${settings[@]}" --checkpoint "$work/$head.whole"
     expect 0 2 train "${data[@]}" "${settings[@]}" --checkpoint "$work/$head.parts" --stop-at 7
     expect 0 3 train "${data[@]}" "${settings[@]}" --checkpoint "$work/$head.parts" --resume --stop-at 13

@@ -163,6 +163,38 @@ says err "--glyphs goes without"
 expect 2 alone "${tiny[@]}" --param held_faces=
 says err "held_faces: found \"\", expected a text"
 
+# ---- settings that would do nothing are refused, but those of a recipe that the command line changes ----
+
+useless() { # SETTING OTHER=VALUE MORE
+    expect 2 alone train --glyphs "$glyphs" --param "$1$3"
+    says err "pfc_ref: ${1%%=*}: without effect with $2"
+}
+useless final_lr=0.01 schedule=constant ""
+useless power=2 schedule=cosine ,schedule=cosine
+useless start_lr=0.01 warmup_steps=0 ""
+useless stretch=0.2 augment=none ""
+useless translation=0.1 augment=shift ,augment=shift
+useless norm_devices=1 norm=plain ,norm=plain
+useless norm_splits=2 norm=sync ""
+useless margin=0.2 head=linear ,head=linear
+useless arc_gradient=straight_through head=cos ""
+useless arc_fallback=easy head=circle ,head=circle
+useless interclass_threshold=0.5 head=linear ,head=linear
+useless margin_constants=set easy_margin=1 ,head=arcface_head,easy_margin=1
+useless sample_rate=0.5 num_sample=20 ,num_sample=20
+useless sample_rule=global sample_rate=1 ""
+useless momentum_rule=dense sample_rate=1 ""
+useless larc_trust=0.1 larc=0 ,task=swav
+expect 0 2 "${tiny[@]}" --stop-at 1 --param sample_rate=1 # the recipe's sample_rule stays
+printf '%s\n' batch=8 norm_splits=2 augment=affine stretch=0.1 final_lr=0 schedule=polynomial power=1 >"$work/useless"
+expect 3 2 train --recipe "$work/useless" --glyphs "$glyphs"
+says err "/useless: line 2: norm_splits: without effect with norm=sync"
+sed -i 2d "$work/useless"
+expect 0 2 train --recipe "$work/useless" --glyphs "$glyphs" -q --mode exact --steps 2 --param schedule=constant,augment=none --checkpoint "$work/changed" --stop-at 1
+expect 0 1 train --recipe "$work/useless" --glyphs "$glyphs" -q --mode exact --steps 2 --param schedule=constant,augment=none --checkpoint "$work/changed" --resume
+expect 2 2 train --recipe "$work/useless" --glyphs "$glyphs" --param augment=none,stretch=0.1
+says err "pfc_ref: stretch: without effect with augment=none"
+
 # ---- recipes ----
 
 expect 0 1 "${small[@]}" --steps 3 -q --json "$work/steps.json" # goes before the recipe's epochs

@@ -73,7 +73,10 @@ for other in key_momentum=0.9 temperature=0.2 shuffle=0 queue_size=128 encoder=2
     expect 3 2 train "${glyphs[@]}" "${settings[@]}" --param "$common,queue_size=64,batch=16,norm=sync,$other"
     says err "$checkpoint: /fact/${other%=*}: found"
 done
-expect 3 2 train "${glyphs[@]}" --mode exact --steps 12 --resume="$checkpoint" --param "task=head,held_faces=lxgw,batch=16"
+for task in head swav; do
+    expect 3 2 train "${glyphs[@]}" "${settings[@]}" --param "task=$task,held_faces=lxgw,batch=16"
+    says err "$checkpoint: /fact/task: found \"moco\", expected \"$task\""
+done
 "$PYTHON" - "$checkpoint" "$work" <<'END_PYTHON' || exit 99
 import shutil
 import sys

@@ -79,8 +79,9 @@ expect 0 3 "${run[@]}" --mode fast --checkpoint "$work/fast.parts" --resume
 same "$(last "$work/fast.whole")" "$(last "$work/fast.parts")"
 
 # No head, LARC, the log domain.
-expect 0 3 "${run[@]}" --param feat_dim=0,larc=1,version=log,log_softmax=stable,num_assign=1
+expect 0 3 "${run[@]/hidden_mlp=12,/}" --param feat_dim=0,larc=1,version=log,num_assign=1
 expect 0 3 "${run[@]}" --param hidden_mlp=0,crops=2,version=vissl
+expect 0 3 "${run[@]}" --param log_softmax=stable,larc=1,larc_trust=0.01
 
 # ---- what does not fit is refused ----
 
@@ -102,6 +103,11 @@ refuse "num_prototypes: found 0, expected 1 or more" num_prototypes=0
 refuse "num_prototypes: found 2147483648, expected up to 2147483647" num_prototypes=2147483648
 refuse "epsilon: found 0" epsilon=0
 refuse "head: task swav has no such setting" head=arc
+refuse "hidden_mlp: without effect with feat_dim=0" feat_dim=0
+refuse "epoch_queue_starts: without effect with queue_length=0" queue_length=0
+refuse "stabilise: without effect with version=log" version=log,stabilise=0
+refuse "log_softmax: without effect with version=v2" version=v2,log_softmax=stable
+refuse "larc_trust: without effect with larc=0" larc_trust=0.01
 
 file=$(last "$work/queue.parts")
 refuse_file() { # TEXT FILE PARAM

@@ -436,6 +436,28 @@ START_TEST(refused_views)
 }
 END_TEST
 
+/* What the last rank alone does wrong, in the middle of the exchanges of a group, all ranks return with its words; and the layer is as it was. */
+START_TEST(one_rank_is_refused)
+{
+    bool last = pfc_test_rank() == pfc_test_ranks() - 1;
+    double mean[C];
+    bn b;
+    open_filled(&b, PFC_EXACT, 1, any_config(PFC_BN_SYNC));
+    pfc_batch_norm_state s = { .running_mean = pfc_view_make(mean, PFC_F64, C, 1) };
+    pfc_view x = pfc_view_make(b.x, PFC_F64, ROWS * C, L), y = pfc_view_make(b.y, PFC_F64, ROWS * C, L),
+             none = { .dtype = PFC_F64, .rows = ROWS * C, .cols = L };
+    pfc_view strange = pfc_view_make(b.x, PFC_I64, ROWS * C + 1, L + 1);
+    PFC_AGREE(MPI_COMM_WORLD, refused(&b, pfc_batch_norm_forward(b.layer, last ? strange : x, 1, y), PFC_ERR_SHAPE, "x: found another element type"));
+    PFC_AGREE(MPI_COMM_WORLD, refused(&b, pfc_batch_norm_forward(b.layer, x, 1, last ? none : y), PFC_ERR_ARG, "y: found no data"));
+    PFC_AGREE(MPI_COMM_WORLD, pfc_batch_norm_get_state(b.layer, &s) == PFC_OK && s.num_batches_tracked == 0 && mean[0] == 0.0);
+    PFC_AGREE(MPI_COMM_WORLD, bn_forward(&b, 1) == PFC_OK);
+    pfc_batch_norm_result r = { .weight_grad = pfc_view_make(b.dw, PFC_F64, last ? C - 1 : C, 1) };
+    PFC_AGREE(MPI_COMM_WORLD, refused(&b, pfc_batch_norm_backward(b.layer, x, x, &r), PFC_ERR_SHAPE, "weight_grad: expected (C,1)"));
+    PFC_AGREE(MPI_COMM_WORLD, bn_backward(&b) == PFC_OK);
+    bn_close(&b);
+}
+END_TEST
+
 START_TEST(refused_states)
 {
     pfc_batch_norm_config cfg = bn_config(PFC_BN_PLAIN, C);
@@ -477,6 +499,7 @@ int main(int argc, char **argv)
         PFC_ONCE(refused_configurations),
         PFC_ONCE(refused_batches),
         PFC_ONCE(refused_views),
+        PFC_ONCE(one_rank_is_refused),
         PFC_ONCE(refused_states),
         PFC_ONCE(refused_gathers),
     };

@@ -99,7 +99,7 @@ same "$(newest "$work/whole")" "$(newest "$folder")"
 if ! nm -D "$PFC_REF" 2>/dev/null | grep __asan >/dev/null; then # the sanitizer wants to be loaded first
     shim=$work/fault_shim.so
     ${CC:-mpicc} -shared -fPIC -O1 -o "$shim" "$PFC_TOP_SRCDIR/tests/fault_shim.c" -ldl || exit 99
-    short=(train --features "$work/x.npy" --labels "$work/y.npy" --batch 12 --steps 4 --param sample_rule=global -q --checkpoint "$work/faults" --every 2)
+    short=(train --features "$work/x.npy" --labels "$work/y.npy" --batch 12 --steps 4 -q --checkpoint "$work/faults" --every 2)
     faulty() { # SETTING...
         rm -rf "$work/faults"
         command_line="pfc_ref ${short[*]} (on 3) $*"

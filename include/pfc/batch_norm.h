@@ -91,7 +91,8 @@ pfc_status pfc_batch_norm_aggregate(pfc_batch_norm *bn);
  *  x  [local in]  (n*C, L) f32 or f64 (rounded to f32); y [local out] (n*C, L) pfc_ctx_real; not the same memory
  * Collective; taps `mean` and `var`, (S,C) of this rank, as used. Errors, agreed: PFC_ERR_SHAPE (rows not a multiple of C or samples of S; L not the same
  * on all ranks; one value per channel, or none, where statistics of a batch are taken, except over a group; a rank without rows in a group with equal
- * weighting; statistics of more elements than exact mode takes), PFC_ERR_NOMEM, PFC_ERR_RUNTIME. */
+ * weighting; statistics of more elements than exact mode takes), PFC_ERR_NOMEM, PFC_ERR_RUNTIME; after one the running statistics and the counter have not
+ * moved, and there is no forward for a backward. */
 pfc_status pfc_batch_norm_forward(pfc_batch_norm *bn, pfc_view x, int training, pfc_view y);
 
 /* Gradients of the last forward with the same x, of the sum of the losses of the ranks that share statistics (7.2, 7.3, 7.6). Views may be NULL-data,

@@ -18,6 +18,9 @@
  *   8  sums          bias_grad = sum g, weight_grad = sum g x^ of this rank; allreduce SUM  sums (2U)     32 U exact, 16 U fast
  *   9  gradient      dx = weight/sqrt(var + eps) (g - sum g / D - x^ sum g x^ / D)   dx (n, C, L)         -
  *
+ * Besides, all ranks of the context agree that none has failed: forward on what was handed in, on memory, before step 3's exchange and at the end; backward on
+ * the first two at once, before step 8's exchange and at the end. Step 5 is done after that: an error leaves the running statistics alone.
+ *
  * The source moves 2C floats of every one of the G ranks of the machine to every other (GroupGather, 8 C G bytes), forward and backward, and keeps
  * those of its sub-group; the sum over the sub-group needs no more than it. D = M where every element counts the same; with equal weights of the
  * ranks D = d times the elements of this rank, which is what goes back through the mean of means. */
@@ -67,8 +70,9 @@ static pfc_status check_length(const pfc_batch_norm *bn)
 }
 
 /* Where one sample decides alone: as the sources, one value per channel cannot be normalised by itself. */
-static pfc_status check_batch(const pfc_batch_norm *bn, const pfc_bn_last *l)
+static pfc_status check_batch(const pfc_batch_norm *bn)
 {
+    const pfc_bn_last *l = &bn->last;
     const pfc_bn_shape *s = &l->shape;
     if (s->n % s->splits != 0)
         return pfc_fail(bn->ctx, PFC_ERR_SHAPE, "x: found %lld samples on a rank, expected a multiple of num_splits, %lld", (long long)s->n,
@@ -80,7 +84,8 @@ static pfc_status check_batch(const pfc_batch_norm *bn, const pfc_bn_last *l)
     return l->batch ? check_length(bn) : PFC_OK;
 }
 
-static pfc_status describe(pfc_batch_norm *bn, pfc_view x, int training)
+/* Of an x that is not checked yet: batch and shared, which say what the ranks exchange, hold on all of them. */
+static void describe(pfc_batch_norm *bn, pfc_view x, int training)
 {
     pfc_bn_last *l = &bn->last;
     bool tracked = bn->cfg.track_running_stats != 0;
@@ -88,41 +93,71 @@ static pfc_status describe(pfc_batch_norm *bn, pfc_view x, int training)
     l->batch = training || !tracked; /* without running statistics evaluation has none but the batch's */
     l->shared = training && bn->grouped;
     l->shape = (pfc_bn_shape){ x.rows / bn->cfg.channels, bn->cfg.channels, training && bn->cfg.kind == PFC_BN_SUB ? bn->cfg.num_splits : 1, x.cols };
-    return check_batch(bn, l);
 }
 
-/* L is one number for all ranks: the largest and the smallest are the same. */
-static pfc_status check_inner(pfc_batch_norm *bn)
+/* L is one number for all ranks: the largest and the smallest are the same. mine: what this rank has found so far; if that is a failure it joins without a say. */
+static pfc_status check_inner(pfc_batch_norm *bn, pfc_status mine)
 {
-    int64_t both[2] = { bn->last.shape.inner, -bn->last.shape.inner };
+    int64_t both[2] = { INT64_MIN, INT64_MIN };
+    if (mine == PFC_OK) both[1] = -(both[0] = bn->last.shape.inner);
     pfc_status st = pfc_comm_max(&bn->ctx->comm, both, 2, PFC_I64);
-    if (st == PFC_OK && both[0] != -both[1])
-        st = pfc_fail(bn->ctx, PFC_ERR_SHAPE, "x: found %lld to %lld columns, expected the same on all ranks", (long long)-both[1], (long long)both[0]);
-    return pfc_agree(bn->ctx, st);
+    if (mine != PFC_OK || st != PFC_OK || both[0] == -both[1]) return mine != PFC_OK ? mine : st;
+    return pfc_fail(bn->ctx, PFC_ERR_SHAPE, "x: found %lld to %lld columns, expected the same on all ranks", (long long)-both[1], (long long)both[0]);
 }
 
 /* ---- forward ---- */
 
-/* 1: M, before any work. */
-static pfc_status count_elements(pfc_batch_norm *bn)
+/* 1: M, before any work. mine: as above. */
+static pfc_status count_elements(pfc_batch_norm *bn, pfc_status mine)
 {
     pfc_bn_last *l = &bn->last;
-    const pfc_bn_shape *s = &l->shape;
-    int64_t mine = s->n / s->splits * s->inner, extremes[2] = { mine, -mine }, total = mine;
+    bool ok = mine == PFC_OK, equal = bn->cfg.weighting == PFC_BN_EQUAL;
+    int64_t own = ok ? l->shape.n / l->shape.splits * l->shape.inner : 0, total = own, extremes[2] = { ok ? own : INT64_MIN, ok ? -own : INT64_MIN };
     l->unequal = false;
-    l->count = mine;
-    l->divisor = (double)mine;
-    if (!l->shared) return PFC_OK;
+    l->count = own;
+    l->divisor = (double)own;
+    if (!l->shared) return mine;
     pfc_status st = pfc_comm_max(&bn->group, extremes, 2, PFC_I64);
     if (st == PFC_OK) st = pfc_comm_sum(&bn->group, &total, 1, PFC_I64);
-    bool equal = bn->cfg.weighting == PFC_BN_EQUAL;
-    if (st == PFC_OK && equal && extremes[1] == 0)
-        st = pfc_fail(bn->ctx, PFC_ERR_SHAPE, "x: found no rows on a rank, expected 1 or more on each rank of a group with equal weighting");
-    if (st == PFC_OK) st = pfc_check_terms(bn->ctx, PFC_ERR_SHAPE, "x: elements of a channel over the ranks of a group", total, 1);
+    if (!ok || st != PFC_OK) return ok ? st : mine;
     l->unequal = equal && extremes[0] != -extremes[1];
     l->count = total;
-    l->divisor = equal ? (double)mine * (double)bn->group.ranks : (double)total;
-    return group_agree(bn, st);
+    l->divisor = equal ? (double)own * (double)bn->group.ranks : (double)total;
+    if (equal && extremes[1] == 0)
+        return pfc_fail(bn->ctx, PFC_ERR_SHAPE, "x: found no rows on a rank, expected 1 or more on each rank of a group with equal weighting");
+    return pfc_check_terms(bn->ctx, PFC_ERR_SHAPE, "x: elements of a channel over the ranks of a group", total, 1);
+}
+
+/* What a forward works with: the caller's tensors; where the batch's statistics are taken and no function does all at once, grid (U), work vectors
+ * (2U (1 + d)) and sums (2U). */
+typedef struct room {
+    pfc_host_rows x, y;
+    double *grid, *work;
+    pfc_acc *acc;
+    bool alone; /* ops->bn_forward_alone does 2 to 4 and 6: no other rank is asked */
+} room;
+
+static pfc_status make_room(pfc_batch_norm *bn, pfc_view x, pfc_view y, room *r)
+{
+    const pfc_ops *ops = bn->ctx->be->ops;
+    const pfc_bn_last *l = &bn->last;
+    int64_t units = units_of(bn), d = l->shared ? bn->group.ranks : 0;
+    r->alone = l->batch && !l->shared && ops->bn_forward_alone;
+    PFC_TRY(pfc_bn_take(bn, x, &r->x));
+    PFC_TRY(pfc_bn_room(bn, y, &r->y));
+    if (!l->batch || r->alone) return PFC_OK;
+    r->grid = calloc((size_t)(units * (3 + 2 * d)) + 1, sizeof *r->grid);
+    if (!r->grid) return pfc_fail(bn->ctx, PFC_ERR_NOMEM, "out of memory");
+    r->work = r->grid + units;
+    return ops->acc_create(bn->ctx->be, PFC_ACC_SCALAR, 2 * units, 1, &r->acc);
+}
+
+static void free_room(pfc_batch_norm *bn, room *r)
+{
+    pfc_host_release(bn->ctx, &r->x);
+    pfc_host_release(bn->ctx, &r->y);
+    if (r->acc) bn->ctx->be->ops->acc_destroy(bn->ctx->be, r->acc);
+    free(r->grid);
 }
 
 /* 4, the source's weighting with unequal counts: every rank's own mean and variance, merged with the same weight each. work: 2U (1 + d). */
@@ -138,34 +173,25 @@ static pfc_status merge_statistics(pfc_batch_norm *bn, const pfc_acc *acc, const
     return st;
 }
 
-/* 2, 3, 4. Ranks of different groups may differ in what they exchange, but not in how often they agree. */
-static pfc_status sum_statistics(pfc_batch_norm *bn, pfc_view x, double *grid, double *work, pfc_acc *acc)
+/* 2, 3, 4. A rank whose grid failed joins the exchange of grids all the same, so that one agreement, before the sums, is enough. Ranks of different groups
+ * may differ in what they exchange, but not in how often they agree. */
+static pfc_status batch_statistics(pfc_batch_norm *bn, const room *r)
 {
-    const pfc_ops *ops = bn->ctx->be->ops;
     pfc_backend *be = bn->ctx->be;
+    const pfc_ops *ops = be->ops;
     pfc_bn_last *l = &bn->last;
-    PFC_TRY(pfc_agree(bn->ctx, ops->bn_grid(be, l->shape, x, grid)));
-    if (l->shared) PFC_TRY(group_agree(bn, pfc_comm_max(&bn->group, grid, units_of(bn), PFC_F64)));
-    pfc_status st = ops->bn_sums(be, l->shape, x, grid, acc);
-    if (st == PFC_OK) st = ops->acc_fold(be, acc, NULL);
-    PFC_TRY(pfc_agree(bn->ctx, st));
-    if (l->shared) PFC_TRY(group_agree(bn, l->unequal ? merge_statistics(bn, acc, grid, work) : pfc_comm_sum_acc(&bn->group, bn->ctx->be, acc)));
-    return l->count > 0 && !l->unequal ? ops->bn_moments(be, acc, grid, l->count, l->mean, l->var) : PFC_OK;
-}
-
-static pfc_status batch_statistics(pfc_batch_norm *bn, pfc_view x)
-{
-    int64_t units = units_of(bn), d = bn->last.shared ? bn->group.ranks : 0;
-    pfc_acc *acc = NULL;
-    memset(bn->last.mean, 0, (size_t)units * sizeof(double)); /* what a group without rows keeps */
-    memset(bn->last.var, 0, (size_t)units * sizeof(double));
-    double *grid = malloc((size_t)(units * (3 + 2 * d)) * sizeof *grid + 8);
-    pfc_status st = grid ? bn->ctx->be->ops->acc_create(bn->ctx->be, PFC_ACC_SCALAR, 2 * units, 1, &acc) : pfc_fail(bn->ctx, PFC_ERR_NOMEM, "out of memory");
-    st = pfc_agree(bn->ctx, st);
-    if (st == PFC_OK) st = sum_statistics(bn, x, grid, grid + units, acc);
-    if (acc) bn->ctx->be->ops->acc_destroy(bn->ctx->be, acc);
-    free(grid);
-    return st;
+    int64_t units = units_of(bn);
+    memset(l->mean, 0, (size_t)units * sizeof(double)); /* what a group without rows keeps */
+    memset(l->var, 0, (size_t)units * sizeof(double));
+    pfc_status st = ops->bn_grid(be, l->shape, r->x.v, r->grid), moved = PFC_OK;
+    if (l->shared) moved = pfc_comm_max(&bn->group, r->grid, units, PFC_F64);
+    if (st == PFC_OK) st = moved;
+    if (st == PFC_OK) st = ops->bn_sums(be, l->shape, r->x.v, r->grid, r->acc);
+    if (st == PFC_OK) st = ops->acc_fold(be, r->acc, NULL);
+    PFC_TRY(group_agree(bn, st));
+    if (l->unequal) return merge_statistics(bn, r->acc, r->grid, r->work);
+    if (l->shared) PFC_TRY(pfc_comm_sum_acc(&bn->group, be, r->acc));
+    return l->count > 0 ? ops->bn_moments(be, r->acc, r->grid, l->count, l->mean, l->var) : PFC_OK;
 }
 
 /* 5. A batch without a single row leaves them alone. */
@@ -206,34 +232,37 @@ static void tap(const pfc_batch_norm *bn, const char *name, double *v)
 }
 
 /* 2 to 4 and 6 in one go where no other rank is asked. */
-static pfc_status forward_alone(pfc_batch_norm *bn, pfc_view x, pfc_view y)
+static pfc_status forward_alone(pfc_batch_norm *bn, const room *r)
 {
     pfc_bn_last *l = &bn->last;
     const pfc_bn_units units = { NULL, NULL, bn->weight, bn->bias, NULL, NULL };
-    return bn->ctx->be->ops->bn_forward_alone(bn->ctx->be, l->shape, x, &units, bn->cfg.eps, l->mean, l->var, l->inv, y);
+    return bn->ctx->be->ops->bn_forward_alone(bn->ctx->be, l->shape, r->x.v, &units, bn->cfg.eps, l->mean, l->var, l->inv, r->y.v);
 }
 
-/* Mean and variance that this call normalises with, and 5. *normalised: y is done as well. */
-static pfc_status statistics(pfc_batch_norm *bn, pfc_view x, int training, pfc_view y, bool *normalised)
+/* As a port keeps them between steps. */
+static void round_running(pfc_batch_norm *bn)
+{
+    int64_t c = bn->cfg.channels;
+    if (!bn->aggregated) {
+        pfc_bn_round(bn->running_mean, c);
+        pfc_bn_round(bn->running_var, c);
+    }
+    pfc_bn_round(bn->split_mean, c * bn->cfg.num_splits);
+    pfc_bn_round(bn->split_var, c * bn->cfg.num_splits);
+}
+
+/* Mean and variance that this call normalises with. */
+static pfc_status statistics(pfc_batch_norm *bn, const room *r)
 {
     pfc_bn_last *l = &bn->last;
-    *normalised = l->batch && !l->shared && bn->ctx->be->ops->bn_forward_alone;
     size_t bytes = (size_t)bn->cfg.channels * sizeof(double);
-    if (training) bn->aggregated = false;
-    if (!bn->aggregated) {
-        pfc_bn_round(bn->running_mean, bn->cfg.channels);
-        pfc_bn_round(bn->running_var, bn->cfg.channels);
-    }
-    pfc_bn_round(bn->split_mean, bn->cfg.channels * bn->cfg.num_splits);
-    pfc_bn_round(bn->split_var, bn->cfg.channels * bn->cfg.num_splits);
     if (l->batch) {
-        PFC_TRY(*normalised ? forward_alone(bn, x, y) : batch_statistics(bn, x));
-        if (training) running_statistics(bn);
+        PFC_TRY(r->alone ? forward_alone(bn, r) : batch_statistics(bn, r));
     } else {
         memcpy(l->mean, bn->running_mean, bytes);
         memcpy(l->var, bn->running_var, bytes);
     }
-    if (!*normalised) pfc_bn_inverse(l->var, bn->cfg.eps, units_of(bn), l->inv);
+    if (!r->alone) pfc_bn_inverse(l->var, bn->cfg.eps, units_of(bn), l->inv);
     tap(bn, "mean", l->mean);
     tap(bn, "var", l->var);
     return PFC_OK;
@@ -242,25 +271,27 @@ static pfc_status statistics(pfc_batch_norm *bn, pfc_view x, int training, pfc_v
 pfc_status pfc_batch_norm_forward(pfc_batch_norm *bn, pfc_view x, int training, pfc_view y)
 {
     pfc_ctx *ctx = bn->ctx;
-    pfc_host_rows in = { 0 }, out = { 0 };
-    bool done = false;
+    room r = { 0 };
+    describe(bn, x, training);
     pfc_status st = check_tensor(bn, "x", x, false);
     if (st == PFC_OK) st = check_alike(bn, "y", y, x, true);
-    if (st == PFC_OK) st = describe(bn, x, training);
-    PFC_TRY(pfc_agree(ctx, st));
-    PFC_TRY(check_inner(bn));
-    if (bn->last.batch) PFC_TRY(count_elements(bn)); /* 1 */
-    st = pfc_bn_take(bn, x, &in);
-    if (st == PFC_OK) st = pfc_bn_room(bn, y, &out);
-    st = pfc_agree(ctx, st);
-    if (st == PFC_OK) st = pfc_agree(ctx, statistics(bn, in.v, training, out.v, &done));
-    const pfc_bn_units units = { bn->last.mean, bn->last.inv, bn->weight, bn->bias, NULL, NULL };
-    if (st == PFC_OK && !done) st = ctx->be->ops->bn_normalise(ctx->be, bn->last.shape, in.v, &units, out.v); /* 6 */
-    if (st == PFC_OK) st = ctx->be->ops->sync(ctx->be);
-    if (st == PFC_OK) st = pfc_bn_give(bn, &out, y);
-    pfc_host_release(ctx, &in);
-    pfc_host_release(ctx, &out);
-    st = pfc_agree(ctx, st);
+    if (st == PFC_OK) st = check_batch(bn);
+    st = check_inner(bn, st);
+    if (bn->last.batch) st = count_elements(bn, st); /* 1 */
+    PFC_TRY(group_agree(bn, st));
+    st = pfc_agree(ctx, make_room(bn, x, y, &r));
+    if (st == PFC_OK) {
+        if (training) bn->aggregated = false;
+        round_running(bn);
+        st = statistics(bn, &r); /* 2, 3, 4 */
+        const pfc_bn_units units = { bn->last.mean, bn->last.inv, bn->weight, bn->bias, NULL, NULL };
+        if (st == PFC_OK && !r.alone) st = ctx->be->ops->bn_normalise(ctx->be, bn->last.shape, r.x.v, &units, r.y.v); /* 6 */
+        if (st == PFC_OK) st = ctx->be->ops->sync(ctx->be);
+        if (st == PFC_OK) st = pfc_bn_give(bn, &r.y, y);
+        st = group_agree(bn, st);
+    }
+    if (st == PFC_OK && training) running_statistics(bn); /* 5, when no rank has failed */
+    free_room(bn, &r);
     bn->last.done = st == PFC_OK;
     return st;
 }
@@ -285,22 +316,24 @@ static pfc_status make_sums(pfc_batch_norm *bn, sums *s)
     return bn->ctx->be->ops->acc_create(bn->ctx->be, PFC_ACC_SCALAR, 2 * units, 1, &s->acc);
 }
 
-/* 7, 8. */
+/* 7, 8, with one agreement, as in the forward. */
 static pfc_status gradient_sums(pfc_batch_norm *bn, pfc_view x, pfc_view g, const pfc_bn_units *units, sums *s)
 {
     pfc_backend *be = bn->ctx->be;
     const pfc_ops *ops = be->ops;
     const pfc_bn_last *l = &bn->last;
     int64_t c = bn->cfg.channels;
+    pfc_status st = PFC_OK, moved = PFC_OK;
     if (ops->bn_grad_grid) {
-        PFC_TRY(pfc_agree(bn->ctx, ops->bn_grad_grid(be, l->shape, x, g, units, s->grid)));
-        if (l->shared) PFC_TRY(group_agree(bn, pfc_comm_max(&bn->group, s->grid, 2 * c, PFC_F64)));
+        st = ops->bn_grad_grid(be, l->shape, x, g, units, s->grid);
+        if (l->shared) moved = pfc_comm_max(&bn->group, s->grid, 2 * c, PFC_F64);
+        if (st == PFC_OK) st = moved;
     }
-    pfc_status st = ops->bn_grad_sums(be, l->shape, x, g, units, s->grid, s->acc);
+    if (st == PFC_OK) st = ops->bn_grad_sums(be, l->shape, x, g, units, s->grid, s->acc);
     if (st == PFC_OK) st = ops->acc_fold(be, s->acc, NULL);
     if (st == PFC_OK) st = ops->bn_values(be, s->acc, c, l->shape.splits, 1, s->own);
-    PFC_TRY(pfc_agree(bn->ctx, st));
-    if (l->shared) PFC_TRY(group_agree(bn, pfc_comm_sum_acc(&bn->group, bn->ctx->be, s->acc)));
+    PFC_TRY(group_agree(bn, st));
+    if (l->shared) PFC_TRY(pfc_comm_sum_acc(&bn->group, be, s->acc));
     return ops->bn_values(be, s->acc, c, l->shape.splits, 0, s->group);
 }
 
@@ -356,8 +389,8 @@ pfc_status pfc_batch_norm_backward(pfc_batch_norm *bn, pfc_view x, pfc_view grad
     pfc_ctx *ctx = bn->ctx;
     pfc_host_rows in = { 0 }, g = { 0 }, out = { 0 };
     sums s = { 0 };
-    PFC_TRY(pfc_agree(ctx, check_backward(bn, x, grad_y, result)));
-    pfc_status st = pfc_bn_take(bn, x, &in);
+    pfc_status st = check_backward(bn, x, grad_y, result);
+    if (st == PFC_OK) st = pfc_bn_take(bn, x, &in);
     if (st == PFC_OK) st = pfc_bn_take(bn, grad_y, &g);
     if (st == PFC_OK && result->x_grad.data) st = pfc_bn_room(bn, result->x_grad, &out);
     if (st == PFC_OK) st = make_sums(bn, &s);
@@ -376,5 +409,5 @@ pfc_status pfc_batch_norm_backward(pfc_batch_norm *bn, pfc_view x, pfc_view grad
     pfc_host_release(ctx, &out);
     if (s.acc) ctx->be->ops->acc_destroy(ctx->be, s.acc);
     free(s.all);
-    return pfc_agree(ctx, st);
+    return group_agree(bn, st);
 }

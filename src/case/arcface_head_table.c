@@ -1,6 +1,7 @@
 /* arcface_head_table.c: the arcface_head family as tables: parameters, inputs, results, intermediate results (doc/case-format.md). */
 #include "case/arcface_head_case.h"
 #include "case/algorithms.h"
+#include "core/words.h"
 
 static const pfc_param_spec params[] = {
     { "scale", PFC_PARAM_REAL, "64", NULL, "factor s of every logit" },
@@ -10,7 +11,8 @@ static const pfc_param_spec params[] = {
     { "feature_norm", PFC_PARAM_INT, "1", "0|1", "normalise the features" },
     { "weight_norm", PFC_PARAM_INT, "1", "0|1", "normalise the rows of the weight" },
     { "loss_weight", PFC_PARAM_REAL, "1", NULL, "factor of the loss" },
-    { "margin_constants", PFC_PARAM_WORD, "init", "init|set", "formulas of threshold and fallback: the source's constructor's or those of set_margins" },
+    { "margin_constants", PFC_PARAM_WORD, "init", PFC_WORDS_MARGIN_CONSTANTS,
+      "formulas of threshold and fallback: the source's constructor's or those of set_margins" },
     { "eval", PFC_PARAM_INT, "0", "0|1", "scale times cosine, no margin, no loss" },
     { "cos_clamp", PFC_PARAM_INT, "0", "0|1", "clamp cosines to [-1,1], margin at the target only" },
     { NULL, PFC_PARAM_INT, NULL, NULL, NULL },

@@ -1,14 +1,15 @@
 /* partial_fc_table.c: the partial_fc family as tables: parameters, inputs, results, intermediate results (doc/case-format.md). */
 #include "case/partial_fc_case.h"
 #include "case/algorithms.h"
+#include "core/words.h"
 
 static const pfc_param_spec params[] = {
-    { "head", PFC_PARAM_WORD, NULL, "linear|cos|arc|circle", "how a cosine becomes a logit" },
+    { "head", PFC_PARAM_WORD, NULL, PFC_WORDS_HEAD, "how a cosine becomes a logit" },
     { "scale", PFC_PARAM_REAL, NULL, NULL, "factor s of every logit" },
     { "margin", PFC_PARAM_REAL, "", NULL, "margin m at the target, radians for arc; required unless head is linear" },
     { "sample_rate", PFC_PARAM_REAL, "1", NULL, "share of the classes in a step; from 1 to below 2: all of them" },
     { "num_sample", PFC_PARAM_INT, "", NULL, "classes per rank (shard) or in all (global), instead of sample_rate" },
-    { "sample_rule", PFC_PARAM_WORD, "shard", "shard|global", "where classes are counted: in each rank's shard, or over all" },
+    { "sample_rule", PFC_PARAM_WORD, "shard", PFC_WORDS_SAMPLE_RULE, "where classes are counted: in each rank's shard, or over all" },
     { "seed", PFC_PARAM_INT, "0", NULL, "of the drawn sample keys" },
     { "first_step", PFC_PARAM_INT, "0", NULL, "number of the first step, for the drawn sample keys" },
     { "lr", PFC_PARAM_REAL, "0", NULL, "learning rate" },
@@ -17,13 +18,13 @@ static const pfc_param_spec params[] = {
     { "nesterov", PFC_PARAM_INT, "0", "0|1", "Nesterov's momentum; needs momentum" },
     { "steps", PFC_PARAM_INT, "1", NULL, "training steps" },
     { "xgrad_scale", PFC_PARAM_REAL, "", NULL, "factor of the finished feature gradient; default the number of ranks" },
-    { "loss", PFC_PARAM_WORD, "clamp", "clamp|lse", "-log(max(p, 1e-30)) as the source, or log-sum-exp" },
-    { "arc_gradient", PFC_PARAM_WORD, "exact", "exact|straight_through", "derivative of the arc margin" },
-    { "arc_fallback", PFC_PARAM_WORD, "none", "none|linear|easy", "target logit where the angle plus m passes pi" },
+    { "loss", PFC_PARAM_WORD, "clamp", PFC_WORDS_LOSS, "-log(max(p, 1e-30)) as the source, or log-sum-exp" },
+    { "arc_gradient", PFC_PARAM_WORD, "exact", PFC_WORDS_ARC_GRADIENT, "derivative of the arc margin" },
+    { "arc_fallback", PFC_PARAM_WORD, "none", PFC_WORDS_ARC_FALLBACK, "target logit where the angle plus m passes pi" },
     { "cos_clamp", PFC_PARAM_INT, "0", "0|1", "clamp cosines to [-1,1]" },
     { "interclass_threshold", PFC_PARAM_REAL, "0", NULL, "cosines above it at other classes count as 0; 0: off; cos and arc" },
-    { "momentum_rule", PFC_PARAM_WORD, "lazy", "lazy|dense", "update the sampled rows, or all" },
-    { "unowned_label", PFC_PARAM_WORD, "source", "source|error|ignore", "labels outside [0,C)" },
+    { "momentum_rule", PFC_PARAM_WORD, "lazy", PFC_WORDS_MOMENTUM_RULE, "update the sampled rows, or all" },
+    { "unowned_label", PFC_PARAM_WORD, "source", PFC_WORDS_UNOWNED_LABEL, "labels outside [0,C)" },
     { NULL, PFC_PARAM_INT, NULL, NULL, NULL },
 };
 

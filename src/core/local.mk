@@ -13,7 +13,8 @@ libpfc_la_SOURCES += \
     src/core/rng_order.h \
     src/core/rng_range.c \
     src/core/shard.c \
-    src/core/status.c
+    src/core/status.c \
+    src/core/words.h
 libpfc_scalar_la_SOURCES += \
     src/core/rng_kernels.inc \
     src/core/rng_scalar.c

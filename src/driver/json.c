@@ -135,6 +135,19 @@ void pfc_json_context(pfc_json *j, const pfc_ctx *ctx)
     pfc_json_text(j, "transport", pfc_ctx_transport(ctx));
 }
 
+/* Whole and on disk before it gets its name. */
+static void close_alone(pfc_json *j, pfc_diag *diag)
+{
+    char why[160];
+    bool moved = j->temporary[0] != 0, renamed = false, good = ferror(j->file) == 0;
+    good = fclose(j->file) == 0 && good;
+    if (!good) snprintf(why, sizeof why, "%s", strerror(errno));
+    if (good && moved) good = pfc_new_file_publish(j->temporary, j->path, &renamed, why, sizeof why);
+    if (!good) pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot write: %s", j->path, why);
+    if (moved && !renamed) unlink(j->temporary);
+    if (moved) pfc_temporary_drop(j->temporary);
+}
+
 int pfc_json_close(pfc_json **j, const pfc_cli *cli, pfc_diag *diag)
 {
     pfc_json *json = *j;
@@ -142,14 +155,7 @@ int pfc_json_close(pfc_json **j, const pfc_cli *cli, pfc_diag *diag)
     if (json) {
         while (json->depth) pfc_json_end(json);
         fputc('\n', json->file);
-        bool bad = ferror(json->file) != 0;
-        bad = fclose(json->file) != 0 || bad;
-        bool moved = json->temporary[0] != 0;
-        if (bad || (moved && rename(json->temporary, json->path))) {
-            pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "%s: cannot write: %s", json->path, strerror(errno));
-            if (moved) unlink(json->temporary);
-        }
-        if (moved) pfc_temporary_drop(json->temporary);
+        close_alone(json, diag);
         free(json);
     }
     return pfc_diag_agree(cli->comm, diag);

@@ -69,6 +69,7 @@ libpfcdriver_la_SOURCES += \
     src/driver/train_array.c \
     src/driver/train_common.c \
     src/driver/train_data.c \
+    src/driver/train_effect.c \
     src/driver/train_folder.c \
     src/driver/train_head.c \
     src/driver/train_log.c \

@@ -5,27 +5,7 @@
 #include "driver/driver.h"
 #include "train/examples.h"
 
-/* ---- settings: a recipe, then the command line (train_settings.c, train_recipe.c) ---- */
-
-typedef struct pfc_task pfc_task; /* train_task.h */
-
-typedef struct pfc_settings {
-    const pfc_task *task;
-    pfc_case *values;        /* all settings of the task: pfc_param_int(values, "batch") */
-    pfc_algorithm table;     /* their descriptions; params are our own memory */
-    pfc_train_config config; /* what every run has of it; without C, D, examples, total_steps */
-    int64_t epochs, steps;   /* -1: not given */
-    int64_t stop_at;         /* -1: not given */
-    int64_t log_every;
-} pfc_settings;
-
-/* Collective. */
-int pfc_settings_read(const pfc_cli *cli, pfc_settings *s, pfc_diag *diag);
-void pfc_settings_free(pfc_settings *s);
-/* A given setting of this table is an error, as it would be overlooked: "NAME: WHY". Local. */
-int pfc_settings_refuse(const pfc_settings *s, const pfc_param_spec *table, const char *why, pfc_diag *diag);
-/* Given or by default; else -1. Local. */
-int64_t pfc_settings_optional(const pfc_settings *s, const char *name);
+/* ---- settings: a recipe, then the command line (train_settings.c, train_recipe.c, train_effect.c) ---- */
 
 /* NAME=VALUE as somebody wrote it. */
 typedef struct pfc_assignment {
@@ -44,6 +24,31 @@ int pfc_assignments_read(const pfc_cli *cli, pfc_assignments *a, pfc_diag *diag)
 void pfc_assignments_free(pfc_assignments *a);
 /* "FILE: line 3" into text; "" for the command line. */
 const char *pfc_assignment_place(const pfc_assignments *a, const pfc_assignment *one, char *text, size_t size);
+
+typedef struct pfc_task pfc_task; /* train_task.h */
+
+typedef struct pfc_settings {
+    const pfc_task *task;
+    pfc_assignments written; /* what recipe and command line say */
+    pfc_case *values;        /* all settings of the task: pfc_param_int(values, "batch") */
+    pfc_algorithm table;     /* their descriptions; params are our own memory */
+    pfc_train_config config; /* what every run has of it; without C, D, examples, total_steps */
+    int64_t epochs, steps;   /* -1: not given */
+    int64_t stop_at;         /* -1: not given */
+    int64_t log_every;
+} pfc_settings;
+
+/* Collective. */
+int pfc_settings_read(const pfc_cli *cli, pfc_settings *s, pfc_diag *diag);
+void pfc_settings_free(pfc_settings *s);
+/* A given setting of this table is an error, as it would be overlooked: "NAME: WHY". Local. */
+int pfc_settings_refuse(const pfc_settings *s, const pfc_param_spec *table, const char *why, pfc_diag *diag);
+/* An integer that is there and below least is an error. Local. */
+int pfc_settings_at_least(const pfc_settings *s, const char *name, int64_t least, pfc_diag *diag);
+/* One that is given but does nothing, because of another one's value: "NAME: without effect with OTHER=VALUE". Local. */
+int pfc_settings_check_effect(const pfc_settings *s, pfc_diag *diag);
+/* Given or by default; else -1. Local. */
+int64_t pfc_settings_optional(const pfc_settings *s, const char *name);
 
 /* ---- data (train_data.c, train_array.c) ---- */
 

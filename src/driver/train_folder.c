@@ -27,9 +27,10 @@ static int probe(pfc_train *t, const char *path)
     return pfc_diag_agree(t->cli->comm, t->diag);
 }
 
-/* The list of the task's items. Collective. */
+/* Which task it is, then the task's items: a file of another task is refused as such, not by the first setting that differs. Collective. */
 static pfc_status make_items(pfc_train *t, pfc_items *items)
 {
+    pfc_items_text(items, "task", t->task->name);
     pfc_status st = t->task->items(t, items);
     return pfc_agree(t->ctx, st == PFC_OK ? pfc_items_check(t->ctx, items) : st);
 }

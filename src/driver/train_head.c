@@ -1,5 +1,8 @@
 /* train_head.c: task head: partial_fc or the ArcFace head, on the user's features, or on glyphs through an encoder that learns with it. */
+#include "case/arcface_head_case.h"
 #include "case/internal.h"
+#include "case/partial_fc_case.h"
+#include "core/words.h"
 #include "driver/train_network.h"
 #include "train/trainer.h"
 #include <stdlib.h>
@@ -18,59 +21,46 @@ typedef struct head {
 /* ---- settings ---- */
 
 static const pfc_param_spec of_head[] = {
-    { "head", PFC_PARAM_WORD, "cos", "linear|cos|arc|circle|arcface_head", "partial_fc's kinds, or arcface_head" },
+    { "head", PFC_PARAM_WORD, "cos", PFC_WORDS_HEAD "|arcface_head", "partial_fc's kinds, or arcface_head" },
     { "num_classes", PFC_PARAM_INT, "", NULL, "the largest label + 1" },
-    { "scale", PFC_PARAM_REAL, "64", NULL, "" },
     { "margin", PFC_PARAM_REAL, "", NULL, "0.4; arcface_head 0.5" },
-    { "cos_clamp", PFC_PARAM_INT, "0", "0|1", "" },
+    PFC_SETTING_OF("arcface_head", "scale"), /* of both */
+    PFC_SETTING_OF("partial_fc", "cos_clamp"),
     { NULL, PFC_PARAM_INT, NULL, NULL, NULL },
 };
 static const pfc_param_spec of_partial_fc[] = {
-    { "sample_rate", PFC_PARAM_REAL, "1", NULL, "" },
-    { "num_sample", PFC_PARAM_INT, "", NULL, "" },
-    { "sample_rule", PFC_PARAM_WORD, "shard", "shard|global", "global: independent of the number of ranks" },
-    { "loss", PFC_PARAM_WORD, "clamp", "clamp|lse", "" },
-    { "arc_gradient", PFC_PARAM_WORD, "exact", "exact|straight_through", "" },
-    { "arc_fallback", PFC_PARAM_WORD, "none", "none|linear|easy", "" },
-    { "interclass_threshold", PFC_PARAM_REAL, "0", NULL, "" },
-    { "momentum_rule", PFC_PARAM_WORD, "lazy", "lazy|dense", "" },
+    PFC_SETTING_OF("partial_fc", "sample_rate"),
+    PFC_SETTING_OF("partial_fc", "num_sample"),
+    PFC_SETTING_OF("partial_fc", "sample_rule"),
+    PFC_SETTING_OF("partial_fc", "loss"),
+    PFC_SETTING_OF("partial_fc", "arc_gradient"),
+    PFC_SETTING_OF("partial_fc", "arc_fallback"),
+    PFC_SETTING_OF("partial_fc", "interclass_threshold"),
+    PFC_SETTING_OF("partial_fc", "momentum_rule"),
     { NULL, PFC_PARAM_INT, NULL, NULL, NULL },
 };
 static const pfc_param_spec of_arcface[] = {
-    { "num_subcenters", PFC_PARAM_INT, "1", NULL, "" }, { "easy_margin", PFC_PARAM_INT, "0", "0|1", "" },
-    { "feature_norm", PFC_PARAM_INT, "1", "0|1", "" },  { "weight_norm", PFC_PARAM_INT, "1", "0|1", "" },
-    { "loss_weight", PFC_PARAM_REAL, "1", NULL, "" },   { "margin_constants", PFC_PARAM_WORD, "init", "init|set", "" },
+    PFC_SETTING_OF("arcface_head", "num_subcenters"), PFC_SETTING_OF("arcface_head", "easy_margin"), PFC_SETTING_OF("arcface_head", "feature_norm"),
+    PFC_SETTING_OF("arcface_head", "weight_norm"),    PFC_SETTING_OF("arcface_head", "loss_weight"), PFC_SETTING_OF("arcface_head", "margin_constants"),
     { NULL, PFC_PARAM_INT, NULL, NULL, NULL },
 };
 static const pfc_param_spec *const tables[] = { of_head, of_partial_fc, of_arcface, pfc_settings_of_glyphs, pfc_settings_of_encoder, NULL };
 
-static void fill_partial_fc(const pfc_case *c, pfc_partial_fc_config *p)
+/* The layer's configuration as a case has it; what no setting is of stays as it was. */
+static void fill_layer(pfc_settings *s)
 {
-    p->head = (pfc_head_kind)pfc_param_choice(c, "head");
-    p->scale = pfc_param_real(c, "scale");
-    if (pfc_param_present(c, "margin")) p->margin = pfc_param_real(c, "margin");
-    p->sample_rate = pfc_param_real(c, "sample_rate");
-    if (pfc_param_present(c, "num_sample")) p->num_sample = pfc_param_int(c, "num_sample");
-    p->sample_rule = (pfc_sample_rule)pfc_param_choice(c, "sample_rule");
-    p->loss = (pfc_loss_kind)pfc_param_choice(c, "loss");
-    p->arc_gradient = (pfc_arc_gradient)pfc_param_choice(c, "arc_gradient");
-    p->arc_fallback = (pfc_arc_fallback)pfc_param_choice(c, "arc_fallback");
-    p->cos_clamp = (int)pfc_param_int(c, "cos_clamp");
-    p->interclass_threshold = pfc_param_real(c, "interclass_threshold");
-    p->momentum_rule = (pfc_momentum_rule)pfc_param_choice(c, "momentum_rule");
-}
-
-static void fill_arcface(const pfc_case *c, pfc_arcface_config *a)
-{
-    a->num_subcenters = pfc_param_int(c, "num_subcenters");
-    a->scale = pfc_param_real(c, "scale");
-    if (pfc_param_present(c, "margin")) a->margin = pfc_param_real(c, "margin");
-    a->margin_constants = (pfc_margin_constants)pfc_param_choice(c, "margin_constants");
-    a->easy_margin = (int)pfc_param_int(c, "easy_margin");
-    a->feature_norm = (int)pfc_param_int(c, "feature_norm");
-    a->weight_norm = (int)pfc_param_int(c, "weight_norm");
-    a->loss_weight = pfc_param_real(c, "loss_weight");
-    a->cos_clamp = (int)pfc_param_int(c, "cos_clamp");
+    pfc_train_config *c = &s->config;
+    const pfc_train_config old = *c;
+    bool margin = pfc_param_present(s->values, "margin");
+    if (c->layer == PFC_TRAIN_ARCFACE) {
+        c->arcface = pfc_arcface_case_config(s->values);
+        if (!margin) c->arcface.margin = old.arcface.margin;
+        return;
+    }
+    c->partial_fc = pfc_partial_fc_case_config(s->values);
+    if (!margin) c->partial_fc.margin = old.partial_fc.margin;
+    c->partial_fc.xgrad_scale = old.partial_fc.xgrad_scale;
+    c->partial_fc.unowned_label = old.partial_fc.unowned_label;
 }
 
 /* A setting that the head does not have would be overlooked. */
@@ -81,20 +71,16 @@ static int fill_config(pfc_train *t)
     bool arcface = strcmp(pfc_param_word(s->values, "head"), "arcface_head") == 0;
     snprintf(why, sizeof why, "head %s has no such setting", pfc_param_word(s->values, "head"));
     s->config.layer = arcface ? PFC_TRAIN_ARCFACE : PFC_TRAIN_PARTIAL_FC;
-    if (arcface)
-        fill_arcface(s->values, &s->config.arcface);
-    else
-        fill_partial_fc(s->values, &s->config.partial_fc);
+    fill_layer(s);
     s->config.num_classes = pfc_settings_optional(s, "num_classes");
-    if (pfc_param_present(s->values, "num_classes") && s->config.num_classes < 1)
-        pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_classes: found %lld, expected 1 or more", (long long)s->config.num_classes);
-    if (pfc_param_present(s->values, "num_sample") && pfc_param_int(s->values, "num_sample") < 0)
-        pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_sample: found %lld, expected 0 or more", (long long)pfc_param_int(s->values, "num_sample"));
-    if (pfc_settings_refuse(s, arcface ? of_partial_fc : of_arcface, why, t->diag)) return t->diag->exit_status;
+    if (pfc_settings_at_least(s, "num_classes", 1, t->diag) || pfc_settings_at_least(s, "num_sample", 0, t->diag) ||
+        pfc_settings_refuse(s, arcface ? of_partial_fc : of_arcface, why, t->diag))
+        return t->diag->exit_status;
     if (t->cli->glyphs && s->config.num_classes > 0) return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_classes: with --glyphs it is `classes`");
-    if (t->cli->glyphs) return 0;
-    return pfc_settings_refuse(s, pfc_settings_of_glyphs, "is for --glyphs", t->diag) ||
-           pfc_settings_refuse(s, pfc_settings_of_encoder, "is for --glyphs", t->diag);
+    if (!t->cli->glyphs && (pfc_settings_refuse(s, pfc_settings_of_glyphs, "is for --glyphs", t->diag) ||
+                            pfc_settings_refuse(s, pfc_settings_of_encoder, "is for --glyphs", t->diag)))
+        return t->diag->exit_status;
+    return pfc_settings_check_effect(s, t->diag);
 }
 
 /* ---- open and close ---- */

@@ -29,7 +29,7 @@ typedef struct moco {
 
 static const pfc_param_spec of_moco[] = {
     { "queue_size", PFC_PARAM_INT, "65536", NULL, "keys in the queue; a multiple of batch" },
-    { "temperature", PFC_PARAM_REAL, "0.2", NULL, "divisor of every logit" },
+    PFC_SETTING_OF("moco", "temperature"),
     { "key_momentum", PFC_PARAM_REAL, "0.999", NULL, "of the key encoder's parameters" },
     { "shuffle", PFC_PARAM_INT, "1", "0|1", "key images to other ranks, keys back" },
     { NULL, PFC_PARAM_INT, NULL, NULL, NULL },

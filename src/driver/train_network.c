@@ -2,6 +2,7 @@
 #include "driver/train_network.h"
 #include "case/internal.h"
 #include "train/class_means.h"
+#include "train/encoder.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,9 +157,8 @@ static void tell(pfc_train *t, const pfc_glyph_set *set, const char *kind, const
 int pfc_network_evaluate(pfc_train *t, const pfc_glyph_data *d, pfc_encoder *encoder, const pfc_centres *head)
 {
     const pfc_glyph_set *set = d->set;
-    pfc_encoder_config c;
-    if (!set->held || pfc_encoder_config_of(t, d, &c)) return t->diag->exit_status;
-    int64_t D = c.widths[c.layers], rows = pfc_shard_of(set->classes, t->cli->ranks, t->cli->rank).count;
+    if (!set->held) return t->diag->exit_status;
+    int64_t D = encoder->cfg.widths[encoder->cfg.layers], rows = pfc_shard_of(set->classes, t->cli->ranks, t->cli->rank).count;
     pfc_dtype real = pfc_ctx_real(t->ctx);
     void *means = malloc((size_t)(rows * D) * pfc_dtype_size(real) + 1);
     int64_t *right = calloc(2 * (size_t)set->held, sizeof *right);

@@ -1,5 +1,6 @@
 /* train_settings.c: the settings of a run: the tables of its task, values from recipe and command line, what they are in a configuration. */
 #include "case/internal.h"
+#include "core/words.h"
 #include "driver/train_task.h"
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@ static const pfc_param_spec of_every_run[] = {
     { "steps", PFC_PARAM_INT, "", NULL, "length of the run in steps" },
     { "stop_at", PFC_PARAM_INT, "", NULL, "stop after this step" },
     { "log_every", PFC_PARAM_INT, "50", NULL, "steps between lines where there is no terminal" },
-    { "schedule", PFC_PARAM_WORD, "constant", "constant|cosine|polynomial", "of the learning rate after the warm-up" },
+    { "schedule", PFC_PARAM_WORD, "constant", PFC_WORDS_SCHEDULE, "of the learning rate after the warm-up" },
     { "lr", PFC_PARAM_REAL, "0.1", NULL, "learning rate" },
     { "final_lr", PFC_PARAM_REAL, "0", NULL, "where cosine and polynomial end" },
     { "power", PFC_PARAM_REAL, "1", NULL, "of polynomial" },
@@ -44,6 +45,14 @@ static bool has(const pfc_param_spec *table, const char *name)
     return false;
 }
 
+/* A setting of PFC_SETTING_OF as its algorithm describes it; others are complete. */
+static pfc_param_spec described(pfc_param_spec setting)
+{
+    if (setting.def) return setting;
+    const pfc_algorithm *of = pfc_algorithm_find(setting.help);
+    return of->params[pfc_param_index(of, setting.name)];
+}
+
 /* One table of all that the task has. */
 static int make_table(pfc_settings *s, pfc_diag *diag)
 {
@@ -52,11 +61,8 @@ static int make_table(pfc_settings *s, pfc_diag *diag)
     pfc_param_spec *all = calloc((size_t)n + 1, sizeof *all);
     if (!all) return pfc_diag_fail(diag, PFC_EXIT_RUNTIME, "out of memory");
     memcpy(all, of_every_run, (size_t)at * sizeof *all);
-    for (int i = 0; s->task->settings[i]; i++) {
-        int more = length_of(s->task->settings[i]);
-        memcpy(all + at, s->task->settings[i], (size_t)more * sizeof *all);
-        at += more;
-    }
+    for (int i = 0; s->task->settings[i]; i++)
+        for (const pfc_param_spec *one = s->task->settings[i]; one->name; one++) all[at++] = described(*one);
     s->table.name = "train";
     s->table.params = all;
     s->values = pfc_case_new(&s->table);
@@ -92,8 +98,9 @@ static bool overruled(const pfc_assignments *a, const pfc_assignment *one)
     return false;
 }
 
-static int apply(const pfc_assignments *a, pfc_settings *s, pfc_diag *diag)
+static int apply(pfc_settings *s, pfc_diag *diag)
 {
+    const pfc_assignments *a = &s->written;
     for (int i = 0; i < a->count && !diag->exit_status; i++) {
         const pfc_assignment *one = &a->list[i];
         if (overruled(a, one)) continue;
@@ -131,34 +138,39 @@ static void fill_run(pfc_settings *s)
     s->log_every = pfc_param_int(c, "log_every");
 }
 
+int pfc_settings_at_least(const pfc_settings *s, const char *name, int64_t least, pfc_diag *diag)
+{
+    long long found = pfc_param_int(s->values, name);
+    if (pfc_param_present(s->values, name) && found < least)
+        pfc_diag_fail(diag, PFC_EXIT_USAGE, "%s: found %lld, expected %lld or more", name, found, (long long)least);
+    return diag->exit_status;
+}
+
 static int check_run(const pfc_settings *s, pfc_diag *diag)
 {
     static const char *const positive[] = { "batch", "epochs", "steps", "stop_at", "log_every", NULL };
-    for (int i = 0; positive[i] && !diag->exit_status; i++)
-        if (pfc_param_present(s->values, positive[i]) && pfc_param_int(s->values, positive[i]) < 1)
-            pfc_diag_fail(diag, PFC_EXIT_USAGE, "%s: found %lld, expected 1 or more", positive[i], (long long)pfc_param_int(s->values, positive[i]));
+    for (int i = 0; positive[i] && !diag->exit_status; i++) pfc_settings_at_least(s, positive[i], 1, diag);
     if (!diag->exit_status && s->epochs > 0 && s->steps > 0) pfc_diag_fail(diag, PFC_EXIT_USAGE, "epochs and steps: expected one of them");
     return diag->exit_status;
 }
 
 int pfc_settings_read(const pfc_cli *cli, pfc_settings *s, pfc_diag *diag)
 {
-    pfc_assignments a;
     memset(s, 0, sizeof *s);
     s->config = pfc_train_defaults();
-    if (!pfc_assignments_read(cli, &a, diag)) {
-        s->task = task_of(&a);
-        if (!make_table(s, diag) && !apply(&a, s, diag) && !pfc_case_apply_defaults(s->values, diag)) {
+    if (!pfc_assignments_read(cli, &s->written, diag)) {
+        s->task = task_of(&s->written);
+        if (!make_table(s, diag) && !apply(s, diag) && !pfc_case_apply_defaults(s->values, diag)) {
             fill_run(s);
             check_run(s, diag);
         }
     }
-    pfc_assignments_free(&a);
     return pfc_diag_agree(cli->comm, diag);
 }
 
 void pfc_settings_free(pfc_settings *s)
 {
+    pfc_assignments_free(&s->written);
     pfc_case_free(s->values);
     free((void *)s->table.params);
     s->values = NULL;
@@ -175,11 +187,12 @@ int pfc_settings_refuse(const pfc_settings *s, const pfc_param_spec *table, cons
 void pfc_settings_items(const pfc_settings *s, const pfc_param_spec *table, pfc_items *items)
 {
     for (; table->name; table++) {
-        const pfc_param *p = &s->values->param[pfc_param_index(&s->table, table->name)];
+        int k = pfc_param_index(&s->table, table->name);
+        const pfc_param *p = &s->values->param[k];
         if (!p->present) continue;
-        if (table->type == PFC_PARAM_INT)
+        if (s->table.params[k].type == PFC_PARAM_INT)
             pfc_items_int(items, table->name, p->i);
-        else if (table->type == PFC_PARAM_REAL)
+        else if (s->table.params[k].type == PFC_PARAM_REAL)
             pfc_items_real(items, table->name, p->r);
         else
             pfc_items_text(items, table->name, p->word);

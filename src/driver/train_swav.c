@@ -37,9 +37,9 @@ static const pfc_param_spec of_swav[] = {
     { "num_assign", PFC_PARAM_INT, "2", NULL, "the first so many crops are assigned" },
     { "feat_dim", PFC_PARAM_INT, "128", NULL, "D, of the projection head; 0: no head" },
     { "hidden_mlp", PFC_PARAM_INT, "512", NULL, "hidden units of the head; 0: one linear layer" },
-    { "temperature", PFC_PARAM_REAL, "0.1", NULL, "of the softmax over prototypes" },
+    PFC_SETTING_OF("swav", "temperature"),
     PFC_SINKHORN_PARAMS,
-    { "log_softmax", PFC_PARAM_WORD, "source", "source|stable", "source: log of the softmax for v1, log-softmax for the others" },
+    PFC_SETTING_OF("swav", "log_softmax"),
     { "queue_length", PFC_PARAM_INT, "0", NULL, "earlier images on all ranks, rounded down to batches; 0: no queue" },
     { "epoch_queue_starts", PFC_PARAM_INT, "15", NULL, "first epoch with a queue" },
     { "freeze_prototypes_niters", PFC_PARAM_INT, "313", NULL, "steps in which the prototypes stay as they are" },
@@ -63,10 +63,8 @@ static int check(pfc_train *t)
     if (prototypes > INT32_MAX) return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "num_prototypes: found %lld, expected up to %d", prototypes, INT32_MAX);
     if (length > 0 && length < batch) /* the source would go without, and say nothing */
         return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "queue_length: found %lld, expected 0, or at least the batch of %lld", length, batch);
-    for (int i = 0; i < 4; i++)
-        if (pfc_param_int(v, counts[i]) < 0)
-            return pfc_diag_fail(t->diag, PFC_EXIT_USAGE, "%s: found %lld, expected 0 or more", counts[i], (long long)pfc_param_int(v, counts[i]));
-    return 0;
+    for (int i = 0; i < 4 && !t->diag->exit_status; i++) pfc_settings_at_least(&t->settings, counts[i], 0, t->diag);
+    return t->diag->exit_status;
 }
 
 /* Linear-BN-ReLU-Linear, or Linear. */

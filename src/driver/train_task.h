@@ -1,11 +1,18 @@
 /* train_task.h: what `pfc_ref train` trains, behind a few functions. cmd_train.c is the loop around it: steps, epochs, signals, checkpoints, log.
  *
- * To add a task: a table of its settings and a pfc_task in a file of its own; a line in pfc_tasks (train_settings.c). */
+ * To add a task: a table of its settings (those that an algorithm has, too, by PFC_SETTING_OF) and a pfc_task in a file of its own; a line in `tasks`
+ * (train_settings.c). */
 #ifndef PFC_DRIVER_TRAIN_TASK_H
 #define PFC_DRIVER_TRAIN_TASK_H
 
 #include "driver/train.h"
 #include "train/plan.h"
+
+/* In a table of settings: described as the parameter of that name of an algorithm of `pfc_ref list`. */
+#define PFC_SETTING_OF(algorithm, name)            \
+    {                                              \
+        name, PFC_PARAM_INT, NULL, NULL, algorithm \
+    }
 
 typedef struct pfc_train_accuracy {
     char name[64];
@@ -52,7 +59,7 @@ struct pfc_task {
     int (*step)(pfc_train *t, pfc_train_step *step);
     /* At the end of an epoch and of the run: measures, and says so by pfc_train_tell. NULL: nothing to measure. */
     int (*evaluate)(pfc_train *t);
-    /* All items of a checkpoint, pfc_plan_items among them, with the state as it is now; tensors have memory of the list. Local. */
+    /* All items of a checkpoint but the task's name, pfc_plan_items among them, with the state as it is now; tensors have memory of the list. Local. */
     pfc_status (*items)(pfc_train *t, pfc_items *items);
     /* Goes on from what a checkpoint has put into the list, pfc_plan_take first. Collective. */
     pfc_status (*take)(pfc_train *t, const char *path, const pfc_items *items);

@@ -8,7 +8,9 @@ static int64_t pixels(const pfc_views *v) { return v->glyphs.glyphs->size * v->g
 int pfc_views_open(pfc_train *t, pfc_views *v, int count)
 {
     v->count = count;
-    if (pfc_glyph_data_open(t, &v->glyphs) || pfc_encoder_config_of(t, &v->glyphs, &v->config) || pfc_train_length(t)) return t->diag->exit_status;
+    if (pfc_settings_check_effect(&t->settings, t->diag) || pfc_glyph_data_open(t, &v->glyphs) || pfc_encoder_config_of(t, &v->glyphs, &v->config) ||
+        pfc_train_length(t))
+        return t->diag->exit_status;
     if (pfc_train_failed(t, pfc_plan_open(&v->plan, t->ctx, &t->settings.config), "train")) return t->diag->exit_status;
     t->plan = &v->plan;
     v->b = pfc_plan_rows(&v->plan);

@@ -51,6 +51,14 @@ void pfc_items_text(pfc_items *items, const char *name, const char *value)
     pfc_items_add(items, pfc_item_text(name, copy, 1));
 }
 
+void pfc_items_word(pfc_items *items, const char *name, const char *words, int index)
+{
+    char word[PFC_ITEM_TEXT_SIZE];
+    for (; index > 0; index--) words = strchr(words, '|') + 1;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(words, "|"), words);
+    pfc_items_text(items, name, word);
+}
+
 void *pfc_items_tensor(pfc_items *items, const char *name, pfc_dtype dtype, int64_t rows, int64_t cols, int64_t unit, int64_t rows_here)
 {
     void *data = pfc_items_memory(items, (size_t)(rows_here * (cols ? cols : 1)) * pfc_dtype_size(dtype));

@@ -21,6 +21,8 @@ void *pfc_items_memory(pfc_items *items, size_t bytes);
 void pfc_items_int(pfc_items *items, const char *name, int64_t value);
 void pfc_items_real(pfc_items *items, const char *name, double value);
 void pfc_items_text(pfc_items *items, const char *name, const char *value);
+/* Word `index` of "a|b|c" (core/words.h). */
+void pfc_items_word(pfc_items *items, const char *name, const char *words, int index);
 /* A tensor with memory of its own for rows_here rows, zeros; NULL: incomplete. */
 void *pfc_items_tensor(pfc_items *items, const char *name, pfc_dtype dtype, int64_t rows, int64_t cols, int64_t unit, int64_t rows_here);
 /* What an item of the list points to; NULL: there is none. */

@@ -1,6 +1,7 @@
 /* plan.c: the course of a run: settings that hold for whatever trains, the examples and the rate of a step, their facts in a checkpoint. */
 #include "train/plan.h"
 
+#include "core/words.h"
 #include "train/checkpoint.h"
 
 #include <math.h>
@@ -83,8 +84,7 @@ pfc_status pfc_plan_batch(pfc_plan *p, int64_t *numbers)
 
 static void schedule_items(const pfc_train_config *c, pfc_items *items)
 {
-    static const char *const schedules[] = { "constant", "cosine", "polynomial" };
-    pfc_items_text(items, "schedule", schedules[c->schedule]);
+    pfc_items_word(items, "schedule", PFC_WORDS_SCHEDULE, (int)c->schedule);
     pfc_items_real(items, "base_lr", c->base_lr);
     pfc_items_int(items, "warmup_steps", c->warmup_steps);
     if (c->warmup_steps) pfc_items_real(items, "start_lr", c->start_lr);

@@ -1,24 +1,24 @@
 /* trainer_state.c: a trainer as a list of checkpoint items, written and read. */
 #include "train/trainer.h"
 
+#include "core/words.h"
+
 static void partial_fc_items(const pfc_partial_fc_config *c, pfc_items *items)
 {
-    static const char *const heads[] = { "linear", "cos", "arc", "circle" }, *const fallbacks[] = { "none", "linear", "easy" },
-                             *const unowned[] = { "source", "error", "ignore" };
-    pfc_items_text(items, "head", heads[c->head]);
+    pfc_items_word(items, "head", PFC_WORDS_HEAD, (int)c->head);
     if (c->head != PFC_HEAD_LINEAR) pfc_items_real(items, "margin", c->margin);
     pfc_items_real(items, "scale", c->scale);
     pfc_items_real(items, "sample_rate", c->sample_rate);
     pfc_items_int(items, "num_sample", c->num_sample);
-    pfc_items_text(items, "sample_rule", c->sample_rule == PFC_SAMPLE_GLOBAL ? "global" : "shard");
+    pfc_items_word(items, "sample_rule", PFC_WORDS_SAMPLE_RULE, (int)c->sample_rule);
     pfc_items_real(items, "xgrad_scale", c->xgrad_scale);
-    pfc_items_text(items, "loss", c->loss == PFC_LOSS_LSE ? "lse" : "clamp");
-    pfc_items_text(items, "arc_gradient", c->arc_gradient == PFC_ARC_STRAIGHT_THROUGH ? "straight_through" : "exact");
-    pfc_items_text(items, "arc_fallback", fallbacks[c->arc_fallback]);
+    pfc_items_word(items, "loss", PFC_WORDS_LOSS, (int)c->loss);
+    pfc_items_word(items, "arc_gradient", PFC_WORDS_ARC_GRADIENT, (int)c->arc_gradient);
+    pfc_items_word(items, "arc_fallback", PFC_WORDS_ARC_FALLBACK, (int)c->arc_fallback);
     pfc_items_int(items, "cos_clamp", c->cos_clamp != 0);
     pfc_items_real(items, "interclass_threshold", c->interclass_threshold);
-    pfc_items_text(items, "momentum_rule", c->momentum_rule == PFC_MOMENTUM_DENSE ? "dense" : "lazy");
-    pfc_items_text(items, "unowned_label", unowned[c->unowned_label]);
+    pfc_items_word(items, "momentum_rule", PFC_WORDS_MOMENTUM_RULE, (int)c->momentum_rule);
+    pfc_items_word(items, "unowned_label", PFC_WORDS_UNOWNED_LABEL, (int)c->unowned_label);
 }
 
 static void arcface_items(const pfc_arcface_config *c, pfc_items *items)
@@ -27,7 +27,7 @@ static void arcface_items(const pfc_arcface_config *c, pfc_items *items)
     pfc_items_int(items, "num_subcenters", c->num_subcenters);
     pfc_items_real(items, "scale", c->scale);
     pfc_items_real(items, "margin", c->margin);
-    pfc_items_text(items, "margin_constants", c->margin_constants == PFC_MARGIN_SET ? "set" : "init");
+    pfc_items_word(items, "margin_constants", PFC_WORDS_MARGIN_CONSTANTS, (int)c->margin_constants);
     pfc_items_int(items, "easy_margin", c->easy_margin != 0);
     pfc_items_int(items, "feature_norm", c->feature_norm != 0);
     pfc_items_int(items, "weight_norm", c->weight_norm != 0);
