@@ -12,19 +12,20 @@ static int64_t value(const exact_slices *s, int64_t i, int64_t k)
     return v;
 }
 
-/* limb += a * b; the top limb is signed. */
-static void add_product(int64_t limb[PFC_LIMBS], int64_t a, int64_t b)
+/* limb += a * b, term k of a sum; the top limb is signed. Each term brings a limb less than 2^40: 2^22 of them before it carries. */
+static void add_product(int64_t limb[PFC_LIMBS], int64_t k, int64_t a, int64_t b)
 {
-    const int64_t mask = ((int64_t)1 << PFC_LIMB_BITS) - 1;
+    const int64_t mask = ((int64_t)1 << PFC_LIMB_BITS) - 1, few = ((int64_t)1 << 22) - 1;
     pfc_i128 p = (pfc_i128)a * b;
     for (int i = 0; i + 1 < PFC_LIMBS; i++, p >>= PFC_LIMB_BITS) limb[i] += (int64_t)(p & mask);
     limb[PFC_LIMBS - 1] += (int64_t)p;
+    if ((k & few) == few) pfc_limbs_normalise(limb);
 }
 
 static double rounded_dot(const exact_slices *a, int64_t i, const exact_slices *b, int64_t j, int64_t K)
 {
     int64_t limb[PFC_LIMBS] = { 0, 0, 0, 0 };
-    for (int64_t k = 0; k < K; k++) add_product(limb, value(a, i, k), value(b, j, k));
+    for (int64_t k = 0; k < K; k++) add_product(limb, k, value(a, i, k), value(b, j, k));
     return pfc_limbs_round(limb);
 }
 
@@ -57,7 +58,7 @@ static pfc_status feature(exact_lane *lane, pfc_rowset h, const int32_t *grid, p
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < d; j++) {
             int64_t *limb = acc->limb + (i * d + j) * PFC_LIMBS;
-            for (int64_t k = 0; k < h.count; k++) add_product(limb, value(&hs, i, k), value(&ws, j, k));
+            for (int64_t k = 0; k < h.count; k++) add_product(limb, k, value(&hs, i, k), value(&ws, j, k));
             pfc_limbs_normalise(limb);
         }
     return PFC_OK;
