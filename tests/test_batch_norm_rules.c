@@ -311,7 +311,7 @@ START_TEST(doubles_are_rounded)
 }
 END_TEST
 
-START_TEST(gathered_doubles_are_rounded)
+START_TEST(gathers_round_doubles)
 {
     enum { M = 40 };
     for (int mode = PFC_EXACT; mode <= PFC_FAST; mode++) {
@@ -488,18 +488,10 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-    const pfc_test tests[] = { PFC_ONCE(some_ranks_ask),
-                               PFC_ONCE(a_rank_without_rows),
-                               PFC_ONCE(nobody_has_rows),
-                               PFC_ONCE(special_values),
-                               PFC_ONCE(untracked),
-                               PFC_ONCE(doubles_are_rounded),
-                               PFC_ONCE(gathered_doubles_are_rounded),
-                               PFC_ONCE(refused_configurations),
-                               PFC_ONCE(refused_batches),
-                               PFC_ONCE(refused_views),
-                               PFC_ONCE(one_rank_is_refused),
-                               PFC_ONCE(refused_states),
-                               PFC_ONCE(refused_gathers) };
+    const pfc_test tests[] = {
+        PFC_ONCE(some_ranks_ask),      PFC_ONCE(a_rank_without_rows),   PFC_ONCE(nobody_has_rows),        PFC_ONCE(special_values),  PFC_ONCE(untracked),
+        PFC_ONCE(doubles_are_rounded), PFC_ONCE(gathers_round_doubles), PFC_ONCE(refused_configurations), PFC_ONCE(refused_batches), PFC_ONCE(refused_views),
+        PFC_ONCE(one_rank_is_refused), PFC_ONCE(refused_states),        PFC_ONCE(refused_gathers),
+    };
     return PFC_TEST_MAIN(argc, argv, tests);
 }
