@@ -6,7 +6,7 @@
  *
  *   1  f_c = max(n_c, 1)^power, n_c the training rows of class c
  *   2  range of f
- *   3  m_c = (f_c - min f)/(max f - min f) * (margin_max - margin_min) + margin_min
+ *   3  margins: m_c = (f_c - min f)/(max f - min f) * (margin_max - margin_min) + margin_min
  *
  * C numbers: every caller has all of them, nothing is moved. */
 #include <pfc/arcface_head.h>

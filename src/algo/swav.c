@@ -12,11 +12,12 @@
  *    3  for every i: the queue is in use if it was, or       (L,D) per i             MAX of the answer, 16 B
  *       if its last row is not zero
  *    4  scores of the queue before those of crop a           (L + bs, K) or (bs, K)
- *    5  z of crop a into the queue, the oldest bs rows out   (L,D)
+ *    5  z of crop a in front of the queue, its last bs       (L,D)
+ *       rows out
  *    6  q^i = last bs rows of sinkhorn(scores)               (bs, K)                 as in sinkhorn.c
  *    7  loss = mean over i, v != A[i], n of                  one number
  *              -sum_k q^i_nk log p^v_nk, p^v = softmax(S^v/t)
- *    8  dS^v = sum over i with A[i] != v of (Q^i_n p^v - q^i) / (A (V-1) bs t), Q^i_n = sum_k q^i_nk
+ *    8  dS^v = sum over i with A[i] != v of (w^i_n p^v - q^i) / (A (V-1) bs t), w^i_n = sum_k q^i_nk
  *    9  dz = dS C ; dh back through the length of h          (V bs, D)
  *   10  dC = mean over ranks of dS^T z                       (K,D)                   SUM, 8 (exact 32) K D B ; exact MAX 4 K B
  *

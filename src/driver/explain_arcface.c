@@ -143,9 +143,9 @@ static const pfc_ex_step margins_steps[] = {
     { "1", "frequencies", "f_c = max(n_c, 1)^power", NULL, "in:class_counts", NULL },
     { "2", "range of f", "min f, max f                                 over all classes", NULL, NULL, NULL },
     { "3", "margins",
-      "margin_c = (f_c - min f)/(max f - min f) *\n"
-      "           (margin_max - margin_min) + margin_min\n"
-      "{equal_counts=min}            margin_min                         where max f = min f",
+      "m_c = (f_c - min f)/(max f - min f) *\n"
+      "      (margin_max - margin_min) + margin_min\n"
+      "{equal_counts=min}       margin_min                         where max f = min f",
       "With a negative power rare classes get the large margins, with a positive one the frequent ones.\n"
       "{equal_counts=source} Where all f are equal this is 0/0, as in the published code: nan, not a number.",
       "out:margins", NULL },

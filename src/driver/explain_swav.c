@@ -152,8 +152,8 @@ static const pfc_ex_step swav_steps[] = {
       "{crops=1} One crop has no other: the mean is over nothing, 0/0, as in the published code.",
       "out:loss", NULL },
     { "8", "gradient of the scores",
-      "dS^v = sum over i with A[i] != v of (Q^i_n p^v - q^i) / (A (V-1) bs t)\n"
-      "Q^i_n = sum_k q^i_nk",
+      "dS^v = sum over i with A[i] != v of (w^i_n p^v - q^i) / (A (V-1) bs t)\n"
+      "w^i_n = sum_k q^i_nk",
       "The assignments q are taken as constant.", "step:dscores", NULL },
     { "9", "gradient of the embeddings", "dz = dS C ; dh back through the length of h", NULL, "out:embedding_grad", NULL },
     { "10", "gradient of the prototypes",
