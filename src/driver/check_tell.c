@@ -13,7 +13,7 @@ static void add_row(pfc_table *table, const pfc_check_row *row)
     bool numbers = c->worst_index >= 0 && (c->verdict == PFC_PASS || pfc_row_differs(row)), equal = c->worst_index < 0 && c->verdict == PFC_PASS;
     double off = fabs(c->got - c->want);
     pfc_table_cell(table, "%s", c->name);
-    if (c->verdict == PFC_FAIL)
+    if (c->verdict == PFC_FAIL && c->bad == 0) /* no element shows why */
         pfc_table_cell(table, "FAIL G%d", pfc_row_gate(row));
     else
         pfc_table_cell(table, "%s", pfc_verdict_string(c->verdict));
@@ -78,10 +78,11 @@ static void tell_first(const pfc_check *k)
 {
     if (k->first_step)
         printf("first divergence in data-flow order: %s; what follows from it may differ too\n", k->first_step->c.name);
-    else if (k->first_out && k->step_count && !k->steps_lacking)
-        printf("first result that differs: %s; all %d steps compared agree, so the fault lies behind them\n", k->first_out->c.name, k->step_count);
     else if (k->first_out)
         printf("first result that differs: %s\n", k->first_out->c.name);
+    if (k->first_out && !k->first_step && k->step_count && !k->steps_lacking)
+        printf("all %d steps compared agree, up to %s: the fault is in something that they do not depend on\n", k->step_count,
+               k->step[k->step_count - 1].c.name);
 }
 
 static void tell_ties(const pfc_check *k)

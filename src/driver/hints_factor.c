@@ -77,7 +77,7 @@ typedef struct factor {
 } factor;
 
 /* Digits of c that are known. */
-static int digits(const fit *f) { return f->doubt < 1e-4 * fabs(f->c) ? 6 : 3; }
+static int digits(const fit *f) { return 8 * f->doubt < fabs(f->c - 1) ? 6 : 3; }
 
 /* Tells the factor, or its inverse, if it has a name. what: "the result" or "the update". */
 static bool tell_named(const pfc_hinter *h, const fit *f, const char *what)
