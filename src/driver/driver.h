@@ -67,6 +67,7 @@ typedef struct pfc_command {
     const char *name, *args, *help;
     int min_files, max_files;
     const char *options; /* keys of the options it takes besides the common ones */
+    bool computes;       /* takes --backend, --mode and --threads */
     int (*run)(pfc_cli *cli);
 } pfc_command;
 
