@@ -18,7 +18,7 @@ measure_3() { expect 0 3 bench --quick --rounds 1 --json "$work/all_3.json"; }
 measure alone
 measure 2
 measure_3
-says out "skipped: --size: N = 8 is not divisible by 3 ranks"
+says out "skipped: --size: found N = 8, expected a multiple of the number of ranks, 3"
 PFC_MAX_ISA=scalar expect 0 alone bench sinkhorn --quick --rounds 2
 says out "scalar float"
 PFC_MAX_ISA=sse9 expect 4 alone bench --quick

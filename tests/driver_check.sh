@@ -40,6 +40,9 @@ port("nan", lambda n, x: np.where(np.arange(x.size).reshape(x.shape) == 3, np.na
 port("label", lambda n, x: np.roll(x, 1) if n == "sampled" else x)
 port("steps", steps=order)
 port("step_off", lambda n, x: x * x.dtype.type(1.01) if n in order[order.index("row_sum"):] + ["x_grad"] else x, steps=order)
+port("step_shape", lambda n, x: x[:-1] if n == "cosine" else x, steps=order)
+port("step_shape_off", lambda n, x: x[:-1] if n == "cosine" else x * x.dtype.type(1.01) if n == "row_sum" else x, steps=order)
+port("behind", off("x_grad", 1.001), steps=order)
 port("nothing", out=[])
 port("shard", lambda n, x: x[4:8] if n == "x_grad" else x if n == "loss" else x[5:10])
 with h5py.File(work + "/other.h5", "w") as f:
@@ -68,6 +71,7 @@ for np in alone 3; do
     says out "repeat: pfc_ref check"
     expect 1 $np check "$golden" "$work/late.h5" --json "$work/late.json"
     says out "DIFFERENT"
+    says out "first result that differs: /out/x_grad"
     expect 3 $np check "$golden" "$work/missing.h5"
     says err "MISSING"
 done
@@ -109,6 +113,25 @@ expect 1 alone check "$golden" "$work/nan.h5"
 says out "NONFINITE"
 expect 1 alone check "$golden" "$work/step_off.h5"
 says out "first divergence in data-flow order: /step/row_sum"
+lacks out "first result"
+expect 1 alone check "$golden" "$work/behind.h5"
+says out "first result that differs: /out/x_grad"
+says out "all 6 steps compared agree, up to /step/dlogits"
+# A step of another shape is no divergence; what differs goes first.
+expect 3 alone check "$golden" "$work/step_shape.h5"
+says err "/step/cosine: SHAPE"
+lacks out "first divergence"
+expect 1 alone check "$golden" "$work/step_shape_off.h5"
+says out "first divergence in data-flow order: /step/row_sum"
+# A port in a coarser type that does not say so, and one that says so; a golden without bounds for it.
+expect 0 alone run "$golden" -o "$work/bf16.h5" --emulate bf16 --quiet
+expect 0 alone golden "$golden" -o "$work/types" --quiet
+expect 1 alone check "$work/types/golden.h5" "$work/bf16.h5"
+says out "all of it would match as bf16: say --dtype bf16"
+expect 1 alone check "$work/types/golden.h5" "$work/bf16.h5" --dtype f32
+lacks out "would match"
+expect 1 alone check "$work/types/golden.h5" "$work/late.h5"
+lacks out "would match as f32"
 expect 3 alone check "$golden" "$work/f32.h5" --dtype exact
 says err "DTYPE"
 expect 3 alone check "$golden" "$work/shape.h5"
@@ -126,7 +149,10 @@ done
 expect 3 alone check "$work/boundless.h5" "$work/f32.h5"
 says err "/bound/f32"
 expect 3 alone check "$golden" "$work/f16.h5"
-says err "/bound/f16"
+says err "/bound/f16: found only those for f32"
+head -c 5000 "$golden" >"$work/cut.h5"
+expect 3 alone check "$work/cut.h5" "$work/f32.h5"
+says err "truncated file"
 expect 3 alone check "$golden" "$work/f32.h5" --dtype tf32
 expect 3 alone check "$golden" "$work/shard.h5" --rank 0 --of 2
 "$PYTHON" - "$work/late.json" <<'END' || fail "late.json does not say what the table says"

@@ -41,7 +41,7 @@ says("anywhere", {"weight": g.out["weight"] + g.noise("weight", 0.9, rng)}, 0)
 says("small", {"x_grad": x + 0.3 * b * sign(x)}, 0)
 t, j = says("slope", {"x_grad": x + 0.9 * b * sign(x)}, 1, "G3")
 assert t["bad"] == 0 and t["gates"]["G1"] == "pass" and t["slope_error"] > t["slope_limit"] > 0, t
-assert "G3 slope - 1" in j["stdout"] and "by G3" in j["stdout"], j["stdout"]
+assert "G3 slope - 1" in j["stdout"] and "by G3" in j["stdout"] and "/out/x_grad           FAIL G3       192    0" in j["stdout"], j["stdout"]
 t, j = says("mean", {"x_grad": x + 0.9 * b}, 1, "G3")
 assert "G3 mean of the errors" in j["stdout"] and abs(t["mean_error"]) > t["mean_limit"], j["stdout"]
 t, j = says("outside", {"x_grad": x + 2 * g.noise("x_grad", 1, rng)}, 1, "G1")

@@ -4,6 +4,7 @@
 [ "${PYTHON:-no}" != no ] || { echo "skipped: no Python with h5py"; exit 77; }
 data=$PFC_TOP_SRCDIR/data
 expect 0 3 golden partial_fc --size N=12,C=31,D=16 --name layer --steps --param head=arc,scale=16,margin=0.5,lr=0.1 --dtype f32 -o "$work"
+expect 0 alone golden partial_fc --size N=64,C=200,D=64 --name large --steps --param head=cos,scale=16,margin=0.35,xgrad_scale=1 --dtype f32,bf16 -o "$work"
 expect 0 2 golden "$data/moco_plain_w2.h5" "$data/bn_sync_w2.h5" "$data/swav_w2.h5" --steps --dtype f32 -o "$work"
 export PFC_REF
 "$PYTHON" - "$work" "$PFC_TOP_SRCDIR/tests" <<'END2' || fail "hints"
@@ -64,6 +65,23 @@ nan[5, 1] = np.inf
 hint(g, "x_grad", nan, "1 of 192 elements are not finite")
 p = g.step["dlogits"] * 12
 hint(g, "dlogits", np.where(p > 0, p * 1.01, p) / 12, "do not add up", steps=["dlogits"])
+# In bf16 a factor is known less well, but known.
+h = Golden(work + "/large.h5")
+x16 = h.out["x_grad"]
+bf16 = ("--dtype", "bf16")
+hint(h, "x_grad", 4 * x16, "times 4 throughout", options=bf16)
+hint(h, "x_grad", 64 * x16, "times 64, the batch size", options=bf16)
+hint(h, "x_grad", -x16, "opposite sign", options=bf16)
+hint(h, "logits", 1.02 * h.step["logits"], "times 1.02 throughout", steps=["logits"], options=bf16)
+# A part without --rank, on any number of ranks.
+for piece, ranks in ((x16[16:32], 4), (x16[:32], 2), (x16[:63], None)):
+    with h5py.File(work + "/piece.h5", "w") as file:
+        for n, v in h.out.items():
+            file["out/" + n] = h.real(piece if n == "x_grad" else v)
+    status, j = check(h.path, work + "/piece.h5")
+    told = j["by_name"]["x_grad"]["hints"]
+    if status != 3 or (("one of %s ranks" % ranks in told[0]) if ranks else told == []) is not True:
+        failed.append(("part", ranks, status, told))
 # No pattern: nothing is said but where it is.
 b = np.where(np.isfinite(g.bound["x_grad"]), g.bound["x_grad"], 0)
 hint(g, "x_grad", x + 1e5 * b * rng.normal(size=x.shape), None)  # not orthogonal either, but no missing projection

@@ -51,6 +51,8 @@ expect() {
 
 # says FILE TEXT: out or err of the last run contains the text.
 says() { grep -qF -- "$2" "$work/$1" || fail "$command_line: no '$2' in std$1: $(head -c 600 "$work/$1")"; }
+# lacks FILE TEXT: it does not.
+lacks() { ! grep -qF -- "$2" "$work/$1" || fail "$command_line: '$2' in std$1"; }
 
 # same FILE FILE: byte for byte.
 same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }

@@ -29,6 +29,11 @@ for np in alone 3; do
     expect 2 $np run "$work/case.h5" -o "$work/case.h5"
     says err "same file"
     expect 2 $np verify nonsense
+    # What computes nothing takes no backend, mode or threads, before or behind its name.
+    expect 2 $np check "$work/case.h5" "$work/case.h5" --backend cuda
+    says err "check computes nothing"
+    expect 2 $np --mode fast list
+    expect 2 $np inspect "$work/case.h5" --threads 2
     expect 2 $np check "$work/case.h5" "$work/case.h5" --dtype f31
     expect 2 $np check "$work/case.h5" "$work/case.h5" --rank 2 --of 2
     expect 2 $np check "$work/case.h5" "$work/case.h5" --rank 1
@@ -54,9 +59,39 @@ for np in alone 3; do
     expect 5 $np golden "$work/case.h5" -o "$work/case.h5"
     same "$case_file" "$work/case.h5"
 done
-# Seven ranks do not divide 24 rows.
+# Seven ranks do not divide 24 rows, three not 7: in the same words.
 expect 3 7 run "$work/case.h5" -o "$work/x.h5"
-says err "/in/features"
+says err "/in/features: found N = 24, expected a multiple of the number of ranks, 7"
+expect 3 3 golden partial_fc --size N=7,C=5,D=4 --param head=linear,scale=1 -o "$work/g"
+says err "found N = 7, expected a multiple of the number of ranks, 3"
+
+# A folder of checkpoints where one is expected.
+mkdir "$work/folder"
+expect 3 alone inspect "$work/folder"
+says err "found a folder, expected a file"
+touch "$work/folder/step-000000000002.h5" "$work/folder/step-000000000010.h5"
+expect 3 alone export "$work/folder" -o "$work/g"
+says err "its newest checkpoint is step-000000000010.h5"
+rm -r "$work/folder"
+
+# The letters that list names are those that golden asks for.
+expect 0 alone list
+sed -n 's/^\([a-z_]*\): .*/=\1/p; s/^letters of --size: //p' "$work/out" >"$work/sizes"
+count=0
+while read -r line; do
+    case $line in
+    =*) algorithm=${line#=} ;;
+    *)
+        expect 2 alone golden "$algorithm" --size Z=1 -o "$work/g"
+        asked=$(sed -n 's/.* needs \(.*\), .*1 or more$/\1/p' "$work/err" | sed 's/, and any.*//' | grep -o '[A-Z]' | tr -d '\n')
+        listed=$(echo "${line%%;*}" | grep -ow '[A-Z]' | tr -d '\n')
+        [ "$asked" = "$listed" ] || fail "$algorithm: list has the letters $listed, golden asks for $asked"
+        count=$((count + 1))
+        ;;
+    esac
+done <"$work/sizes"
+[ "$count" = 9 ] || fail "$count algorithms with sizes, expected 9"
+rm "$work/sizes"; rmdir "$work/g"
 
 left=$(cd "$work" && find . -type f ! -name case.h5 ! -name out ! -name err)
 [ -z "$left" ] || fail "left behind: $left"

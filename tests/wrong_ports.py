@@ -141,6 +141,8 @@ class Proof:
         types, wrong = self.options.types, hasattr(item, "step")
         if not wrong and (item.options.get("truncate") or item.options.get("finer")):
             types = [t for t in types if t in ("tf32", "bf16")]
+        if wrong:
+            types = [t for t in types if t in item.types]
         self.turn += not wrong
         return types if not self.options.quick else types[-1:] if wrong else [types[self.turn % len(types)]]
 
@@ -231,6 +233,7 @@ real inputs, rounded to the type: %d wrong ones, each with one change, and %d ri
 The ratio is the largest error/bound over all of /out, of wrong ports the smallest over the seeds, of right ones the largest. Below 1 the word behind it says what
 found the fault: G2, the rms error of a whole tensor, G3, a slope or a mean, or a step. First step: what check names as the first divergence; none where only
 results are wrong. "not finite": NaN for a number, a number for NaN, or another integer.
+An empty place: the fault is smaller than what the type's rounding may do, and is not tried in it.
 ACCEPTED of a wrong one and REJECTED of a right one, in some seed, are faults of check.
 
 Not in the tables: the last of equal sub-centers for the first. It is a tie within rounding, so the element's bound is infinite; with many such ties (fill lattice)

@@ -157,6 +157,7 @@ const pfc_algorithm pfc_algorithm_adaptive_margins = {
     .dense = dense,
     .bounds = bounds,
     .fill = fill,
+    .sizes = "C",
     .any_ranks = any_ranks,
     .bench_cost = bench_cost,
 };

@@ -129,7 +129,8 @@ int pfc_arcface_fill(MPI_Comm comm, pfc_case *c, const char *name, int64_t seed,
     if (diag->exit_status) return diag->exit_status;
     if (f.n < 1 || f.c < 1 || f.d < 1) return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: arcface_head needs N, C and D, each 1 or more");
     if (f.k < 1) return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: /param/num_subcenters: found %lld, expected 1 or more", c->name, (long long)f.k);
-    if (f.n % ranks) return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: N = %lld is not divisible by %d ranks", c->name, (long long)f.n, ranks);
+    if (f.n % ranks)
+        return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: found N = %lld, expected a multiple of the number of ranks, %d", c->name, (long long)f.n, ranks);
     if (!fits_memory(&f)) pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: the case is larger than the memory of this machine", c->name);
     if (pfc_diag_agree(comm, diag)) return diag->exit_status;
     if (!fill_batch(comm, c, &f, diag)) fill_classes(comm, c, &f, diag);

@@ -80,6 +80,7 @@ const pfc_algorithm pfc_algorithm_arcface_head = {
     .dense = pfc_arcface_dense_case,
     .bounds = pfc_arcface_bounds,
     .fill = pfc_arcface_fill,
+    .sizes = "N C D",
     .any_ranks = any_ranks,
     .bench_open = pfc_arcface_bench_open,
     .bench_step = pfc_arcface_bench_step,

@@ -111,7 +111,8 @@ int pfc_batch_norm_fill(MPI_Comm comm, pfc_case *c, const char *name, int64_t se
         elements *= (double)dims[k];
         if (k >= 2) f.inner *= dims[k];
     }
-    if (dims[0] % ranks) return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: N = %lld is not divisible by %d ranks", c->name, (long long)dims[0], ranks);
+    if (dims[0] % ranks)
+        return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: found N = %lld, expected a multiple of the number of ranks, %d", c->name, (long long)dims[0], ranks);
     if (!fits_memory(elements)) pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: the case is larger than the memory of this machine", c->name);
     if (sub && splits < 1) splits = 1; /* defaults come after the fill */
     if (pfc_diag_agree(comm, diag)) return diag->exit_status;

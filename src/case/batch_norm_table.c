@@ -97,6 +97,7 @@ const pfc_algorithm pfc_algorithm_batch_norm = {
     .dense = pfc_batch_norm_dense_case,
     .bounds = pfc_batch_norm_bounds,
     .fill = pfc_batch_norm_fill,
+    .sizes = "N C; optional T H W",
     .any_ranks = any_ranks,
     .bench_open = pfc_batch_norm_bench_open,
     .bench_step = pfc_batch_norm_bench_step,

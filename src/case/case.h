@@ -157,6 +157,7 @@ typedef struct pfc_algorithm {
     int (*bounds)(pfc_ctx *ctx, pfc_case *c, const pfc_precision *precision, pfc_diag *diag);
     /* Makes c->in for `golden ALGORITHM --size --fill`: sizes are in c->size, parameters in c->param. Collective. */
     int (*fill)(MPI_Comm comm, pfc_case *c, const char *fill, int64_t seed, pfc_diag *diag);
+    const char *sizes; /* the letters of --size that `fill` takes, for people; NULL: none */
     /* Sizes and parameters of a small case that is defined for this many ranks; `verify` fills and runs it whatever the number of ranks is. It should have
      * the same results on any number; where `check` sets depends_on_world it is compared with the dense equations and the bounds only. Local. May be NULL. */
     int (*any_ranks)(pfc_case *c, int ranks, pfc_diag *diag);

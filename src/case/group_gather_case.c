@@ -198,6 +198,7 @@ const pfc_algorithm pfc_algorithm_group_gather = {
     .dense = dense,
     .bounds = bounds,
     .fill = fill,
+    .sizes = "M",
     .any_ranks = any_ranks,
     .bench_cost = bench_cost,
 };

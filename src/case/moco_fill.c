@@ -34,7 +34,8 @@ static int check_rows(MPI_Comm comm, const pfc_case *c, int64_t n, double number
     int ranks = 1;
     double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     MPI_Comm_size(comm, &ranks);
-    if (!diag->exit_status && n % ranks) pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: N = %lld is not divisible by %d ranks", c->name, (long long)n, ranks);
+    if (!diag->exit_status && n % ranks)
+        pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: found N = %lld, expected a multiple of the number of ranks, %d", c->name, (long long)n, ranks);
     if (!diag->exit_status && 8.0 * numbers > memory) pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: the case is larger than the memory of this machine", c->name);
     return pfc_diag_agree(comm, diag);
 }

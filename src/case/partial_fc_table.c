@@ -85,5 +85,6 @@ const pfc_algorithm pfc_algorithm_partial_fc = {
     .dense = pfc_partial_fc_dense_case,
     .bounds = pfc_partial_fc_bounds,
     .fill = pfc_partial_fc_fill,
+    .sizes = "N C D",
     .any_ranks = any_ranks,
 };

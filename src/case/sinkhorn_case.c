@@ -167,6 +167,7 @@ const pfc_algorithm pfc_algorithm_sinkhorn = {
     .dense = dense,
     .bounds = pfc_sinkhorn_case_bounds,
     .fill = pfc_sinkhorn_case_fill,
+    .sizes = "N K",
     .any_ranks = any_ranks,
     .bench_open = bench_open,
     .bench_step = bench_step,

@@ -221,6 +221,7 @@ const pfc_algorithm pfc_algorithm_swav = {
     .dense = pfc_swav_case_dense,
     .bounds = pfc_swav_case_bounds,
     .fill = pfc_swav_case_fill,
+    .sizes = "B rows of a rank, K D; optional A crops for assignment (2), L rows of the queue (none)",
     .any_ranks = any_ranks,
     .bench_open = bench_open,
     .bench_step = bench_step,

@@ -59,7 +59,8 @@ int pfc_sinkhorn_case_fill(MPI_Comm comm, pfc_case *c, const char *name, int64_t
     fill f;
     MPI_Comm_size(comm, &ranks);
     if (dims[0] < 1 || dims[1] < 1) return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: sinkhorn needs N and K, each 1 or more");
-    if (dims[0] % ranks) return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: N = %lld is not divisible by %d ranks", c->name, (long long)dims[0], ranks);
+    if (dims[0] % ranks)
+        return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: found N = %lld, expected a multiple of the number of ranks, %d", c->name, (long long)dims[0], ranks);
     if (start(comm, c, name, seed, (double)dims[0] * (double)dims[1], &f, diag)) return diag->exit_status;
     pfc_tensor *scores = pfc_tensor_add(comm, &c->in, "scores", PFC_F32, 2, dims, PFC_DIST_BATCH, 0);
     if (!scores) no_memory(diag);
@@ -122,8 +123,8 @@ int pfc_swav_case_fill(MPI_Comm comm, pfc_case *c, const char *name, int64_t see
     int ranks;
     fill f;
     MPI_Comm_size(comm, &ranks);
-    if (crops < 1) return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: /param/crops: found %lld, expected 1 or more", c->name, (long long)crops);
     if (size[0] < 1 || size[1] < 1 || size[2] < 1) return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: swav needs B, K and D, each 1 or more");
+    if (crops < 1) return pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: /param/crops: found %lld, expected 1 or more", c->name, (long long)crops);
     if (size[3] < 1) size[3] = crops < 2 ? crops : 2;
     double rows = (double)ranks * ((double)crops * (double)size[0] + (double)size[3] * (double)(size[4] > 0 ? size[4] : 0));
     if (start(comm, c, name, seed, rows * ((double)size[1] + (double)size[2]), &f, diag)) return diag->exit_status;

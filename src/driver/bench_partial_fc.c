@@ -45,7 +45,8 @@ static int prepare_case(bench *b)
     for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++) default_param(c, defaults[i][0], defaults[i][1], diag);
     snprintf(c->name, sizeof c->name, "%s", b->r->name);
     b->n = c->size['N' - 'A'], b->classes = c->size['C' - 'A'], b->d = c->size['D' - 'A'];
-    if (b->n % b->cli->ranks) return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: N = %lld is not divisible by %d ranks", (long long)b->n, b->cli->ranks);
+    if (b->n % b->cli->ranks)
+        return pfc_diag_fail(diag, PFC_EXIT_USAGE, "--size: found N = %lld, expected a multiple of the number of ranks, %d", (long long)b->n, b->cli->ranks);
     double own = (double)(b->classes / b->cli->ranks + 1);
     if (pfc_bench_room(b->cli, (b->run->mode == PFC_FAST ? 4.0 : 8.0) * own * (2.0 * (double)b->d + (c->recompute ? 0.0 : (double)b->n)), diag))
         return diag->exit_status;

@@ -49,8 +49,10 @@ typedef struct pfc_check {
     pfc_check_row out[PFC_MAX_ROWS], step[PFC_MAX_ROWS];
     int out_count, step_count;
     int compared, different, lacking; /* tensors of /out */
+    int steps_lacking;                /* steps that both have and that cannot be compared */
     const pfc_check_row *first_step;  /* in data-flow order, of those that differ */
     const pfc_check_row *first_out;
+    const char *fits; /* a type in whose bounds all would lie, where none was given; NULL: none */
 } pfc_check;
 
 static inline bool pfc_row_differs(const pfc_check_row *r) { return r->c.verdict == PFC_FAIL || r->c.verdict == PFC_NONFINITE; }

@@ -94,6 +94,7 @@ void pfc_check_json(const pfc_check *k, pfc_json *j, int status)
     pfc_json_int(j, "not_comparable", k->lacking);
     if (k->first_step) pfc_json_text(j, "first_divergence", k->first_step->c.name);
     if (k->first_out) pfc_json_text(j, "first_different_result", k->first_out->c.name);
+    if (k->fits) pfc_json_text(j, "would_match_as", k->fits);
     pfc_json_text(j, "repeat", repeat);
     pfc_json_begin(j, "tensors", '[');
     for (int i = 0; i < k->out_count; i++) one(k, j, &k->out[i]);

@@ -1,4 +1,5 @@
-/* check_tell.c: what check found, for people: a table of all tensors, then the tensors that differ, first in data-flow order first. */
+/* check_tell.c: what check found, for people: a table of all tensors, then the tensors that differ, first in data-flow order first. From error/bound on, a
+ * line of the table is about one element, the worst. */
 #include "driver/check.h"
 #include <ctype.h>
 #include <math.h>
@@ -9,18 +10,22 @@ enum { MOST_TOLD = 4 };
 static void add_row(pfc_table *table, const pfc_check_row *row)
 {
     const pfc_comparison *c = &row->c;
-    bool numbers = c->worst_index >= 0 && (c->verdict == PFC_PASS || pfc_row_differs(row));
+    bool numbers = c->worst_index >= 0 && (c->verdict == PFC_PASS || pfc_row_differs(row)), equal = c->worst_index < 0 && c->verdict == PFC_PASS;
+    double off = fabs(c->got - c->want);
     pfc_table_cell(table, "%s", c->name);
-    pfc_table_cell(table, "%s", pfc_verdict_string(c->verdict));
+    if (c->verdict == PFC_FAIL && c->bad == 0) /* no element shows why */
+        pfc_table_cell(table, "FAIL G%d", pfc_row_gate(row));
+    else
+        pfc_table_cell(table, "%s", pfc_verdict_string(c->verdict));
     pfc_table_cell(table, "%lld", (long long)c->elements);
     pfc_table_cell(table, "%lld", (long long)c->bad);
     if (c->digest_match || !numbers) {
-        for (int i = 0; i < 6; i++) pfc_table_cell(table, "%s", i == 0 && c->digest_match ? "same bits" : "");
+        for (int i = 0; i < 6; i++) pfc_table_cell(table, "%s", i > 0 ? "" : c->digest_match ? "same bits" : equal ? "equal" : "");
         return;
     }
     pfc_table_cell(table, "%.3g", c->worst_ratio);
-    pfc_table_cell(table, "%.3g", c->worst_abs);
-    pfc_table_cell(table, "%.3g", c->worst_rel);
+    pfc_table_cell(table, "%.3g", off);
+    pfc_table_cell(table, "%.3g", off == 0 ? 0.0 : fabs(off / c->want));
     pfc_table_cell(table, "%s", row->place.whole);
     pfc_table_cell(table, "%.9g", c->got);
     pfc_table_cell(table, "%.9g", c->want);
@@ -66,6 +71,18 @@ static void tell_different(const pfc_check *k)
     for (int i = 0; i < k->out_count; i++)
         if (&k->out[i] != k->first_out && pfc_row_differs(&k->out[i])) told < MOST_TOLD ? tell(k, &k->out[i]), told++ : left++;
     if (left) printf("and %d more, in the table above\n", left);
+}
+
+/* Where to look first. */
+static void tell_first(const pfc_check *k)
+{
+    if (k->first_step)
+        printf("first divergence in data-flow order: %s; what follows from it may differ too\n", k->first_step->c.name);
+    else if (k->first_out)
+        printf("first result that differs: %s\n", k->first_out->c.name);
+    if (k->first_out && !k->first_step && k->step_count && !k->steps_lacking)
+        printf("all %d steps compared agree, up to %s: the fault is in something that they do not depend on\n", k->step_count,
+               k->step[k->step_count - 1].c.name);
 }
 
 static void tell_ties(const pfc_check *k)
@@ -116,13 +133,13 @@ void pfc_check_print(const pfc_check *k, int status)
     pfc_table_free(table);
     tell_ties(k);
     tell_different(k);
-    if (k->first_step) printf("first divergence in data-flow order: %s; what follows from it may differ too\n", k->first_step->c.name);
-    if (k->first_out) printf("first result that differs: %s\n", k->first_out->c.name);
+    tell_first(k);
     printf("%s: %d of %d results compared as %s, %d different, %d not comparable\n",
            status == PFC_EXIT_OK          ? "match"
            : status == PFC_EXIT_DIFFERENT ? "DIFFERENT"
                                           : "INCOMPLETE",
            k->compared, k->out_count, k->dtype, k->different, k->lacking);
+    if (k->fits) printf("all of it would match as %s: say --dtype %s if the port multiplies in that type\n", k->fits, k->fits);
     pfc_check_repeat(k, repeat, sizeof repeat);
     printf("repeat: %s\n", repeat);
 }

@@ -86,9 +86,11 @@ static int read_bounds(pfc_check *k)
         k->precision = NULL;
         return 0;
     }
-    return pfc_diag_fail(k->diag, PFC_EXIT_FILE,
-                         "%s: /bound/%s: found nothing, expected bounds for --dtype %s; pfc_ref golden --dtype %s writes them (exact needs none)",
-                         k->golden.path, k->precision->name, k->dtype, k->precision->name);
+    char has[160];
+    pfc_results_bounds(k->golden.path, has, sizeof has);
+    return pfc_diag_fail(
+        k->diag, PFC_EXIT_FILE, "%s: /bound/%s: found %s%s%s, expected bounds for --dtype %s; pfc_ref golden --dtype %s writes them (exact needs none)",
+        k->golden.path, k->precision->name, has[0] ? "only those for " : "nothing", has, has[0] ? " (give one as --dtype)" : "", k->dtype, k->precision->name);
 }
 
 static int read_files(pfc_check *k)
@@ -225,7 +227,8 @@ static int compare_all(pfc_check *k)
         if (!pfc_tensor_find(&k->mine.step, step->items[i].name)) continue; /* a port writes the steps it has */
         pfc_check_row *r = &k->step[k->step_count++];
         if (compare_row(k, true, &step->items[i], r)) return k->diag->exit_status;
-        if (r->c.verdict != PFC_PASS && r->c.verdict != PFC_VACUOUS && !k->first_step) k->first_step = r;
+        if (pfc_row_differs(r) && !k->first_step) k->first_step = r;
+        if (r->c.verdict == PFC_BAD_SHAPE || r->c.verdict == PFC_BAD_DTYPE) k->steps_lacking++;
     }
     find_first_out(k);
     return 0;
@@ -233,8 +236,8 @@ static int compare_all(pfc_check *k)
 
 static int status_of(const pfc_check *k)
 {
-    if (k->different || (k->first_step && pfc_row_differs(k->first_step))) return PFC_EXIT_DIFFERENT;
-    if (k->lacking || k->compared == 0 || k->first_step) return PFC_EXIT_FILE;
+    if (k->different || k->first_step) return PFC_EXIT_DIFFERENT;
+    if (k->lacking || k->compared == 0 || k->steps_lacking) return PFC_EXIT_FILE;
     return PFC_EXIT_OK;
 }
 
@@ -264,11 +267,32 @@ static void explain(const pfc_check *k)
         if (explain_one(k, &k->step[i])) return;
 }
 
+/* A port that multiplies in a coarser type than it stores is often compared as what it stores: the first type, the finest first, as which all would match. */
+static const char *type_that_fits(const pfc_check *k)
+{
+    static const char *const types[] = { "f32", "tf32", "f16", "bf16", NULL };
+    static pfc_check trial; /* large */
+    for (int i = 0; types[i]; i++) {
+        pfc_cli cli = *k->cli;
+        pfc_diag ignored = { 0 };
+        memset(&trial, 0, sizeof trial);
+        trial.cli = &cli;
+        trial.diag = &ignored;
+        cli.dtype = types[i];
+        bool fits = strcmp(types[i], k->dtype) != 0 && !read_files(&trial) && !compare_all(&trial) && status_of(&trial) == PFC_EXIT_OK;
+        pfc_results_free(&trial.golden);
+        pfc_results_free(&trial.mine);
+        if (fits) return types[i];
+    }
+    return NULL;
+}
+
 static int check_alone(pfc_check *k, pfc_json *j)
 {
     int status = PFC_EXIT_FILE;
     if (!read_files(k) && !compare_all(k)) {
         status = status_of(k);
+        if (status == PFC_EXIT_DIFFERENT && !k->cli->dtype) k->fits = type_that_fits(k);
         pfc_check_print(k, status);
         pfc_check_json(k, j, status);
         if (status == PFC_EXIT_FILE) explain(k);

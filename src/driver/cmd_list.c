@@ -40,6 +40,7 @@ static void print_algorithm(const pfc_algorithm *a)
     putchar('\n');
     print_tensors("result", a->out);
     if (a->step && a->step->name) putchar('\n'), print_tensors("step", a->step);
+    if (a->sizes) printf("\nletters of --size: %s\n", a->sizes);
     putchar('\n');
 }
 
@@ -78,6 +79,7 @@ static void json_algorithm(pfc_json *j, const pfc_algorithm *a)
     json_tensors(j, "in", a->in);
     json_tensors(j, "out", a->out);
     json_tensors(j, "step", a->step);
+    if (a->sizes) pfc_json_text(j, "sizes", a->sizes);
     pfc_json_end(j);
 }
 

@@ -67,6 +67,7 @@ typedef struct pfc_command {
     const char *name, *args, *help;
     int min_files, max_files;
     const char *options; /* keys of the options it takes besides the common ones */
+    bool computes;       /* takes --backend, --mode and --threads */
     int (*run)(pfc_cli *cli);
 } pfc_command;
 
@@ -176,6 +177,8 @@ int pfc_results_read(const char *path, bool golden, const char *bound, pfc_resul
 /* After pfc_results_read of a golden: parameters, inputs, and with a precision its bounds (none is no failure) and, if it is none of float32, the
  * bounds for f32. Local. */
 int pfc_results_more(pfc_result_file *file, const pfc_precision *precision, pfc_diag *diag);
+/* The types that a golden has bounds for: "f32, bf16"; "" if none. Local. */
+const char *pfc_results_bounds(const char *path, char *text, size_t size);
 void pfc_results_free(pfc_result_file *file);
 
 /* A folder of .npy files: the results and steps that the golden has. DIR/out/NAME.npy, DIR/out_NAME.npy or DIR/NAME.npy; DIR/step/NAME.npy or

@@ -33,21 +33,31 @@ static bool same_dims(const pfc_tensor *a, const pfc_tensor *b)
 
 /* ---- what can be said without numbers ---- */
 
+/* Ranks of which one would hold `part` of `length` rows: all ranks hold length/P rows or one more. 0: none. */
+static int64_t ranks_of_part(int64_t part, int64_t length)
+{
+    for (int64_t p = part > 0 && part < length ? length / part : 0, end = p + 1; p >= 1 && p <= end; p++)
+        if (p > 1 && (part == length / p || part == (length + p - 1) / p)) return p;
+    return 0;
+}
+
 static void hint_shape(const pfc_hinter *h)
 {
     const pfc_tensor *g = h->got, *w = h->want;
-    int different = 0, axis = 0, ranks = h->k->ranks;
+    int different = 0, axis = 0;
+    int64_t ranks = h->k->ranks;
     bool reversed = g->ndim == w->ndim && g->ndim > 1;
     for (int i = 0; i < w->ndim && i < g->ndim; i++) {
         if (g->dims[i] != w->dims[w->ndim - 1 - i]) reversed = false;
         if (g->dims[i] != w->dims[i]) different++, axis = i;
     }
+    if (ranks < 1 && different == 1 && g->ndim == w->ndim) ranks = ranks_of_part(g->dims[axis], w->dims[axis]);
     if (reversed)
         pfc_hint(h, "the axes are in reverse order: transposed?");
     else if (pfc_tensor_elements(g) == pfc_tensor_elements(w))
         pfc_hint(h, "as many elements in another shape");
     else if (g->ndim == w->ndim && different == 1 && ranks > 1 && h->k->cli->shard_rank < 0 && g->dims[axis] <= (w->dims[axis] + ranks - 1) / ranks)
-        pfc_hint(h, "as long as the part of one of %d ranks: --rank R --of %d compares that", ranks, ranks);
+        pfc_hint(h, "as long as the part of one of %lld ranks: --rank R --of %lld compares that", (long long)ranks, (long long)ranks);
 }
 
 static void hint_type(const pfc_hinter *h)

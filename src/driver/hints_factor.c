@@ -1,7 +1,8 @@
 /* hints_factor.c: got = c want, or got - before = c (want - before): which c, and what is known to make it.
  *
- * c is fitted by least squares. It is told only if it explains every element within its tolerance, and if the tolerances leave no doubt about it: d, the
- * largest error of c that they allow, must be small beside |c - 1|. A factor without a name needs more elements than one with. */
+ * c is fitted by least squares. It is told only if it explains every element within its tolerance, and if the tolerances leave no doubt that it is not 1: d,
+ * the largest error of c that they allow (of a result, what gate G3 allows), must be smaller than |c - 1|. A factor without a name needs more elements than
+ * one with; to name a cause c must be known to 10 % and be that factor to 2 %. */
 #include "driver/hints.h"
 #include <math.h>
 #include <string.h>
@@ -31,24 +32,25 @@ static fit find_factor(const pfc_hinter *h, const pfc_tensor *before, double res
     }
     if (square == 0) return f;
     f.c = cross / square;
-    double size = fabs(f.c) > 1 ? fabs(f.c) : 1;
-    f.doubt = size * room / square;
+    double size = fabs(f.c) > 1 ? fabs(f.c) : 1, most = room / square;
+    if (!before && h->r->gate[2] && h->r->slope_limit < most) most = h->r->slope_limit;
+    f.doubt = size * most;
     for (int64_t i = 0; i < h->n && f.fits; i++) {
         double b = base(before, rest, i), w = pfc_tensor_get(h->want, i) - b, g = pfc_tensor_get(h->got, i) - b, t = pfc_hint_tolerance(h, i);
         if (!isfinite(w) || !isfinite(g) || !isfinite(t)) continue;
         f.fits = fabs(g - f.c * w) <= size * t + fabs(w) * f.doubt;
-        if (fabs((f.c - 1) * w) > 4 * size * t) f.count++;
+        if (fabs((f.c - 1) * w) > 2 * size * t) f.count++;
     }
     return f;
 }
 
-static bool clear(const fit *f) { return f->fits && f->count > 0 && 8 * f->doubt < fabs(f->c - 1); }
+static bool clear(const fit *f) { return f->fits && f->count > 0 && 1.5 * f->doubt < fabs(f->c - 1); }
 
 static bool is_factor(const pfc_hinter *h, const fit *f, double c)
 {
-    double doubt = f->doubt > 1e-6 * fabs(c) ? f->doubt : 1e-6 * fabs(c);
-    if (!isfinite(c) || c == 0 || c == 1 || !clear(f) || fabs(f->c - c) > doubt) return false;
-    return h->n >= FEW ? doubt < 0.02 * fabs(c) : doubt < 1e-4 * fabs(c); /* few elements: only if it is precise */
+    double doubt = f->doubt > 1e-6 * fabs(c) ? f->doubt : 1e-6 * fabs(c), off = fabs(f->c - c);
+    if (!isfinite(c) || c == 0 || c == 1 || !clear(f) || off > doubt) return false;
+    return h->n >= FEW ? doubt < 0.1 * fabs(c) && off < 0.02 * fabs(c) : doubt < 1e-4 * fabs(c); /* few elements: only if it is precise */
 }
 
 static double setting(const pfc_hinter *h, const char *name)
@@ -73,6 +75,9 @@ typedef struct factor {
     double value;
     const char *name, *why;
 } factor;
+
+/* Digits of c that are known. */
+static int digits(const fit *f) { return 8 * f->doubt < fabs(f->c - 1) ? 6 : 3; }
 
 /* Tells the factor, or its inverse, if it has a name. what: "the result" or "the update". */
 static bool tell_named(const pfc_hinter *h, const fit *f, const char *what)
@@ -121,7 +126,7 @@ bool pfc_hint_factor(const pfc_hinter *h)
     if (tell_named(h, &f, "the result")) return true;
     if (is_variance(h) && !h->before && tell_bias(h, &f)) return true;
     if (!clear(&f) || f.count < FEW || fabs(f.c) < 1e-6) return false;
-    pfc_hint(h, "the result is the golden's times %.6g throughout", f.c);
+    pfc_hint(h, "the result is the golden's times %.*g throughout", digits(&f), f.c);
     return true;
 }
 
@@ -136,7 +141,7 @@ bool pfc_hint_update(const pfc_hinter *h)
     }
     if (tell_named(h, &f, "the update of the state")) return true;
     if (!clear(&f) || f.count < FEW || fabs(f.c) < 1e-6) return false;
-    pfc_hint(h, "the state moves %.6g times as far as the golden's: learning rate, momentum, or a factor of the gradient", f.c);
+    pfc_hint(h, "the state moves %.*g times as far as the golden's: learning rate, momentum, or a factor of the gradient", digits(&f), f.c);
     return true;
 }
 

@@ -24,7 +24,7 @@ static const struct argp_option common_options[] = {
 };
 
 static const struct argp_option own_options[] = {
-    { "output", 'o', "PATH", 0, "file (run) or folder (golden) to write", 1 },
+    { "output", 'o', "PATH", 0, "file (run) or folder (golden, export) to write", 1 },
     { "in", 'i', "NAME=FILE.txt", 0, "take this input from a text file, one number a line", 2 },
     { "steps", 'S', NULL, 0, "write the intermediate results of the last step, too", 2 },
     { "no-inputs", 'I', NULL, 0, "leave the inputs out of the written file", 2 },
@@ -32,10 +32,7 @@ static const struct argp_option own_options[] = {
       "products as a port in tf32, bf16 or f16 computes them, -rz behind it: operands truncated, -stored: results of products kept in the type, too; mode "
       "fast unless --mode exact",
       3 },
-    { "dtype", 'd', "TYPE", 0,
-      "check: the type of the port's products: exact, f64, f32, tf32, bf16 or f16; default the type its results are stored in. golden: types to make bounds "
-      "for, as f32,bf16,bf16-rz,bf16-sound; default f32,tf32,bf16,f16",
-      3 },
+    { "dtype", 'd', "TYPE", 0, "the type of the port's products: exact, f64, f32, tf32, bf16 or f16; default the type its results are stored in", 3 },
     { "size", 's', "N=..,C=..", 0, "sizes of a generated case; the letters of pfc_ref list", 4 },
     { "param", 'p', "NAME=VALUE,..", 0, "parameters of a generated case or of the example; the names of pfc_ref list", 4 },
     { "fill", 'f', "KIND", 0, "normal (default), lattice or hard; doc/fills.md", 4 },
@@ -77,6 +74,7 @@ static const struct argp_option own_options[] = {
     { "ranks", 'W', "P", 0, "split for so many ranks: a folder for each", 6 },
     { NULL, 0, NULL, 0, NULL, 0 },
 };
+static const char golden_dtype[] = "types to make bounds for, as f32,bf16,bf16-rz,bf16-sound; default f32,tf32,bf16,f16";
 enum { OWN_COUNT = sizeof own_options / sizeof own_options[0] };
 
 typedef struct parser {
@@ -185,6 +183,10 @@ static error_t finish(struct argp_state *state, const parser *p)
     }
     if (strchr(command->options, 'o') && !cli->output) {
         argp_error(state, "-o is missing: where to write");
+        return EINVAL;
+    }
+    if (!command->computes && (cli->backend || cli->mode_given || cli->threads)) {
+        argp_error(state, "--backend, --mode and --threads: %s computes nothing and takes none of them", command->name);
         return EINVAL;
     }
     if (cli->shard_rank >= 0 && cli->shard_rank >= cli->shard_of) {
@@ -296,6 +298,8 @@ static const char top_doc[] = "CPU and MPI reference of distributed training alg
                               "  train    train a layer on features, or an encoder on glyphs, with checkpoints\n"
                               "  inspect  what is in a checkpoint, a case or a golden\n"
                               "  export   a checkpoint as .npy files\n"
+                              "Open MPI refuses root, and more ranks than cores: . tests/mpi-env.sh (doc/faq.md) allows both; mpirun -q leaves its own "
+                              "messages out.\n"
                               "Exit status: 0 done and matching, 1 different, 2 usage, 3 bad or incomplete file, 4 backend not available, 5 run-time failure.";
 
 static int parse_command(parser *p, int argc, char **argv, bool speak, unsigned flags)
@@ -303,9 +307,15 @@ static int parse_command(parser *p, int argc, char **argv, bool speak, unsigned 
     const pfc_command *command = p->cli->command;
     struct argp_option options[OWN_COUNT + sizeof common_options / sizeof common_options[0]];
     int n = 0;
-    for (int i = 0; own_options[i].name; i++)
-        if (strchr(command->options, own_options[i].key)) options[n++] = own_options[i];
+    for (int i = 0; own_options[i].name; i++) {
+        if (!strchr(command->options, own_options[i].key)) continue;
+        options[n++] = own_options[i];
+        if (own_options[i].key == 'd' && command->run == pfc_cmd_golden) options[n - 1].doc = golden_dtype;
+    }
     memcpy(options + n, common_options, sizeof common_options);
+    for (; options[n].name; n++)
+        if (!command->computes && (options[n].key == OPT_BACKEND || options[n].key == OPT_MODE || options[n].key == OPT_THREADS))
+            options[n].flags |= OPTION_HIDDEN;
     const struct argp argp = { options, parse_own, command->args, command->help, NULL, NULL, NULL };
     char name[80];
     snprintf(name, sizeof name, "pfc_ref %s", command->name);

@@ -27,10 +27,10 @@ static hid_t open_file(const char *path, pfc_diag *diag)
     }
     hid_t fapl = pfc_h5_access(MPI_COMM_NULL, false);
     hid_t file = fapl < 0 || !S_ISREG(s.st_mode) ? -1 : H5Fopen(path, H5F_ACC_RDONLY, fapl);
-    if (fapl >= 0) H5Pclose(fapl);
-    if (file < 0)
+    if (file < 0) /* the next call of HDF5 forgets the reason */
         pfc_diag_fail(diag, PFC_EXIT_FILE, "%s: found no intact HDF5 file (%s), expected a case file", path,
                       S_ISREG(s.st_mode) ? pfc_h5_reason(reason, sizeof reason) : "not a regular file");
+    if (fapl >= 0) H5Pclose(fapl);
     return file;
 }
 
@@ -349,6 +349,25 @@ int pfc_results_more(pfc_result_file *file, const pfc_precision *precision, pfc_
     set_units(file->settings, a->out, &file->out);
     set_units(file->settings, a->step, &file->step);
     return 0;
+}
+
+const char *pfc_results_bounds(const char *path, char *text, size_t size)
+{
+    pfc_diag ignored = { 0 };
+    pfc_h5_quiet quiet = pfc_h5_quiet_begin();
+    hid_t file = open_file(path, &ignored), bound = file < 0 ? -1 : open_group(file, "bound");
+    size_t used = 0;
+    text[0] = 0;
+    for (const pfc_precision *p = pfc_precisions; p->name && bound >= 0 && used < size; p++) {
+        hid_t typed = open_group(bound, p->name);
+        if (typed < 0) continue;
+        used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "", p->name);
+        H5Gclose(typed);
+    }
+    if (bound >= 0) H5Gclose(bound);
+    if (file >= 0) H5Fclose(file);
+    pfc_h5_quiet_end(quiet);
+    return text;
 }
 
 void pfc_results_free(pfc_result_file *file)

@@ -2,6 +2,7 @@
 #include "driver/stored_file.h"
 #include "case/internal.h"
 #include "file/sha256.h"
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,6 +197,21 @@ static int walk_group(walk *w, hid_t file, hid_t group, const char *path, int de
     return w->diag->exit_status;
 }
 
+/* A folder where a checkpoint is expected: the message names the newest. Names of checkpoints sort by step. */
+static const char *file_in_folder(const char *path, char *text, size_t size)
+{
+    char newest[64] = "";
+    DIR *folder = opendir(path);
+    for (const struct dirent *e = folder ? readdir(folder) : NULL; e; e = readdir(folder)) {
+        size_t n = strlen(e->d_name);
+        if (n > 8 && n < sizeof newest && strncmp(e->d_name, "step-", 5) == 0 && strcmp(e->d_name + n - 3, ".h5") == 0 && strcmp(e->d_name, newest) > 0)
+            memcpy(newest, e->d_name, n + 1);
+    }
+    if (folder) closedir(folder);
+    snprintf(text, size, "a file%s%s", newest[0] ? "; its newest checkpoint is " : "", newest);
+    return text;
+}
+
 int pfc_stored_read(const char *path, pfc_stored_file *file, pfc_diag *diag)
 {
     walk w = { .path = path, .file = file, .diag = diag };
@@ -203,7 +219,8 @@ int pfc_stored_read(const char *path, pfc_stored_file *file, pfc_diag *diag)
     struct stat s;
     memset(file, 0, sizeof *file);
     if (stat(path, &s)) return refuse(path, diag, "", strerror(errno), "a file");
-    if (!S_ISREG(s.st_mode)) return refuse(path, diag, "", S_ISDIR(s.st_mode) ? "a folder" : "a device or pipe", "a file");
+    if (S_ISDIR(s.st_mode)) return refuse(path, diag, "", "a folder", file_in_folder(path, reason, sizeof reason));
+    if (!S_ISREG(s.st_mode)) return refuse(path, diag, "", "a device or pipe", "a file");
     const char *fault = pfc_probe(path, reason, sizeof reason);
     if (fault) return refuse(path, diag, "", fault, "a file that is not damaged");
     hid_t fapl = pfc_h5_access(MPI_COMM_NULL, false), h5 = fapl < 0 ? -1 : H5Fopen(path, H5F_ACC_RDONLY, fapl);

@@ -17,6 +17,7 @@ GOLDENS = {
     "linear": Golden("partial_fc", 4, SIZE, "head=linear,scale=2,lr=0.1,nesterov=1"),
     "sampled": Golden("partial_fc", 2, SIZE, "head=cos,scale=32,margin=0.4,sample_rate=0.3,lr=0.1,weight_decay=0.0005"),
     "dense": Golden("partial_fc", 2, SIZE, "head=arc,scale=32,margin=0.5,sample_rate=0.3,lr=0.1,weight_decay=0.5,nesterov=1,momentum_rule=dense"),
+    "full": Golden("partial_fc", 2, SIZE, "head=arc,scale=32,margin=0.5,lr=0.1,weight_decay=0.0005"),
     "steps": Golden("partial_fc", 2, SIZE, "head=cos,scale=16,margin=0.4,sample_rate=0.3,steps=3,lr=0.01,weight_decay=0.0005"),
 }
 WRONG = [
@@ -63,7 +64,8 @@ WRONG = [
     Fault("decay and momentum on every row", "sampled"),
     Fault("no decay on unsampled rows", "dense"),
     Fault("weight decay twice", "dense"),
-    Fault("weight decay left out", "dense"),
+    Fault("weight decay of 0.5 left out", "dense"),
+    Fault("weight decay of 0.0005 left out", "full", types=("f32",)),  # below the bounds of tf32 and bf16
     Fault("momentum forgotten between steps", "steps", "cosine"),
     Fault("keys of the first step in every step", "steps", "sample_keys"),
 ]
@@ -258,7 +260,7 @@ def feature_gradient(p, P, q, H, ws, fx, nx, normalises, change):
 
 def update(p, W, B, dW, sampled, change):
     """(2.8) SGD with momentum, on the sampled rows or on all of them."""
-    lr, mu, decay = p["lr"], p["momentum"], p["weight_decay"] * {"weight decay twice": 2, "weight decay left out": 0}.get(change, 1)
+    lr, mu, decay = p["lr"], p["momentum"], p["weight_decay"] * {"weight decay twice": 2, "weight decay of 0.5 left out": 0, "weight decay of 0.0005 left out": 0}.get(change, 1)
     everywhere = (p["momentum_rule"] == "dense") != (change in ("decay and momentum on every row", "no decay on unsampled rows"))
     rows = np.arange(len(W)) if everywhere else sampled
     g = dW[rows] + decay * W[rows]
