@@ -10,6 +10,7 @@ EXTRA_DIST += \
     doc/exact.md \
     doc/faq.md \
     doc/fills.md \
+    doc/first-readings.md \
     doc/golden-format.md \
     doc/goldens.md \
     doc/moco.md \
