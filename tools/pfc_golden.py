@@ -142,7 +142,8 @@ def from_bf16(bits):
 
 def assert_golden(golden_path, out, step=None, dtype="f32", rank=None, of=None, sound=False):
     """AssertionError unless every result of the golden is in `out` and within its bound, and every array in `step` too; it names the first step,
-    in data-flow order, that isn't. rank, of: the arrays are this rank's parts. sound: the wider bounds that no rounding can break."""
+    in data-flow order, that isn't. rank, of: the arrays are this rank's parts. sound: the wider bounds that no rounding can break.
+    Gate G1 only: the verdict is that of pfc_ref check, which has more gates."""
     golden = load(golden_path)
     results = compare(golden, out, step, dtype + "-sound" if sound else dtype, rank, of)
     if status(results):

@@ -48,9 +48,9 @@ typedef struct pfc_check {
     int ranks;                      /* of the port; -1: unknown */
     pfc_check_row out[PFC_MAX_ROWS], step[PFC_MAX_ROWS];
     int out_count, step_count;
-    int compared, different, lacking; /* tensors of /out */
-    int steps_lacking;                /* steps that both have and that cannot be compared */
-    const pfc_check_row *first_step;  /* in data-flow order, of those that differ */
+    int compared, different, lacking;  /* tensors of /out */
+    const pfc_check_row *first_step;   /* in data-flow order, of those that differ */
+    const pfc_check_row *lacking_step; /* the first that both have and that cannot be compared */
     const pfc_check_row *first_out;
     const char *fits; /* a type in whose bounds all would lie, where none was given; NULL: none */
 } pfc_check;

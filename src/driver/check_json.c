@@ -80,6 +80,8 @@ static void one(const pfc_check *k, pfc_json *j, const pfc_check_row *r)
 void pfc_check_json(const pfc_check *k, pfc_json *j, int status)
 {
     char repeat[4096];
+    const pfc_check_row *first = k->first_step; /* for programs, or the first that cannot be compared */
+    if (!first || (k->lacking_step && k->lacking_step < first)) first = k->lacking_step;
     pfc_check_repeat(k, repeat, sizeof repeat);
     pfc_json_text(j, "golden", k->golden.path);
     pfc_json_text(j, "candidate", k->mine.path);
@@ -92,7 +94,7 @@ void pfc_check_json(const pfc_check *k, pfc_json *j, int status)
     pfc_json_int(j, "compared", k->compared);
     pfc_json_int(j, "different", k->different);
     pfc_json_int(j, "not_comparable", k->lacking);
-    if (k->first_step) pfc_json_text(j, "first_divergence", k->first_step->c.name);
+    if (first) pfc_json_text(j, "first_divergence", first->c.name);
     if (k->first_out) pfc_json_text(j, "first_different_result", k->first_out->c.name);
     if (k->fits) pfc_json_text(j, "would_match_as", k->fits);
     pfc_json_text(j, "repeat", repeat);

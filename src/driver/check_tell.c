@@ -80,7 +80,7 @@ static void tell_first(const pfc_check *k)
         printf("first divergence in data-flow order: %s; what follows from it may differ too\n", k->first_step->c.name);
     else if (k->first_out)
         printf("first result that differs: %s\n", k->first_out->c.name);
-    if (k->first_out && !k->first_step && k->step_count && !k->steps_lacking)
+    if (k->first_out && !k->first_step && k->step_count && !k->lacking_step)
         printf("all %d steps compared agree, up to %s: the fault is in something that they do not depend on\n", k->step_count,
                k->step[k->step_count - 1].c.name);
 }

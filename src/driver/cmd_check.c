@@ -228,7 +228,7 @@ static int compare_all(pfc_check *k)
         pfc_check_row *r = &k->step[k->step_count++];
         if (compare_row(k, true, &step->items[i], r)) return k->diag->exit_status;
         if (pfc_row_differs(r) && !k->first_step) k->first_step = r;
-        if (r->c.verdict == PFC_BAD_SHAPE || r->c.verdict == PFC_BAD_DTYPE) k->steps_lacking++;
+        if ((r->c.verdict == PFC_BAD_SHAPE || r->c.verdict == PFC_BAD_DTYPE) && !k->lacking_step) k->lacking_step = r;
     }
     find_first_out(k);
     return 0;
@@ -237,7 +237,7 @@ static int compare_all(pfc_check *k)
 static int status_of(const pfc_check *k)
 {
     if (k->different || k->first_step) return PFC_EXIT_DIFFERENT;
-    if (k->lacking || k->compared == 0 || k->steps_lacking) return PFC_EXIT_FILE;
+    if (k->lacking || k->compared == 0 || k->lacking_step) return PFC_EXIT_FILE;
     return PFC_EXIT_OK;
 }
 

@@ -260,7 +260,8 @@ def feature_gradient(p, P, q, H, ws, fx, nx, normalises, change):
 
 def update(p, W, B, dW, sampled, change):
     """(2.8) SGD with momentum, on the sampled rows or on all of them."""
-    lr, mu, decay = p["lr"], p["momentum"], p["weight_decay"] * {"weight decay twice": 2, "weight decay of 0.5 left out": 0, "weight decay of 0.0005 left out": 0}.get(change, 1)
+    left_out = change.startswith("weight decay of")
+    lr, mu, decay = p["lr"], p["momentum"], 0 if left_out else p["weight_decay"] * (2 if change == "weight decay twice" else 1)
     everywhere = (p["momentum_rule"] == "dense") != (change in ("decay and momentum on every row", "no decay on unsampled rows"))
     rows = np.arange(len(W)) if everywhere else sampled
     g = dW[rows] + decay * W[rows]
