@@ -67,7 +67,7 @@ typedef struct pfc_command {
     const char *name, *args, *help;
     int min_files, max_files;
     const char *options; /* keys of the options it takes besides the common ones */
-    bool computes;       /* takes --backend, --mode and --threads */
+    bool computes;       /* its help shows --backend, --mode and --threads; without effect for the others, which take them as all commands do */
     int (*run)(pfc_cli *cli);
 } pfc_command;
 

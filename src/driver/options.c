@@ -185,10 +185,6 @@ static error_t finish(struct argp_state *state, const parser *p)
         argp_error(state, "-o is missing: where to write");
         return EINVAL;
     }
-    if (!command->computes && (cli->backend || cli->mode_given || cli->threads)) {
-        argp_error(state, "--backend, --mode and --threads: %s computes nothing and takes none of them", command->name);
-        return EINVAL;
-    }
     if (cli->shard_rank >= 0 && cli->shard_rank >= cli->shard_of) {
         argp_error(state, "--rank R --of P: expected both, with 0 <= R < P");
         return EINVAL;
