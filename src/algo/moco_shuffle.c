@@ -6,11 +6,11 @@
  * P ranks, r this rank, b_r rows on rank r, N = sum b_r, start_r = b_0 + ... + b_(r-1), m bytes of a row; owner(g): the rank that holds global row g.
  *
  *   step                                                                             holds afterwards         moved per rank
- *   1  permutation    row numbers sorted by (key, row), or the caller's; checked     idx (N)                  -  (16 bytes to compare)
+ *   1  permutation    row numbers sorted by (tag, row), or the caller's; checked     idx (N)                  -  (16 bytes to compare)
  *   2  inverse        inv[idx[j]] = j                                                inv (N)                  -
  *   3  plan           row idx[start_r + i] of owner(.) comes to place i              lists of rows            -
  *   4  shuffle        out_i = X[idx[start_r + i]]                                    out (b_r,m)              (1 - 1/P) b_r m in and out
- *   5  unshuffle      out_i = X[inv[start_r + i]]                                    out (b_r,m)              (1 - 1/P) b_r m in and out
+ *   5  unshuffle      out_i = Y[inv[start_r + i]], Y the shuffled batch              out (b_r,m)              (1 - 1/P) b_r m in and out
  *
  * What is moved is the mean over all permutations. The source moves (P-1) b m in step 4 and in step 5, and N numbers from rank 0. */
 #include "algo/moco_shuffle.h"

@@ -207,6 +207,7 @@ typedef struct pfc_ex_writer {
     void (*heading)(FILE *f, const char *number, const char *title); /* number "": not a step */
     void (*prose)(FILE *f, const char *text);
     void (*equations)(FILE *f, const char *lines);
+    void (*letters)(FILE *f, const char *lines);      /* and what they mean, by twos or threes in a line */
     void (*overview)(FILE *f, const pfc_ex_story *s); /* after the holdings; NULL: there is none */
     /* rows*columns cells; titles are the first row; owner: the rank of each row, or -1; NULL: nobody's. */
     void (*table)(FILE *f, int rows, int columns, char *const *cells, const int *owner);

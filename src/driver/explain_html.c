@@ -86,19 +86,26 @@ static void prose(FILE *f, const char *text)
     fputs("</p>\n", f);
 }
 
-/* Blanks before a remark are marked: on a phone a line ends there. */
-static void equations(FILE *f, const char *lines)
+/* Marked blanks end a line on a phone: those before the remark of an equation; every second gap where letters and their meanings stand side by side. */
+static void preformatted(FILE *f, const char *lines, bool pairs)
 {
+    int gaps = 0;
     fputs("<pre>", f);
     for (const char *p = lines; *p;) {
-        size_t blanks = strspn(p, " "), n = blanks ? blanks : strcspn(p, " ");
-        bool gap = blanks > 5 && p > lines && p[-1] != '\n';
-        if (gap) fprintf(f, "  <s>%*s</s>", (int)blanks - 2, "");
-        if (!gap) pfc_ex_escape(f, p, n);
+        size_t blanks = strspn(p, " "), n = blanks ? blanks : strcspn(p, " \n") + (p[strcspn(p, " \n")] == '\n');
+        bool first = p == lines || p[-1] == '\n', gap = blanks > 1 && !first;
+        if (first) gaps = 0;
+        if (gap) gaps++;
+        bool marked = gap && (pairs ? gaps % 2 == 0 : blanks > 5);
+        if (marked) fprintf(f, "  <s>%*s</s>", (int)blanks - 2, "");
+        if (!marked) pfc_ex_escape(f, p, n);
         p += n;
     }
     fputs("</pre>\n", f);
 }
+
+static void equations(FILE *f, const char *lines) { preformatted(f, lines, false); }
+static void letters(FILE *f, const char *lines) { preformatted(f, lines, true); }
 
 /* Wider than a phone; who wants it opens it. */
 static void overview(FILE *f, const pfc_ex_story *s)
@@ -258,6 +265,7 @@ const pfc_ex_writer pfc_ex_html = { "Exchanges between ranks are framed; colours
                                     heading,
                                     prose,
                                     equations,
+                                    letters,
                                     overview,
                                     table,
                                     panel,

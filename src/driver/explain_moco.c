@@ -14,8 +14,8 @@ static int shuffle_example(MPI_Comm comm, pfc_case *c, int ranks, pfc_diag *diag
 
 static const pfc_ex_step shuffle_steps[] = {
     { "1", "permutation",
-      "key_g = a random number of (seed, step, g)   for every row g\n"
-      "idx = the row numbers sorted by (key, row)",
+      "tag_g = a random number of (seed, step, g)   for every row g\n"
+      "idx = the row numbers sorted by (tag, row)",
       "Every rank draws the same permutation: it need not be sent. The checksums "
       "of all ranks are compared, since ranks that differ would wait for rows for ever.",
       NULL, NULL },
@@ -24,7 +24,7 @@ static const pfc_ex_step shuffle_steps[] = {
       "Each rank works out by itself what it sends to whom and what it gets from whom.", NULL, NULL },
     { "4", "shuffle", "out_i = X[idx[start_r + i]]",
       "Some rows are here already, some come from other ranks. Row g of the example has the numbers 10 g and 10 g + 1.", "in:x out:shuffled", NULL },
-    { "5", "unshuffle", "out_i = X[inv[start_r + i]]", "X is now the shuffled batch; its rows go back, some from other ranks, to where they were.",
+    { "5", "unshuffle", "out_i = Y[inv[start_r + i]]", "Y is the shuffled batch; its rows go back, some from other ranks, to where they were.",
       "out:unshuffled", NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };

@@ -39,8 +39,8 @@ static const pfc_ex_step steps[] = {
       "{sample_rule=global !given:num_sample} places = trunc(sample_rate * C)                    in all\n"
       "{sample_rule=global given:num_sample} places = num_sample, C at most                     in all\n"
       "taken: all positives; places that are left go to the classes\n"
-      "       with the largest keys u_c",
-      "The keys u_c are random numbers from 0 to 1 (sample_keys).\n"
+      "       with the largest keys",
+      "The keys are random numbers from 0 to 1 (sample_keys).\n"
       "{sample_rule=shard} Each rank chooses among its own classes and nothing is moved.\n"
       "{sample_rule=global} The classes of all ranks compete for the places. How many keys lie in each of 2048 ranges is added over the ranks, "
       "then again inside "

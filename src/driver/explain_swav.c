@@ -166,7 +166,7 @@ static const pfc_ex_step swav_steps[] = {
 static const pfc_ex_exchange swav_exchanges[] = {
     { "", PFC_COMM_MAX, "i", "do all ranks have as many samples and rows of the queue", NULL, NULL },
     { NULL, PFC_COMM_MAX, "scores", NULL, NULL, NULL },
-    { "3", PFC_COMM_MAX, "i", "the answer, 1 for yes and 1 for no", "yes|no", NULL },
+    { "3", PFC_COMM_MAX, "i", "the answer: a 1 under yes, or under no", "yes|no", NULL },
     { "6", PFC_COMM_MAX, "r", "M, the largest score (step 1 of sinkhorn)", NULL, NULL },
     { "6", PFC_COMM_MAX, "e", "e, exponents of the row sums", NULL, "exact !version=log" },
     { "6", PFC_COMM_SUM, "ar", "u, the row sums of Q (steps 3 and 4 of sinkhorn)", NULL, "!version=log" },

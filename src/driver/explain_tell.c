@@ -145,7 +145,7 @@ void pfc_ex_tell(FILE *f, const pfc_ex_writer *w, const pfc_ex_story *s)
                     "all ranks "
                     "must count in the same unit (doc/numerics.md).");
     w->heading(f, "", "Letters");
-    lines(f, w->equations, s, s->told->letters);
+    lines(f, w->letters, s, s->told->letters);
     holdings(f, w, s);
     if (w->overview) w->overview(f, s);
     for (const pfc_ex_step *step = s->told->steps; step->number; step++) tell_step(f, w, s, step);

@@ -263,5 +263,5 @@ static void exchange_end(FILE *f) { (void)f; }
 static void end(FILE *f, const pfc_ex_story *s) { (void)f, (void)s; }
 
 const pfc_ex_writer pfc_ex_text = {
-    "Exchanges between ranks are marked >>.", begin, heading, prose, equations, NULL, table, panel, exchange, exchange_end, end
+    "Exchanges between ranks are marked >>.", begin, heading, prose, equations, equations, NULL, table, panel, exchange, exchange_end, end
 };
