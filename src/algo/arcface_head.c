@@ -18,8 +18,7 @@
  *   8  gradients, block by block    g = lw/N (T p - q), h = g dl/dcos at (c,j*); u_i += h w^; db = sum_i h; a = sum_i h x^, dw = a back through |w|
  *   9  feature gradient             reduce-scatter SUM u, dx = u back through |x|   dx (b,D)                  32 N D
  *
- * Bytes are those of exact mode. In fast mode M has 4 a number, what is being summed (S, T, the loss, u) has 8, and no exponents are sent. (explain calls u
- * dX^.)
+ * Bytes are those of exact mode. In fast mode M has 4 a number, what is being summed (S, T, the loss, u) has 8, and no exponents are sent.
  *
  * Evaluation ends with the logits of 4, without labels, margin and maxima. The loss is the mean over the rows of all ranks, so no factor P comes in. */
 #include "algo/arcface_head.h"

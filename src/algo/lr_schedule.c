@@ -1,4 +1,4 @@
-/* lr_schedule.c: the learning rate of every iteration (semantics.md 5.7; swav main_swav.py). Bits: doc/exact-v1.md 5.10.
+/* lr_schedule.c: the learning rate of every iteration (semantics.md 5.7; swav main_swav.py). Bits: doc/exact-v1.md section 5, "lr_schedule".
  *
  *   1  warm-up         rise = warmup_epochs steps_per_epoch: linear from start_warmup to base_lr, both included
  *   2  half a cosine   of the `fall` steps after it: from base_lr towards final_lr

@@ -20,7 +20,7 @@
  *   10 feature gradient         reduce-scatter SUM u, t; dx = u back through |x|  dx (b,D)                    32 N D + 16 N
  *   11 dense rule               rows that were not sampled decay as well
  *
- * Bytes are those of exact mode. In fast mode M has 4 a number, and what is being summed (S, u, t) has 8. (explain calls u dX.)
+ * Bytes are those of exact mode. In fast mode M has 4 a number, and what is being summed (S, u, t) has 8.
  *
  * The class loop runs in blocks that fit in cache; Z is all that is kept of a block between its two or four visits. With config.recompute not even Z: a
  * lane has room for one block's cosines and forms them again at every visit. In memory Z and a block's h lie class by class, as (classes, N). */

@@ -68,19 +68,19 @@ static const pfc_ex_step arcface_steps[] = {
       "{ranks} Each rank knows the terms of its own classes; they are added over all ranks.",
       "out:loss", TRAINING },
     { "7", "scale of the gradient", "e_i = exponent of the largest term of row i, over all ranks",
-      "Exact mode adds integers: the exponents say in which unit a row of dX^ is counted.", NULL, TRAINING " exact" },
+      "Exact mode adds integers: the exponents say in which unit a row of u is counted.", NULL, TRAINING " exact" },
     { "8", "gradients, block by block",
       "g_ic = loss_weight/N (T_i p_ic - q_ic)\n"
       "h_ic = g_ic dl_ic/dcos_ic                    at sub-center j*_ic, else 0\n"
-      "dx^_i += sum_c h_ic w^_cj*                   for step 9\n"
+      "u_i += sum_c h_ic w^_cj*                     for step 9\n"
       "a_cj = sum of h_ic x^_i over the rows that j won\n"
       "{weight_norm=1} dw_cj = (a_cj - <a_cj, w^_cj> w^_cj) / |w_cj|\n"
       "{weight_norm=0} dw_cj = a_cj",
       "The gradient of the weights stays where the weights are.", "out:weight_grad", TRAINING },
     { "9", "feature gradient",
-      "dX^ = sum of all ranks' parts; each rank gets its own rows\n"
-      "{feature_norm=1} x_grad_i = (dx^_i - <dx^_i, x^_i> x^_i) / |x_i|\n"
-      "{feature_norm=0} x_grad_i = dx^_i",
+      "u_i = sum of all ranks' parts; each rank gets its own rows\n"
+      "{feature_norm=1} x_grad_i = (u_i - <u_i, x^_i> x^_i) / |x_i|\n"
+      "{feature_norm=0} x_grad_i = u_i",
       NULL, "out:x_grad", TRAINING },
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };
@@ -95,8 +95,8 @@ static const pfc_ex_exchange arcface_exchanges[] = {
     { "6", PFC_COMM_MAX, "e", "e', exponents of L", NULL, "exact" },
     { "6", PFC_COMM_SUM, "a", "T, the sum of each row's targets", "N", NULL },
     { "6", PFC_COMM_SUM, "a", "L, the loss of each row", "N", NULL },
-    { "7", PFC_COMM_MAX, "e", "e, exponents of dX^", NULL, NULL },
-    { "9", PFC_COMM_REDUCE_SCATTER, "a", "dX^, the gradient of all directions", "N,D", NULL },
+    { "7", PFC_COMM_MAX, "e", "e, exponents of u", NULL, NULL },
+    { "9", PFC_COMM_REDUCE_SCATTER, "a", "u, the gradient of all directions", "N,D", NULL },
     { NULL, PFC_COMM_MAX, NULL, NULL, NULL, NULL },
 };
 

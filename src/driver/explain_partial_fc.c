@@ -79,7 +79,7 @@ static const pfc_ex_step steps[] = {
       "{ranks loss=lse} Likewise l - M at the label, which does not vanish where p_n is too small to be told from 0.",
       "out:loss", NULL },
     { "8", "scale of the gradient", "e_n = exponent of the largest term of row n, over all ranks",
-      "Exact mode adds integers: the exponents say in which unit a row of dX is counted. Fast mode has no such step.", NULL, "exact" },
+      "Exact mode adds integers: the exponents say in which unit a row of u is counted. Fast mode has no such step.", NULL, "exact" },
     { "9", "gradients, block by block",
       "g_nc = (p_nc - [c = y_n]) / N             p_nc = exp(l_nc - M_n) / S_n\n"
       "{head=linear} h_nc = s g_nc                             derivative of step 5\n"
@@ -88,10 +88,10 @@ static const pfc_ex_step steps[] = {
       "{head=arc arc_gradient=straight_through} h_nc = s g_nc                             as if l_ny = s z_ny\n"
       "{head=arc|cos !interclass_threshold=0}        0                            where the threshold made l_nc 0\n"
       "{head=circle} h_nc = g_nc dl_nc/dz_nc                   max(...) of step 5 is constant\n"
-      "{!head=linear} u_n += sum_c h_nc w_c / |w_c|             dX of step 10\n"
+      "{!head=linear} u_n += sum_c h_nc w_c / |w_c|             for step 10\n"
       "{!head=linear} a_c = sum_n h_nc x_n / |x_n|\n"
       "{!head=linear} dw_c = (a_c - <a_c, w^_c> w^_c) / |w_c|   w^_c = w_c / |w_c|\n"
-      "{head=linear} u_n += sum_c h_nc w_c                     dX of step 10\n"
+      "{head=linear} u_n += sum_c h_nc w_c                     for step 10\n"
       "{head=linear} dw_c = sum_n h_nc x_n\n"
       "d_c = dw_c + weight_decay w_c\n"
       "{!momentum=0} v_c <- momentum v_c + d_c\n"
@@ -103,7 +103,7 @@ static const pfc_ex_step steps[] = {
       "{momentum_rule=lazy " SAMPLING "} Classes that were not sampled keep their weights and their v.",
       "step:dlogits out:weight_grad\n{!momentum_rule=dense} out:weight out:weight_momentum\n{!" SAMPLING "} out:weight out:weight_momentum", NULL },
     { "10", "feature gradient",
-      "u_n = sum of all ranks' parts (dX); each rank gets its own rows\n"
+      "u_n = sum of all ranks' parts; each rank gets its own rows\n"
       "{!head=linear} x_grad_n = xgrad_scale (u_n - t_n x^_n) / |x_n|\n"
       "{!head=linear} t_n = <u_n, x^_n>                         x^_n = x_n / |x_n|\n"
       "{head=linear} x_grad_n = xgrad_scale u_n",
@@ -129,10 +129,10 @@ static const pfc_ex_exchange exchanges[] = {
     { "6", PFC_COMM_SUM, "a", "S, the sum of exp(l - M) of each row (row_sum)", "N", NULL },
     { "7", PFC_COMM_SUM, "r", "p, the probability of each row's class (prob_target)", "N", NULL },
     { "7", PFC_COMM_SUM, "r", "l - M, at the label", "N", "loss=lse" },
-    { "8", PFC_COMM_MAX, "e", "e, exponents of dX and of its products with X", NULL, NULL },
-    { "10", PFC_COMM_REDUCE_SCATTER, "a", "dX, the gradient of all normalised rows", "N,D", "!head=linear" },
+    { "8", PFC_COMM_MAX, "e", "e, exponents of u and of its products t", NULL, NULL },
+    { "10", PFC_COMM_REDUCE_SCATTER, "a", "u, the gradient of all normalised rows", "N,D", "!head=linear" },
     { "10", PFC_COMM_REDUCE_SCATTER, "a", "t, its products <u_n, x^_n> with the rows", "N", "!head=linear" },
-    { "10", PFC_COMM_REDUCE_SCATTER, "a", "dX, the gradient of all rows", "N,D", "head=linear" },
+    { "10", PFC_COMM_REDUCE_SCATTER, "a", "u, the gradient of all rows", "N,D", "head=linear" },
     { "10", PFC_COMM_REDUCE_SCATTER, "a", "t, zeros: head linear has no use for it", "N", "head=linear" },
     { NULL, PFC_COMM_MAX, NULL, NULL, NULL, NULL },
 };

@@ -4,7 +4,8 @@
 #include "driver/train.h"
 #include <string.h>
 
-/* `name` has an effect only where the setting `of` is one of `words`; NULL: where it is a number other than 0. */
+/* `name` has an effect only where the setting `of` is one of `words`; NULL: where it is a number other than 0. Where `of` is num_sample or sample_rate,
+ * has_effect asks the layer, and the word is for reading. */
 typedef struct need {
     const char *name, *of, *words;
 } need;
