@@ -5,7 +5,7 @@
 
 static bool same_list(const pfc_tensor_list *a, const pfc_tensor_list *b)
 {
-    bool same = true;
+    bool same = a->count == b->count;
     for (int j = 0; j < a->count; j++) {
         const pfc_tensor *x = &a->items[j], *y = pfc_tensor_find(b, x->name);
         same = same && y && memcmp(x->data, y->data, (size_t)pfc_tensor_elements(x) * sizeof(double)) == 0;
@@ -14,4 +14,7 @@ static bool same_list(const pfc_tensor_list *a, const pfc_tensor_list *b)
     return same;
 }
 
-bool same_bounds(const pfc_case *a, const pfc_case *b) { return same_list(&a->bound_out, &b->bound_out) && same_list(&a->bound_step, &b->bound_step); }
+bool same_bounds(const pfc_case *a, const pfc_case *b)
+{
+    return a->bound_out.count > 0 && same_list(&a->bound_out, &b->bound_out) && same_list(&a->bound_step, &b->bound_step);
+}

@@ -4,7 +4,7 @@
 
 #include "case/case.h"
 
-/* Bit for bit, and none is NaN; both are whole on this rank. */
+/* As many, one at least, bit for bit, and none is NaN; both are whole on this rank. */
 bool same_bounds(const pfc_case *a, const pfc_case *b);
 
 #endif
