@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Steps of tasks moco and swav on 1, 2 and 3 ranks against algorithm 1 of each paper in PyTorch; skipped without PyTorch.
+# Steps of tasks moco and swav on 1, 2 and 3 ranks against the steps of the papers in PyTorch; skipped without PyTorch.
 . "${PFC_TOP_SRCDIR:-.}/tests/driver_lib.sh" || exit 99
 need_python "h5py, numpy, torch"
 
